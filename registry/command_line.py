@@ -1,0 +1,44 @@
+"""How every command of the project ends: status 0, or one line and status 2 where the user can mend it."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from mlflow.exceptions import MlflowException
+
+from registry.exceptions import GazeError
+
+
+def leave(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> None:
+    """Run ``main(argv)`` and exit: 0 when it returns, 2 with one line on a :class:`GazeError`, 130 on Ctrl-C."""
+    try:
+        sys.exit(main(argv))
+    except GazeError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except MlflowException as error:
+        print(f"error: {tracking_problem(error)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (`| head`) went away: nothing is wrong. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def one_line(error: BaseException) -> str:
+    """The text of ``error`` on one line."""
+    return " ".join(str(error).split())
+
+
+def tracking_problem(error: MlflowException) -> str:
+    """One line for what MLflow raised, with the address it talked to."""
+    import mlflow
+
+    where = f"MLflow at {mlflow.get_tracking_uri()}"
+    text = one_line(error)
+    if "Max retries exceeded" in text or "Connection refused" in text or "API request to" in text:
+        return f"{where} does not answer; start it, or set MLFLOW_TRACKING_URI to the one that runs"
+    return f"{where}: {text[:300]}"
