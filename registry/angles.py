@@ -81,9 +81,7 @@ def convention(name: str) -> Convention:
     try:
         return CONVENTIONS[name]
     except KeyError:
-        raise InputError(
-            f"convention {name!r} is unknown: choose one of {', '.join(sorted(CONVENTIONS))}"
-        ) from None
+        raise InputError(f"convention {name!r} is unknown: choose one of {', '.join(sorted(CONVENTIONS))}") from None
 
 
 def wrap_deg(angle_deg: np.ndarray) -> np.ndarray:

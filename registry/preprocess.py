@@ -22,13 +22,9 @@ def decode(data: bytes, name: str = "image") -> np.ndarray:
     """
     width, height = encoded_size(data, name)
     if width * height > MAX_PIXELS:
-        raise InputError(
-            f"{name}: {width}x{height} pixels is over the limit of {MAX_PIXELS}; send a smaller picture"
-        )
+        raise InputError(f"{name}: {width}x{height} pixels is over the limit of {MAX_PIXELS}; send a smaller picture")
     # IGNORE_ORIENTATION: training reads pixels as stored, so must everything else.
-    picture = cv2.imdecode(
-        np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    )
+    picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if picture is None:
         raise InputError(f"{name}: damaged JPEG or PNG; save the picture again")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

@@ -45,9 +45,7 @@ def load(path: Path | str) -> nn.Module:
 def read_state(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint file; nothing in it is executed (``weights_only=True``)."""
     if not path.is_file():
-        raise CheckpointError(
-            f"checkpoint {path}: no such file; give base= the path of a .pth or .safetensors"
-        )
+        raise CheckpointError(f"checkpoint {path}: no such file; give base= the path of a .pth or .safetensors")
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
@@ -88,27 +86,19 @@ def matching(state: dict, network: nn.Module, name: str) -> dict[str, torch.Tens
         )
     for key, tensor in wanted.items():
         if not isinstance(state[key], torch.Tensor) or state[key].shape != tensor.shape:
-            found = (
-                tuple(state[key].shape) if isinstance(state[key], torch.Tensor) else type(state[key]).__name__
-            )
+            found = tuple(state[key].shape) if isinstance(state[key], torch.Tensor) else type(state[key]).__name__
             raise CheckpointError(
                 f"checkpoint {name}: {key} is {found}, not {tuple(tensor.shape)}; "
                 "the head must be Linear(512,256), ReLU, Dropout, Linear(256,2)"
             )
     broken = [key for key in wanted if not torch.isfinite(state[key]).all()]
     if broken:
-        raise CheckpointError(
-            f"checkpoint {name}: {_first(broken)} has NaN or infinite values; train it again"
-        )
+        raise CheckpointError(f"checkpoint {name}: {_first(broken)} has NaN or infinite values; train it again")
     return {key: state[key].to(tensor.dtype) for key, tensor in wanted.items()}
 
 
 def _first(keys: list[str]) -> str:
-    return (
-        ", ".join(map(repr, keys[:3])) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-        if keys
-        else "none"
-    )
+    return ", ".join(map(repr, keys[:3])) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "") if keys else "none"
 
 
 def digest(network: nn.Module) -> str:
