@@ -4,15 +4,15 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import cv2  # noqa: E402
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from optuna.trial import FrozenTrial  # noqa: E402
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from optuna.trial import FrozenTrial
 
-from registry.angles import absolute_errors, vectors  # noqa: E402
-from training.errors import QUANTITIES, Errors  # noqa: E402
-from training.model import FREEZE_CHOICES  # noqa: E402
+from registry.angles import absolute_errors, vectors
+from training.errors import QUANTITIES, Errors
+from training.model import FREEZE_CHOICES
 
 COLOURS = {"base": "#9a9a9a", "constant": "#d8a23a", "calibrated": "#4f86c6", "model": "#1f8a5b"}
 TITLES = {"base": "base (before)", "constant": "constant", "calibrated": "linear calibration", "model": "fine-tuned"}

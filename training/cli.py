@@ -1,0 +1,149 @@
+"""``python -m training main | prepare | evaluate | pretrain``: the entry points, with their types checked.
+
+The MLproject hands every parameter over as text, so ``samples=abc`` arrives here: types are checked by the
+dataclass that the command fills, and one line says what was wrong.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import mlflow
+
+from registry.exceptions import InputError
+from training import evaluation, job, pretrain, samples
+from training.evaluation import EvaluateConfig
+from training.job import JobConfig
+from training.search import end_run
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Errors become one :class:`InputError` line instead of a usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{self.prog}: {message}; see {self.prog} --help")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one entry point; returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    for noisy in ("alembic", "mlflow.store", "matplotlib", "numba"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        arguments = parser().parse_args(argv)
+        return arguments.run(arguments)
+    except InputError as error:
+        _fail_unstarted_run(error)
+        raise
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of ``python -m training``."""
+    top = OneLineParser(prog="python -m training", description="Fine-tune a gaze model on a drive.", allow_abbrev=False)
+    commands = top.add_subparsers(dest="command", required=True, metavar="main|prepare|evaluate|pretrain")
+    main_ = _command(commands, "main", "prepare, search, report and register: the main job")
+    _add_fields(main_, JobConfig)
+    main_.set_defaults(run=lambda arguments: job.run(_filled(JobConfig, arguments)))
+
+    prepare = _command(commands, "prepare", "extract labelled frames from a recording into a folder")
+    for name, text in (("video", "composite video"), ("labels", "CSV of gaze angles"), ("out", "folder to make")):
+        prepare.add_argument(f"--{name}", required=True, help=text)
+    prepare.add_argument("--samples", type=_typed("samples", int), default=500, help="frames to extract (500)")
+    prepare.add_argument("--layout", default="dashgaze", help="dashgaze, driver, or a YAML/JSON file (dashgaze)")
+    prepare.set_defaults(run=_prepare)
+
+    evaluate = _command(commands, "evaluate", "errors of a registered model on a drive, with ten scenarios")
+    _add_fields(evaluate, EvaluateConfig)
+    evaluate.set_defaults(run=lambda arguments: evaluation.run(_filled(EvaluateConfig, arguments)))
+
+    lab = _command(commands, "pretrain", "train the lab base of the rendered sample drive again")
+    pretrain.add_arguments(lab)
+    lab.set_defaults(run=_pretrain)
+    return top
+
+
+def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+
+
+def _add_fields(command: argparse.ArgumentParser, config: type) -> None:
+    """One option per dataclass field, with its docstring as help."""
+    texts = _field_docs(config)
+    for field in fields(config):
+        default = f" ({field.default!r})" if field.default != "" else ""
+        command.add_argument(
+            f"--{field.name}",
+            f"--{field.name.replace('_', '-')}",
+            dest=field.name,
+            type=_typed(field.name, field.type),
+            default=field.default,
+            help=(texts[field.name] + default).replace("%", "%%"),
+        )
+
+
+def _field_docs(config: type) -> dict[str, str]:
+    """The docstring under each field, read from the source: the text is written once."""
+    import ast
+    import inspect
+
+    body = ast.parse(inspect.getsource(config)).body[0].body
+    docs = {}
+    for statement, following in zip(body, body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
+            docs[statement.target.id] = following.value.value
+    return docs
+
+
+def _typed(name: str, wanted: type):
+    def convert(text: str):
+        if wanted is str:
+            return text
+        try:
+            value = wanted(text)
+        except ValueError:
+            kind = {"int": "a whole number", "float": "a number"}[wanted.__name__]
+            raise InputError(f"{name}={text!r}: must be {kind}") from None
+        if value != value or value in (float("inf"), float("-inf")):
+            raise InputError(f"{name}={text!r}: must be a finite number")
+        return value
+
+    return convert
+
+
+def _filled(config: type, arguments: argparse.Namespace) -> Any:
+    return config(**{field.name: getattr(arguments, field.name) for field in fields(config)})
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    if "MLFLOW_RUN_ID" not in os.environ:
+        folder = samples.prepare(
+            Path(arguments.video), Path(arguments.labels), arguments.samples, arguments.layout, Path(arguments.out)
+        )
+        print(f"prepared: {folder}")
+        return 0
+    with job.tracked_run("prepare"):
+        folder = samples.prepare(
+            Path(arguments.video), Path(arguments.labels), arguments.samples, arguments.layout, Path(arguments.out)
+        )
+        mlflow.log_artifact(str(folder / samples.DRIVE))
+        print(f"prepared: {folder}")
+    return 0
+
+
+def _pretrain(arguments: argparse.Namespace) -> int:
+    with job.tracked_run("pretrain"):
+        pretrain.run(arguments)
+    return 0
+
+
+def _fail_unstarted_run(error: InputError) -> None:
+    """An error before the run of ``mlflow run`` was resumed: put the line on it all the same."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if run_id is not None:
+        line = " ".join(str(error).split())[:4900]
+        mlflow.MlflowClient().set_tag(run_id, "error", line)
+        end_run(run_id, "FAILED", line)

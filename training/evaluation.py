@@ -1,0 +1,145 @@
+"""Errors of a registered model on a drive: the ``evaluate`` entry point.
+
+On the drive that the model was trained on, only its held-out frames count. On another drive every frame counts;
+the constant and the calibration are then fitted on these very frames, which flatters them, and is said.
+"""
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import numpy as np
+
+from registry import contract, holdout
+from registry.exceptions import InputError, NoSuchVersion
+from registry.holdout import Holdout
+from registry.network import GazeNetwork
+from training import baselines, checkpoints, figures, job, pictures
+from training.errors import QUANTITIES, measure
+from training.recordings import Recordings
+from training.report import RENDERED, scenario_table
+from training.splits import MIN_GAP_S
+from training.trunk import ActivationCache
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """The parameters of ``evaluate``, by their names on the command line."""
+
+    model: str = "models:/gaze-tracker/Production"
+    """Address of the version: models:/NAME/STAGE, models:/NAME/NUMBER or models:/NAME@ALIAS."""
+    data: str = ""
+    """Prepared folder."""
+    video: str = ""
+    """Composite video, in place of data."""
+    labels: str = ""
+    """CSV of the measured angles, with video."""
+    samples: int = 500
+    """Frames to extract from the video."""
+    layout: str = "dashgaze"
+    """Layout of the video."""
+    scenarios: int = 10
+    """Equal parts of the drive that are reported one by one."""
+    work: str = "data"
+    """Where prepared folders and caches go."""
+
+    def __post_init__(self) -> None:
+        if self.scenarios < 1:
+            raise InputError(f"scenarios={self.scenarios}: must be at least 1")
+        checkpoints.check_address(self.model)
+
+    def job(self) -> job.JobConfig:
+        """The same data as the main job would prepare."""
+        return job.JobConfig(
+            samples=self.samples,
+            video=self.video,
+            labels=self.labels,
+            data=self.data,
+            layout=self.layout,
+            work=self.work,
+        )
+
+
+def run(config: EvaluateConfig) -> int:
+    """Evaluate, print the tables, log them to a run; returns 0."""
+    wanted = config.job()
+    with job.tracked_run("evaluate"), tempfile.TemporaryDirectory() as scratch:
+        name, version = checkpoints.locate(config.model)
+        folder = checkpoints.fetch(config.model, Path(scratch) / "model")
+        data = job.prepare_data(wanted)
+        cache = ActivationCache(Path(config.work) / "cache")
+        chosen, scope = held_out(data, holdout.read(folder / holdout.FILE_NAME))
+        crops = pictures.array(data, cache)[chosen]
+        answers = {"model": GazeNetwork(folder / contract.NETWORK).predict(crops)}
+        answers = _baselines(name, Path(scratch), crops, data.labels_deg[chosen]) | answers
+        _report(config, f"{name} version {version}", scope, data, chosen, answers)
+        cache.close()
+    return 0
+
+
+def held_out(data: Recordings, kept: Holdout) -> tuple[np.ndarray, str]:
+    """Indices of the samples that the model cannot have learnt, and what they are, in words.
+
+    Frames of the model's own drive within a second of one that it was trained or validated on do not count.
+    """
+    allowed = np.ones(len(data), dtype=bool)
+    for index, drive in enumerate(data.drives):
+        if drive.drive != kept.drive or not len(kept.trained_frames):
+            continue
+        mine = data.drive_index == index
+        trained = np.sort(kept.trained_frames)
+        frames = data.frames[mine]
+        at = np.searchsorted(trained, frames)
+        after = np.abs(trained[np.clip(at, 0, len(trained) - 1)] - frames)
+        before = np.abs(trained[np.clip(at - 1, 0, len(trained) - 1)] - frames)
+        allowed[mine] = np.minimum(before, after) >= MIN_GAP_S * drive.fps
+    if not allowed.any():
+        raise InputError("evaluate: the model was trained on (neighbours of) every frame given; give another drive")
+    source = RENDERED if data.rendered else "recording"
+    if allowed.all():
+        return np.flatnonzero(allowed), f"{source}, all {len(data)} samples, none of them near a training frame"
+    return np.flatnonzero(allowed), f"{source}, {allowed.sum()} held-out of {len(data)} samples (the model's own drive)"
+
+
+def _baselines(name: str, scratch: Path, crops: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Base model where one is registered, the constant, and the base's calibration, fitted on these labels."""
+    answers = {"constant": baselines.fit_constant(labels).predict(len(labels))}
+    try:
+        base = checkpoints.newest(f"{name}-base")
+    except NoSuchVersion as error:
+        log.info("no base model to compare with: %s", error)
+        return answers
+    folder = checkpoints.fetch(f"{checkpoints.SCHEME}{name}-base/{base}", scratch / "base")
+    base_deg = GazeNetwork(folder / contract.NETWORK).predict(crops)
+    calibrated = baselines.fit_calibration(base_deg, labels).predict(base_deg)
+    return {"base": base_deg, **answers, "calibrated": calibrated}
+
+
+def _report(
+    config: EvaluateConfig, title: str, scope: str, data: Recordings, chosen: np.ndarray, answers: dict[str, np.ndarray]
+) -> None:
+    labels, frames = data.labels_deg[chosen], data.frames[chosen]
+    span = data.frames.max() - data.frames.min() + 1
+    scenario = (frames - data.frames.min()) * config.scenarios // span + 1
+    block = data.drive_index[chosen] * config.scenarios + scenario
+    errors = {who: measure(answer, labels, block) for who, answer in answers.items()}
+    table = scenario_table(data, chosen, scenario, answers, config.scenarios)
+    print(f"{title} on {scope}")
+    print("constant and calibration are fitted on these very samples, which flatters them")
+    print(f"{'':20s}{'azimuth':>20s}{'elevation':>20s}{'3-D angle':>20s}")
+    for who, measured in errors.items():
+        summaries = [getattr(measured, quantity) for quantity in QUANTITIES]
+        cells = [f"{s.mean:6.2f}° [{s.low:5.2f}–{s.high:5.2f}]" for s in summaries]
+        print(f"{figures.TITLES[who]:20s}" + "".join(f"{cell:>20s}" for cell in cells))
+        mlflow.log_metrics(measured.metrics("test" if who == "model" else who))
+    shown = ["scenario", "samples", "model_azimuth_error_deg", "model_elevation_error_deg", "model_angular_error_deg"]
+    print(table[shown].to_string(index=False, na_rep="–"))
+    mlflow.log_table(table, "tables/scenarios.json")
+    mlflow.log_figure(figures.before_after(errors, f"{title}, {scope}"), "figures/before_after.png")
+    mlflow.log_figure(figures.predicted_vs_true(answers, labels), "figures/predicted_vs_true.png")
+    mlflow.set_tags({"evaluated": config.model, "scope": scope})
+    figures.plt.close("all")
