@@ -371,8 +371,9 @@ def _read_forward(
 ) -> None:
     """Decode everything from the start up to the last missing frame.
 
-    With an exact index a picture's number comes from its presentation time, so a damaged packet costs its own
-    frame and does not shift the others; without, pictures are counted as OpenCV does.
+    With an exact index a picture's number comes from its presentation time: damage costs the pictures up to the
+    next key frame, which would show guessed content, and does not shift the others. Without, pictures are
+    counted, and nothing can be counted past damage: it ends the reading, as it does for OpenCV.
     """
     number_at = dict(zip(index.times.tolist(), index.numbers.tolist(), strict=True))
     last = max(missing)
@@ -380,26 +381,31 @@ def _read_forward(
         stream = container.streams.video[0]
         stream.codec_context.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
+        damaged = False
         for count, picture in enumerate(_all_pictures(container, stream)):
-            frame = number_at.get(picture.pts, -1) if index.exact else count
-            if frame in missing and not picture.is_corrupt:
+            damaged = (damaged and not (picture and picture.key_frame)) or picture is None or picture.is_corrupt
+            if damaged and not index.exact:
+                return
+            frame = count if not index.exact else -1 if picture is None else number_at.get(picture.pts, -1)
+            if frame in missing and not damaged:
                 hand_over(frame, picture)
             if frame >= last:
                 return
 
 
-def _all_pictures(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """Every picture that decodes, in presentation order; a packet that does not is passed over."""
+def _all_pictures(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame | None]:
+    """Every picture that decodes, in presentation order, and None for a packet that does not."""
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
         except av.error.FFmpegError:
-            packet = None  # the container is damaged here: what was read so far still comes out of the decoder
+            packet = None  # the container ends here: what was read so far still comes out of the decoder
         ended = packet is None or packet.size == 0
         try:
             yield from stream.codec_context.decode(None if ended else packet)
         except av.error.FFmpegError as error:
             log.debug("a packet does not decode: %s", error)
+            yield None
         if ended:
             return

@@ -1,0 +1,90 @@
+"""Small recordings for tests: videos whose every picture shows its own frame number, and the CSV beside them."""
+
+import fractions
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+BITS = 12
+LEFT, TOP, SIDE, TALL = 12, 24, 8, 24
+"""The number is drawn in binary, lowest bit left, as bars inside the driver view of a composite of COMPOSITE size."""
+COMPOSITE = (376, 134)
+
+
+def picture(number: int, size: tuple[int, int]) -> np.ndarray:
+    """(h, w, 3) uint8 BGR: blotches that differ from frame to frame, and ``number`` as white and black bars."""
+    width, height = size
+    blotches = np.random.default_rng(number).integers(60, 200, (height // 16, width // 16, 3), dtype=np.uint8)
+    drawn = cv2.resize(blotches, size)
+    for bit in range(BITS):
+        left = LEFT + SIDE * bit
+        drawn[TOP : TOP + TALL, left : left + SIDE] = 235 if number >> bit & 1 else 16
+    return drawn
+
+
+def number(drawn: np.ndarray, left: int = 0, top: int = 0) -> int:
+    """The number that a picture shows; ``left`` and ``top`` say how much was cropped away there."""
+    bars = drawn[TOP - top + 4 : TOP - top + TALL - 4]
+    starts = [LEFT - left + SIDE * bit for bit in range(BITS)]
+    return sum(1 << bit for bit, start in enumerate(starts) if bars[:, start + 2 : start + SIDE - 2].mean() > 125)
+
+
+def video(
+    path: Path,
+    frames: int = 120,
+    size: tuple[int, int] = (192, 96),
+    codec: str = "libx264",
+    gop: int = 30,
+    options: dict[str, str] | None = None,
+    times_ms: Sequence[int] | None = None,
+    keys: Iterable[int] = (),
+    b_frames: int | None = None,
+    rotation: int = 0,
+) -> Path:
+    """Encode a numbered video. ``times_ms``: presentation times, 30 fps without; ``keys``: forced key frames."""
+    clock = fractions.Fraction(1, 30) if times_ms is None else fractions.Fraction(1, 1000)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=30, options=options or {})
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.codec_context.gop_size = gop
+        stream.codec_context.time_base = clock
+        if b_frames is not None:
+            stream.codec_context.max_b_frames = b_frames
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for shown in range(frames):
+            frame = av.VideoFrame.from_ndarray(picture(shown, size), "bgr24")
+            frame.pts, frame.time_base = shown if times_ms is None else int(times_ms[shown]), clock
+            if shown in keys:
+                frame.pict_type = av.video.frame.PictureType.I
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def read_forward(path: Path) -> list[np.ndarray]:
+    """Every picture as OpenCV reads it from the start: what a frame number means."""
+    capture, pictures = cv2.VideoCapture(str(path)), []
+    while True:
+        read, shown = capture.read()
+        if not read:
+            return pictures
+        pictures.append(shown)
+
+
+def angles(frame: int) -> tuple[float, float]:
+    """(azimuth, elevation) in degrees that :func:`labels` writes for a frame."""
+    return round(20 * float(np.sin(frame / 9)), 4), round(8 * float(np.cos(frame / 7)) - 5, 4)
+
+
+def labels(path: Path, frames: Iterable[int], more: Iterable[str] = ()) -> Path:
+    """A labels CSV with one good row for each of ``frames``, then the lines ``more`` as they are."""
+    rows = [f"{1000 + 33 * frame},{frame},{angles(frame)[0]},{angles(frame)[1]},True," for frame in frames]
+    header = "timestamp [ns],dash_frames,azimuth [deg],elevation [deg],worn,blink id"
+    path.write_text("\n".join([header, *rows, *more]) + "\n")
+    return path
