@@ -1,0 +1,88 @@
+"""The model card: what a person should know about a version before it goes into a car, in Markdown."""
+
+from registry.contract import AngleErrors, Contract
+
+# PostgreSQL keeps 5,000 characters of a description.
+MAX_LENGTH = 5000
+
+
+def write(sealed: Contract, extra: str = "") -> str:
+    """The card of a version: data, errors beside the baselines, scenarios, limits, how to load it."""
+    parts = [
+        _summary(sealed),
+        "## Errors on held-out samples\n\n" + _errors(sealed),
+        "## Scenarios\n\n" + _scenarios(sealed) if sealed.scenarios else "",
+        extra.strip(),
+        "## How it was made\n\n" + _made(sealed),
+        "## Limits\n\n" + _limits(sealed),
+        "## Load it\n\n" + _load(sealed),
+    ]
+    text = "\n\n".join(part for part in parts if part)
+    if len(text) > MAX_LENGTH and extra:
+        return write(sealed)  # what the caller added is also on the run
+    return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 1] + "…"
+
+
+def _summary(sealed: Contract) -> str:
+    where = (
+        "the **rendered sample drive** (not a real recording)" if sealed.rendered_sample_drive else "a recorded drive"
+    )
+    return (
+        f"Gaze angles of a driver from one dash camera picture. Adapted to {where}, layout "
+        f"`{sealed.crop.layout}`, view `{sealed.crop.view}`."
+    )
+
+
+def _errors(sealed: Contract) -> str:
+    errors = sealed.errors
+    rows = [
+        ("**this model**", errors.model),
+        ("base model, before", errors.base),
+        ("linear calibration of the base", errors.calibrated),
+        ("constant", errors.constant),
+    ]
+    note = f"{errors.samples} samples, split `{errors.split}`."
+    if errors.leaking:
+        note += " **This split leaks:** near copies of these frames were trained on, the figures are too good."
+    lines = ["| mean error | azimuth | elevation | 3-D angle |", "|---|---|---|---|"]
+    lines += [f"| {name} | {_cells(found)} |" for name, found in rows if found is not None]
+    return "\n".join(lines) + "\n\n" + note
+
+
+def _scenarios(sealed: Contract) -> str:
+    lines = ["| scenario | samples | azimuth | elevation | 3-D angle |", "|---|---|---|---|---|"]
+    for scenario in sealed.scenarios:
+        cells = _cells(scenario.errors) if scenario.errors else "– | – | –"
+        lines.append(f"| {scenario.number}. {scenario.description} | {scenario.samples} | {cells} |")
+    return "\n".join(lines)
+
+
+def _made(sealed: Contract) -> str:
+    settings = ", ".join(f"{name} {value}" for name, value in sealed.training.items())
+    digests = ", ".join(f"{name} `{digest[:12]}`" for name, digest in sealed.digests.model_dump().items())
+    return f"Training: {settings or 'not stated'}. Digests: {digests}."
+
+
+def _limits(sealed: Contract) -> str:
+    limits = [
+        "It knows the camera, the place and the people of its drive; on another camera or driver, measure again.",
+        "Angles are relative to the dash camera. Azimuth is positive to the driver's right, elevation up.",
+    ]
+    if sealed.rendered_sample_drive:
+        limits.append("It was trained on rendered pictures: it shows how the software works, not how a real car looks.")
+    return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _load(sealed: Contract) -> str:
+    return (
+        "```python\n"
+        f'model = mlflow.pyfunc.load_model("models:/{sealed.model_name}/Production")\n'
+        'model.predict(pandas.DataFrame({"image": [open("driver.jpg", "rb").read()]}))  # azimuth_deg, elevation_deg\n'
+        "```"
+    )
+
+
+def _cells(errors: AngleErrors) -> str:
+    return " | ".join(
+        f"{value:.2f}°" for value in (errors.azimuth_error_deg, errors.elevation_error_deg, errors.angular_error_deg)
+    )

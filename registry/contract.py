@@ -1,0 +1,269 @@
+"""What a registered gaze model promises, sealed at registration and checked at every load.
+
+A package is a folder with ``model.safetensors``, ``model.onnx``, ``holdout.npz`` and ``contract.json``. The
+contract names the sha256 of the other three, and its own ``seal`` is the sha256 of its own bytes with the seal
+blanked out, so that one flipped byte anywhere is found and the file is named.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from registry import angles, holdout
+from registry.exceptions import ContractError
+from registry.network import GazeNetwork
+
+FILE_NAME = "contract.json"
+WEIGHTS = "model.safetensors"
+NETWORK = "model.onnx"
+FILES = (WEIGHTS, NETWORK, holdout.FILE_NAME)
+
+CONTRACT_VERSION = 1
+GOLDEN_EXAMPLES = 5
+GOLDEN_TOLERANCE_DEG = 0.1
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_BLANK = "0" * 64
+
+
+class _Strict(BaseModel):
+    # A field that this version does not know is a promise that it cannot keep.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputPromise(_Strict):
+    """What the network reads, and how a picture becomes that (``registry.preprocess``)."""
+
+    name: Literal["images"] = "images"
+    dtype: Literal["float32"] = "float32"
+    shape: tuple[Literal[3], Literal[224], Literal[224]] = (3, 224, 224)
+    colour: Literal["RGB"] = "RGB"
+    value_range: tuple[Literal[0], Literal[1]] = (0, 1)
+    resize: Literal["stretch"] = "stretch"
+
+
+class OutputPromise(_Strict):
+    """What the network answers, and in which convention (``registry.angles``) the two angles are meant."""
+
+    name: Literal["pitch_yaw"] = "pitch_yaw"
+    unit: Literal["radian"] = "radian"
+    order: tuple[Literal["pitch"], Literal["yaw"]] = ("pitch", "yaw")
+    convention: Literal["dashgaze"] = "dashgaze"
+
+
+class Crop(_Strict):
+    """Where in the recording the pictures were cut out."""
+
+    layout: str
+    view: str = "driver"
+
+
+class AngleErrors(_Strict):
+    """Mean absolute error per angle and mean 3-D angle between gaze vectors, degrees."""
+
+    azimuth_error_deg: FiniteFloat = Field(ge=0)
+    elevation_error_deg: FiniteFloat = Field(ge=0)
+    angular_error_deg: FiniteFloat = Field(ge=0)
+
+
+class Errors(_Strict):
+    """Errors on the held-out samples: of this model, of the base it came from, of a constant, of a calibration."""
+
+    split: str
+    leaking: bool
+    """True when neighbours of the held-out frames were trained on: the figures are then too good."""
+    samples: int = Field(gt=0)
+    model: AngleErrors
+    base: AngleErrors | None = None
+    constant: AngleErrors | None = None
+    calibrated: AngleErrors | None = None
+
+
+class Scenario(_Strict):
+    """One of the ten scenarios and the model's errors in it (``None`` without samples)."""
+
+    number: int = Field(ge=1, le=holdout.SCENARIOS)
+    description: str
+    samples: int = Field(ge=0)
+    errors: AngleErrors | None = None
+
+
+class Digests(_Strict):
+    """sha256 of what the model was made from."""
+
+    data: str
+    drive: str
+    base: str
+    code: str
+
+
+class Golden(_Strict):
+    """One picture and the answer that the sealed network gave to it."""
+
+    jpeg: str
+    """base64 of the encoded picture."""
+    azimuth_deg: FiniteFloat
+    elevation_deg: FiniteFloat
+
+
+class Contract(_Strict):
+    """The promise of one registered version; see :func:`seal` and :func:`verify`."""
+
+    contract_version: Literal[1] = CONTRACT_VERSION
+    model_name: str
+    created: datetime
+    input: InputPromise = InputPromise()
+    output: OutputPromise = OutputPromise()
+    crop: Crop
+    errors: Errors
+    scenarios: list[Scenario]
+    rendered_sample_drive: bool
+    digests: Digests
+    training: dict[str, Any]
+    files: dict[str, Sha256]
+    golden: list[Golden]
+    seal: Sha256
+
+
+def seal(
+    folder: Path,
+    *,
+    golden_jpegs: list[bytes],
+    model_name: str,
+    crop: Crop | dict,
+    errors: Errors | dict,
+    digests: Digests | dict,
+    training: dict[str, Any],
+    rendered_sample_drive: bool,
+    scenarios: list | None = None,
+) -> Contract:
+    """Write ``contract.json`` for the files in ``folder``: their sha256s and the network's golden answers.
+
+    The folder already holds ``model.safetensors``, ``model.onnx`` and ``holdout.npz``. ``golden_jpegs`` are five
+    encoded pictures. Raises :class:`ContractError` when a file is missing or a field does not fit.
+    """
+    folder = Path(folder)
+    if len(golden_jpegs) != GOLDEN_EXAMPLES:
+        raise ContractError(f"contract of {folder}: {len(golden_jpegs)} golden pictures, not {GOLDEN_EXAMPLES}")
+    contents = {name: _read(folder / name) for name in FILES}
+    answers = GazeNetwork(contents[NETWORK]).predict_encoded(golden_jpegs)
+    fields = {
+        "model_name": model_name,
+        "created": datetime.now(UTC).replace(microsecond=0),
+        "crop": crop,
+        "errors": errors,
+        "scenarios": scenarios or [],
+        "rendered_sample_drive": rendered_sample_drive,
+        "digests": digests,
+        "training": training,
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+        "golden": [
+            {"jpeg": base64.b64encode(jpeg).decode(), "azimuth_deg": answer[0], "elevation_deg": answer[1]}
+            for jpeg, answer in zip(golden_jpegs, answers, strict=True)
+        ],
+        "seal": _BLANK,
+    }
+    try:
+        draft = Contract.model_validate(fields)
+    except pydantic.ValidationError as error:
+        raise ContractError(f"contract of {folder}: {_first_problem(error)}") from error
+    blank = draft.model_dump_json(indent=1)
+    sealed = draft.model_copy(update={"seal": hashlib.sha256(blank.encode()).hexdigest()})
+    half_written = folder / f".{FILE_NAME}.{os.getpid()}"
+    half_written.write_text(sealed.model_dump_json(indent=1), encoding="utf-8")
+    half_written.replace(folder / FILE_NAME)
+    return sealed
+
+
+def verify(folder: Path) -> Contract:
+    """The contract of a package, after checking all of it; see :func:`load`."""
+    return load(folder)[0]
+
+
+def load(
+    folder: Path, threads: int | None = None, providers: tuple[str, ...] = ("CPUExecutionProvider",)
+) -> tuple[Contract, GazeNetwork]:
+    """``(contract, network)`` of a package, the network opened from the very bytes that were checked.
+
+    Checks the contract version, the contract's own seal, the sha256 of every file, and the golden pictures,
+    which the network must answer within 0.1°. Raises :class:`ContractError` that names the file at fault.
+    """
+    folder = Path(folder)
+    sealed = read(folder)
+    contents = {name: _read(folder / name) for name in FILES}
+    for name, content in contents.items():
+        if hashlib.sha256(content).hexdigest() != sealed.files.get(name):
+            raise ContractError(
+                f"{folder / name}: changed since it was registered (its sha256 is not the contract's); "
+                "fetch it again, or register the model again"
+            )
+    network = GazeNetwork(contents[NETWORK], threads, providers)
+    replay(sealed, network, folder / NETWORK)
+    return sealed, network
+
+
+def read(folder: Path) -> Contract:
+    """``contract.json`` of a package, its version, fields and seal checked; the other files are not opened."""
+    path = Path(folder) / FILE_NAME
+    raw = _read(path)
+    try:
+        fields = json.loads(raw)
+        found = fields.get("contract_version") if isinstance(fields, dict) else None
+        if isinstance(found, int) and found != CONTRACT_VERSION and _seal_holds(raw, fields):
+            raise ContractError(
+                f"{path}: contract version {found} is not known here (this software knows {CONTRACT_VERSION}); "
+                "update the software, or register the model again"
+            )
+        sealed = Contract.model_validate_json(raw)
+    except pydantic.ValidationError as error:
+        raise ContractError(f"{path}: {_first_problem(error)}; it was changed, or is no contract") from error
+    except ValueError as error:  # bad JSON or bad UTF-8
+        raise ContractError(f"{path}: damaged ({error}); fetch it again, or register the model again") from error
+    if not _seal_holds(raw, fields):
+        raise ContractError(
+            f"{path}: changed since it was sealed (its seal does not fit); fetch it again, or register again"
+        )
+    return sealed
+
+
+def replay(sealed: Contract, network: GazeNetwork, name: Path | str) -> None:
+    """Answer the golden pictures again; :class:`ContractError` when an angle is off by more than 0.1°."""
+    expected = np.array([[golden.azimuth_deg, golden.elevation_deg] for golden in sealed.golden])
+    if len(expected) != GOLDEN_EXAMPLES:
+        raise ContractError(f"{name}: its contract has {len(expected)} golden pictures, not {GOLDEN_EXAMPLES}")
+    answered = network.predict_encoded([base64.b64decode(golden.jpeg) for golden in sealed.golden])
+    off = angles.absolute_errors(answered, expected)
+    if not (off <= GOLDEN_TOLERANCE_DEG).all():  # not (… <= …): NaN is off as well
+        worst = int(np.argmax(np.nan_to_num(off, nan=np.inf).max(axis=1)))
+        raise ContractError(
+            f"{name}: golden picture {worst + 1} is answered {answered[worst].round(2).tolist()} instead of "
+            f"{expected[worst].round(2).tolist()} (azimuth, elevation in degrees); this machine computes other "
+            "angles than the one that registered the model"
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ContractError(f"{path}: cannot be read ({error.strerror}); fetch the version again") from error
+
+
+def _seal_holds(raw: bytes, fields: dict) -> bool:
+    stated = fields.get("seal")
+    if not isinstance(stated, str) or len(stated) != len(_BLANK) or raw.count(stated.encode()) != 1:
+        return False
+    return hashlib.sha256(raw.replace(stated.encode(), _BLANK.encode())).hexdigest() == stated
+
+
+def _first_problem(error: pydantic.ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, problem['loc'])) or 'contract'}: {problem['msg']}"

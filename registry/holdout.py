@@ -1,0 +1,102 @@
+"""The held-out samples that travel with a version: what the gate compares challenger and champion on."""
+
+import io
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from registry.exceptions import ContractError
+
+FILE_NAME = "holdout.npz"
+SCENARIOS = 10
+
+
+@dataclass
+class Holdout:
+    """n samples of one drive that the model of the same package was neither trained nor validated on."""
+
+    jpegs: list[bytes]
+    """n encoded driver crops, already 224×224 (what the network reads), JPEG quality 95."""
+    names: list[str]
+    """n file names, as in the prepared folder."""
+    labels_deg: np.ndarray
+    """(n, 2) measured azimuth and elevation, degrees."""
+    frames: np.ndarray
+    """(n,) frame numbers in the drive."""
+    blocks: np.ndarray
+    """(n,) number of the contiguous time block; a bootstrap resamples these."""
+    scenarios: np.ndarray
+    """(n,) scenario of the sample, 1 to 10."""
+    drive: str
+    """sha256 of the recording the samples come from."""
+    fps: float
+    """Frames per second of the drive."""
+    trained_frames: np.ndarray
+    """(m,) frame numbers of the same drive that the model was trained or validated on."""
+
+    def __post_init__(self) -> None:
+        self.labels_deg = np.asarray(self.labels_deg, dtype=np.float64).reshape(-1, 2)
+        self.frames = np.asarray(self.frames, dtype=np.int64)
+        self.blocks = np.asarray(self.blocks, dtype=np.int64)
+        self.scenarios = np.asarray(self.scenarios, dtype=np.int64)
+        self.trained_frames = np.asarray(self.trained_frames, dtype=np.int64)
+        lengths = {len(self.jpegs), len(self.names), len(self.labels_deg), len(self.frames), len(self.blocks)}
+        if lengths != {len(self.scenarios)}:
+            raise ValueError("Holdout: jpegs, names, labels_deg, frames, blocks and scenarios differ in length")
+        if not np.isfinite(self.labels_deg).all():
+            raise ValueError("Holdout: labels_deg has NaN or infinite angles")
+        if len(self.scenarios) and not (self.scenarios.min() >= 1 and self.scenarios.max() <= SCENARIOS):
+            raise ValueError(f"Holdout: scenarios must be 1 to {SCENARIOS}")
+        if not self.fps > 0:
+            raise ValueError(f"Holdout: fps is {self.fps}, not a positive number")
+
+    def __len__(self) -> int:
+        return len(self.jpegs)
+
+    def write(self, path: Path) -> None:
+        """Write ``holdout.npz``, whole or not at all; the same samples give the same bytes."""
+        ends = np.cumsum([len(jpeg) for jpeg in self.jpegs], dtype=np.int64)
+        arrays = {
+            "jpeg_bytes": np.frombuffer(b"".join(self.jpegs), dtype=np.uint8),
+            "jpeg_ends": ends,
+            "names": np.array(self.names, dtype=np.str_),
+            "labels_deg": self.labels_deg,
+            "frames": self.frames,
+            "blocks": self.blocks,
+            "scenarios": self.scenarios,
+            "drive": np.array(self.drive, dtype=np.str_),
+            "fps": np.array(self.fps, dtype=np.float64),
+            "trained_frames": self.trained_frames,
+        }
+        half_written = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
+        with zipfile.ZipFile(half_written, "w") as archive:
+            for name, array in arrays.items():
+                buffer = io.BytesIO()
+                np.lib.format.write_array(buffer, array, allow_pickle=False)
+                # A ZipInfo without a date: np.savez would put the time into the file, and so into its digest.
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue())
+        half_written.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> "Holdout":
+        """The samples of a ``holdout.npz``; :class:`ContractError` when it is anything else. Nothing is unpickled."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                packed = stored["jpeg_bytes"].tobytes()
+                ends = stored["jpeg_ends"].tolist()
+                return cls(
+                    jpegs=[packed[start:end] for start, end in zip([0, *ends], ends, strict=False)],
+                    names=stored["names"].tolist(),
+                    labels_deg=stored["labels_deg"],
+                    frames=stored["frames"],
+                    blocks=stored["blocks"],
+                    scenarios=stored["scenarios"],
+                    drive=str(stored["drive"]),
+                    fps=float(stored["fps"]),
+                    trained_frames=stored["trained_frames"],
+                )
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise ContractError(f"{path}: not the held-out samples of a version ({error}); register again") from error

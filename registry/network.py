@@ -1,0 +1,87 @@
+"""The registered network: an ONNX file that answers gaze angles, run by ONNX Runtime, without torch."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from registry import angles, preprocess
+from registry.exceptions import ContractError
+
+INPUT_NAME = "images"
+OUTPUT_NAME = "pitch_yaw"
+
+# Pictures that go through the network at once: bounds the memory that a large request takes.
+_AT_ONCE = 32
+
+
+class GazeNetwork:
+    """A gaze network opened from its ONNX file.
+
+    The file's input ``images`` is float32 (batch, 3, 224, 224), RGB in [0, 1]; its output ``pitch_yaw`` is
+    float32 (batch, 2), radians. Anything else is a :class:`ContractError` at once, not at the first picture.
+
+    Args:
+        onnx_path: The file, or its bytes (what was hashed is then what is run).
+        threads: Threads of one prediction; ``None`` leaves it to ONNX Runtime (all cores).
+        providers: ONNX Runtime's execution providers, best first.
+    """
+
+    def __init__(
+        self,
+        onnx_path: Path | str | bytes,
+        threads: int | None = None,
+        providers: tuple[str, ...] = ("CPUExecutionProvider",),
+    ) -> None:
+        name = "model.onnx" if isinstance(onnx_path, bytes) else str(onnx_path)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # warnings about graph optimisation tell a user nothing
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            graph = onnx_path if isinstance(onnx_path, bytes) else Path(onnx_path).read_bytes()
+            # From bytes: weights in a second file beside it, which no digest covers, are refused.
+            self._session = onnxruntime.InferenceSession(graph, options, providers=list(providers))
+        except OSError as error:
+            raise ContractError(f"{name}: cannot be read ({error.strerror}); fetch the version again") from error
+        except Exception as error:  # ONNX Runtime has one class per failure, none of them public
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
+            reason = str(error).split("\n")[0][:160]
+            raise ContractError(
+                f"{name}: not a network that ONNX Runtime opens ({reason}); export it again as one file"
+            ) from error
+        self._check_signature(name)
+
+    def _check_signature(self, name: str) -> None:
+        inputs = {node.name: node for node in self._session.get_inputs()}
+        outputs = {node.name: node for node in self._session.get_outputs()}
+        if list(inputs) != [INPUT_NAME] or list(outputs) != [OUTPUT_NAME]:
+            raise ContractError(
+                f"{name}: reads {', '.join(inputs)} and answers {', '.join(outputs)}, "
+                f"not {INPUT_NAME} and {OUTPUT_NAME}; export it again"
+            )
+        shape = inputs[INPUT_NAME].shape
+        size = preprocess.INPUT_SIZE
+        if shape[1:] != [3, size, size] or isinstance(shape[0], int):
+            raise ContractError(f"{name}: input shape is {shape}, not (batch, 3, {size}, {size}) with any batch")
+
+    def predict(self, pictures: np.ndarray) -> np.ndarray:
+        """(n, 224, 224, 3) uint8 RGB → (n, 2) float64 ``(azimuth, elevation)`` degrees, convention ``dashgaze``."""
+        answers = [
+            self._session.run([OUTPUT_NAME], {INPUT_NAME: preprocess.to_input(pictures[start : start + _AT_ONCE])})[0]
+            for start in range(0, len(pictures), _AT_ONCE)
+        ]
+        return angles.pitch_yaw_to_deg(np.concatenate(answers) if answers else np.empty((0, 2)))
+
+    def predict_encoded(self, encoded: list[bytes], names: list[str] | None = None) -> np.ndarray:
+        """JPEG or PNG bytes of any size → (n, 2) degrees as :meth:`predict`; ``InputError`` names a bad picture."""
+        names = names or [f"image {number}" for number in range(len(encoded))]
+        answers = [np.empty((0, 2))]
+        for start in range(0, len(encoded), _AT_ONCE):
+            pictures = [
+                preprocess.resize(preprocess.decode(data, name))
+                for data, name in zip(encoded[start : start + _AT_ONCE], names[start : start + _AT_ONCE], strict=True)
+            ]
+            answers.append(self.predict(np.stack(pictures)))
+        return np.concatenate(answers)

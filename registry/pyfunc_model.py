@@ -1,0 +1,33 @@
+"""The registered version as MLflow runs it: encoded pictures in, angles out.
+
+MLflow stores this file with the version ("model from code") and runs it at load; the package that it came with
+is checked against its contract first. Nothing is unpickled.
+"""
+
+from pathlib import Path
+
+import mlflow.pyfunc
+import pandas as pd
+from mlflow.models import set_model
+
+from registry import contract, exceptions
+
+
+class GazePyfunc(mlflow.pyfunc.PythonModel):
+    """A table with one binary column ``image`` (JPEG or PNG bytes) → columns ``azimuth_deg``, ``elevation_deg``."""
+
+    def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
+        """Verify the package and open its network; ``ContractError`` names the file at fault."""
+        folder = Path(context.artifacts[contract.FILE_NAME]).parent
+        self._network = contract.load(folder)[1]
+
+    def predict(self, context, model_input, params=None) -> pd.DataFrame:
+        """One row of angles (degrees) per picture; ``InputError`` names the row that is no picture."""
+        if "image" not in getattr(model_input, "columns", ()):
+            raise exceptions.InputError("the table has no column 'image'; put the JPEG or PNG bytes there")
+        names = [f"image in row {row}" for row in range(len(model_input))]
+        answers = self._network.predict_encoded(list(model_input["image"]), names)
+        return pd.DataFrame(answers, columns=["azimuth_deg", "elevation_deg"], index=model_input.index)
+
+
+set_model(GazePyfunc())

@@ -1,0 +1,54 @@
+"""What every room's tests share: a fresh registry and quick versions in it."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+_TESTS = Path(__file__).parent
+# importlib mode puts neither on the path: `registry` for the tests, `packages` for all rooms.
+for folder in (_TESTS, _TESTS.parent):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+import packages  # noqa: E402
+
+from registry import versions  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An MLflow database with its tables made: migrating a fresh one takes seconds, copying it none."""
+    folder = tmp_path_factory.mktemp("database")
+    path = folder / "mlflow.db"
+    mlflow.set_tracking_uri(f"sqlite:///{path}")
+    mlflow.MlflowClient().search_registered_models()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: bytes) -> Iterator[str]:
+    """A fresh sqlite registry in ``tmp_path``, which is the working directory; yields its address."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlflow.db").write_bytes(empty_database)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(None)
+    yield uri
+    while mlflow.active_run():
+        mlflow.end_run()
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture
+def make_version(tracking: str, tmp_path: Path) -> Callable[..., int]:
+    """``make_version(bias_deg=(1, 2), …)`` registers a tiny package (:func:`packages.make_package`); its number."""
+
+    def make(*, model_name: str = versions.DEFAULT_MODEL_NAME, **options: object) -> int:
+        return packages.register_package(tmp_path / "packages", model_name=model_name, **options)
+
+    return make

@@ -1,0 +1,147 @@
+"""Tiny packages for tests: real ONNX, safetensors, JPEGs and contract, written in milliseconds.
+
+The network averages the green channel over the left and the upper half of the picture, so that a picture can be
+painted for any angles; ``bias_deg`` makes a model worse by a known amount.
+"""
+
+import uuid
+from pathlib import Path
+
+import cv2
+import mlflow
+import numpy as np
+import onnx
+import safetensors.numpy
+from onnx import TensorProto, helper
+
+from registry import angles, contract, versions
+from registry.holdout import Holdout
+
+# Degrees of azimuth or elevation over the whole range of brightness.
+SPAN_DEG = 60.0
+DRIVE = "d" * 64
+
+
+def picture(azimuth_deg: float, elevation_deg: float) -> bytes:
+    """A 224×224 JPEG that the unbiased tiny network answers with about these angles (±0.2°)."""
+    canvas = np.zeros((224, 224, 3), dtype=np.uint8)
+    canvas[:, :112, 2] = np.clip(round((azimuth_deg / SPAN_DEG + 0.5) * 255), 0, 255)  # red (OpenCV's order is BGR)
+    canvas[:, 112:, 2] = np.clip(round((elevation_deg / SPAN_DEG + 0.5) * 255), 0, 255)
+    done, encoded = cv2.imencode(".jpg", cv2.merge([canvas[:, :, 2]] * 3), [cv2.IMWRITE_JPEG_QUALITY, 95])
+    assert done
+    return encoded.tobytes()
+
+
+def write_network(path: Path, bias_deg: tuple[float, float] = (0.0, 0.0), gain: float = 1.0) -> None:
+    """The tiny network as ONNX: left half's mean → yaw, right half's mean → pitch, plus a bias in degrees."""
+    half = np.zeros((3 * 2, 2), dtype=np.float32)  # pooled (channel, left/right) → (pitch, yaw)
+    half[1::2, 0] = half[0::2, 1] = gain * np.radians(SPAN_DEG) / 3
+    shift = np.radians([bias_deg[1], bias_deg[0]]) - gain * np.radians(SPAN_DEG) / 2
+    nodes = [
+        helper.make_node("AveragePool", ["images"], ["pooled"], kernel_shape=[224, 112], strides=[224, 112]),
+        helper.make_node("Flatten", ["pooled"], ["flat"], axis=1),
+        helper.make_node("Gemm", ["flat", "weight", "bias"], ["pitch_yaw"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 224, 224])],
+        [helper.make_tensor_value_info("pitch_yaw", TensorProto.FLOAT, ["batch", 2])],
+        [
+            helper.make_tensor("weight", TensorProto.FLOAT, half.shape, half.ravel()),
+            helper.make_tensor("bias", TensorProto.FLOAT, (2,), shift.astype(np.float32)),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+def make_holdout(
+    n: int = 60,
+    *,
+    seed: int = 0,
+    drive: str = DRIVE,
+    first_frame: int = 10_000,
+    trained_frames: np.ndarray | None = None,
+    label_shift_deg: tuple[float, float] = (0.0, 0.0),
+) -> Holdout:
+    """n painted samples in six time blocks, two a second at 30 fps; by default trained on far-away frames."""
+    rng = np.random.default_rng(seed)
+    labels = rng.uniform([-20, -15], [20, 15], size=(n, 2))
+    frames = first_frame + 15 * np.arange(n)
+    return Holdout(
+        jpegs=[picture(*label) for label in labels],
+        names=[f"frame_{frame:05d}_driver.jpg" for frame in frames],
+        labels_deg=labels + np.array(label_shift_deg),
+        frames=frames,
+        blocks=np.arange(n) * 6 // max(n, 1),
+        scenarios=np.arange(n) % 10 + 1,
+        drive=drive,
+        fps=30.0,
+        trained_frames=np.arange(0, 3000, 15) if trained_frames is None else trained_frames,
+    )
+
+
+def mean_errors(predicted_deg: np.ndarray, labels_deg: np.ndarray) -> dict[str, float]:
+    """The three mean errors as the contract has them."""
+    azimuth, elevation = angles.absolute_errors(predicted_deg, labels_deg).mean(axis=0)
+    return {
+        "azimuth_error_deg": azimuth,
+        "elevation_error_deg": elevation,
+        "angular_error_deg": angles.angular_errors(predicted_deg, labels_deg).mean(),
+    }
+
+
+def make_package(
+    folder: Path,
+    *,
+    bias_deg: tuple[float, float] = (0.0, 0.0),
+    gain: float = 1.0,
+    n_holdout: int = 60,
+    seed: int = 0,
+    holdout: Holdout | None = None,
+    model_name: str = "gaze-tracker",
+    split: str = "blocks",
+    leaking: bool = False,
+    rendered: bool = False,
+    **errors: dict | None,
+) -> contract.Contract:
+    """A valid package in ``folder``: a model ``bias_deg`` off, its held-out samples, honest errors, a seal."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held_out = holdout or make_holdout(n_holdout, seed=seed)
+    write_network(folder / contract.NETWORK, bias_deg, gain)
+    safetensors.numpy.save_file({"fc.3.bias": np.array(bias_deg, dtype=np.float32)}, folder / contract.WEIGHTS)
+    held_out.write(folder / "holdout.npz")
+    predicted = contract.GazeNetwork(folder / contract.NETWORK).predict_encoded(held_out.jpegs)
+    constant = np.broadcast_to(held_out.labels_deg.mean(axis=0), held_out.labels_deg.shape)
+    stated = {
+        "split": split,
+        "leaking": leaking,
+        "samples": len(held_out),
+        "model": mean_errors(predicted, held_out.labels_deg),
+        "base": mean_errors(predicted + 15.0, held_out.labels_deg),
+        "constant": mean_errors(constant, held_out.labels_deg),
+        "calibrated": mean_errors(constant * 0.9, held_out.labels_deg),
+    }
+    return contract.seal(
+        folder,
+        golden_jpegs=[picture(azimuth, azimuth / 2) for azimuth in (-20, -10, 0, 10, 20)],
+        model_name=model_name,
+        crop={"layout": "dashgaze", "view": "driver"},
+        errors=stated | errors,
+        scenarios=[
+            {"number": n, "description": f"scenario {n}", "samples": n_holdout // 10, "errors": stated["model"]}
+            for n in range(1, 11)
+        ],
+        rendered_sample_drive=rendered,
+        digests={"data": "a" * 64, "drive": held_out.drive, "base": "b" * 64, "code": "c" * 64},
+        training={"freeze": "none", "bn": "target", "lr": 1e-3, "epochs": 9, "seed": seed},
+    )
+
+
+def register_package(folder: Path, *, model_name: str = "gaze-tracker", **options: object) -> int:
+    """A new package under ``folder``, registered from a finished run of its own; the version's number."""
+    package = folder / f"{model_name}-{uuid.uuid4().hex}"
+    make_package(package, model_name=model_name, **options)
+    with mlflow.start_run() as run:
+        pass
+    return versions.register(package, model_name=model_name, run_id=run.info.run_id)
