@@ -1,0 +1,204 @@
+"""Extraction of samples from a recording, against the old recipe and against the floor.
+
+    python -m benchmarks.extraction
+
+renders a 6,000-frame H.264 video of 1504×540 pixels in the DashGaze layout, once with a key frame every 30
+frames and once every 250, and measures three sides on each, in turn, several times:
+
+- **seek per sample**: the old recipe. For each sample OpenCV is set to the frame's number, the picture is read,
+  cut into its views and written.
+- **prepare**: this project's ``training.samples.prepare``, everything included: checksums, index, labels,
+  decoding, JPEG files and tables.
+- **floor**: nothing but decoding the packets that the samples depend on, read beforehand, in one process with
+  the same number of threads; no colours, no JPEG, no files.
+
+The pictures move and carry noise that changes from frame to frame, so the decoder has work as on a real drive.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from training import drive as drives
+from training import frames, layouts, samples
+
+SIZE = (1504, 540)
+ENCODER = {"preset": "veryfast", "crf": "23"}
+NOISE = 5
+"""Deviation of the noise, in grey levels: what a dash camera has in daylight."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Render, measure and print the table; with ``--out`` also write it to a file."""
+    arguments = _parser().parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="extraction-") as scratch:
+        folder = arguments.folder or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        table = labels(folder / f"labels-{arguments.frames}.csv", arguments.frames)
+        measured = {}
+        for spacing in arguments.spacings:
+            video = folder / f"drive-{arguments.frames}-{spacing}.mp4"
+            if not video.exists():
+                render(video, arguments.frames, spacing)
+            measured[spacing] = (video.stat().st_size, measure(video, table, arguments.samples, arguments.repeats))
+        page = report(measured, arguments)
+    print(page)
+    if arguments.out:
+        arguments.out.write_text(page + "\n", encoding="utf-8")
+    return 0
+
+
+def render(video: Path, count: int, spacing: int) -> None:
+    """Encode ``count`` noisy moving pictures as H.264 with a key frame at least every ``spacing`` frames."""
+    width, height = SIZE
+    random = np.random.default_rng(0)
+    scene = cv2.resize(random.integers(30, 220, (120, 260), dtype=np.uint8), None, fx=10, fy=10)
+    noise = [random.normal(0, NOISE, (height, width)).astype(np.int8) for _ in range(13)]
+    grey = np.full((height // 2, width), 128, np.uint8)
+    unfinished = video.with_suffix(".part")
+    with av.open(str(unfinished), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=30, options=ENCODER)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.gop_size = spacing
+        for number in tqdm(range(count), desc=f"rendering {video.name}", unit="frame", mininterval=1):
+            left, top = int(500 + 480 * np.sin(number / 90)), int(300 + 280 * np.cos(number / 70))
+            luma = scene[top : top + height, left : left + width]
+            luma = cv2.add(luma, noise[random.integers(len(noise))], dtype=cv2.CV_8U)
+            frame = av.VideoFrame.from_ndarray(np.concatenate([luma, grey]), "yuv420p")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    unfinished.replace(video)
+
+
+def labels(path: Path, count: int) -> Path:
+    """A clean labels CSV, one row per frame."""
+    lines = ["dash_frames,azimuth [deg],elevation [deg]"]
+    lines += [f"{n},{20 * np.sin(n / 90):.4f},{8 * np.cos(n / 70):.4f}" for n in range(count)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def seek_per_sample(video: Path, wanted: list[int], views: dict[str, layouts.View], out: Path) -> None:
+    """The old recipe, as users have it: seek, read, cut, write, one sample after the other."""
+    out.mkdir()
+    capture = cv2.VideoCapture(str(video))
+    for frame in wanted:
+        capture.set(cv2.CAP_PROP_POS_FRAMES, frame)
+        _, picture = capture.read()
+        for name, view in views.items():
+            crop = picture[view.y : view.y + view.h, view.x : view.x + view.w]
+            cv2.imwrite(str(out / f"frame_{frame:05d}_{name}.jpg"), crop)
+    capture.release()
+
+
+def floor(video: Path, wanted: list[int], threads: int) -> Callable[[], int]:
+    """A function that decodes the packets that ``wanted`` depends on, read beforehand; returns pictures decoded.
+
+    Runs from a key frame up to the last wanted picture, without the pictures that no other refers to; each
+    thread takes the next run, which keeps all of them busy.
+    """
+    index = frames.scan(video)
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        header = stream.codec_context.extradata
+        packets = [packet for packet in container.demux(stream) if packet.size]
+    work = frames.runs(index, wanted)
+
+    def decode(run: frames.Run) -> int:
+        decoder = av.CodecContext.create("h264", "r")
+        decoder.extradata, decoder.thread_count = header, 1
+        shown = 0
+        for packet in packets[run.start : run.stop]:
+            decoder.skip_frame = "DEFAULT" if packet.pts in run.wanted else "NONREF"
+            shown += len(decoder.decode(packet))
+        return shown + len(decoder.decode(None))
+
+    def decode_all() -> int:
+        with ThreadPoolExecutor(threads) as pool:
+            return sum(pool.map(decode, work))
+
+    return decode_all
+
+
+def measure(video: Path, table: Path, count: int, repeats: int) -> dict[str, list[float]]:
+    """Seconds of every repeat, per side; the sides take turns, so that a slow minute hits all of them."""
+    drive = drives.read(video, table)
+    wanted = drives.pick(drive, count)["frame"].tolist()
+    decode = floor(video, wanted, frames.cores())
+    seconds: dict[str, list[float]] = {"seek per sample": [], "prepare": [], "floor": []}
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory(dir=video.parent) as scratch:
+            sides = {
+                "prepare": lambda out=Path(scratch, "new"): samples.prepare(video, table, count, "dashgaze", out),
+                "floor": decode,
+                "seek per sample": lambda out=Path(scratch, "old"): seek_per_sample(video, wanted, drive.views, out),
+            }
+            for side, run in sides.items():
+                start = time.perf_counter()
+                run()
+                seconds[side].append(time.perf_counter() - start)
+    return seconds
+
+
+def report(measured: dict[int, tuple[int, dict[str, list[float]]]], arguments: argparse.Namespace) -> str:
+    """The results as Markdown: medians, spread and ratios."""
+    lines = [
+        f"{arguments.samples} samples of {arguments.frames} frames, {SIZE[0]}x{SIZE[1]} H.264, "
+        f"{arguments.repeats} repeats in turn; {machine()}",
+        "",
+        "| key frame every | bit rate | side | seconds (median) | fastest to slowest | against the floor |"
+        " seek per sample takes |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for spacing, (size, seconds) in measured.items():
+        rate = f"{size * 8 * 30 / arguments.frames / 1e6:.1f} Mbit/s"
+        median = {side: statistics.median(values) for side, values in seconds.items()}
+        for side, values in seconds.items():
+            lines.append(
+                f"| {spacing} | {rate} | {side} | {median[side]:.2f} | {min(values):.2f} to {max(values):.2f} | "
+                f"{median[side] / median['floor']:.2f}× | {median['seek per sample'] / median[side]:.1f}× as long |"
+            )
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """Processor, cores and the versions that decide the speed."""
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        models = [
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        name = models[0] if models else name
+    return (
+        f"{name}, {frames.cores()} of {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"PyAV {av.__version__}, OpenCV {cv2.__version__}"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.extraction", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--frames", type=int, default=6000, help="length of the video (6000)")
+    parser.add_argument("--samples", type=int, default=500, help="samples to extract (500)")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements per side (5)")
+    parser.add_argument("--spacings", type=int, nargs="+", default=[30, 250], help="key-frame spacings (30 250)")
+    parser.add_argument("--folder", type=Path, help="keep the rendered videos here and use them again")
+    parser.add_argument("--out", type=Path, help="also write the table to this file")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
