@@ -35,9 +35,9 @@ _SHAPE = {
     "lips": (1.0, 0.2),
     "mouth": (0.0, 2.0),
     "eye_apart": (31.5, 1.3),  # half the distance between the eyeball centres
-    "eye_half_width": (13.6, 0.5),
-    "lid_upper": (4.6, 0.45),  # height of the upper lid above the eyeball centre, looking straight ahead
-    "lid_lower": (5.3, 0.35),
+    "eye_half_width": (14.6, 0.5),
+    "lid_upper": (4.5, 0.4),  # height of the upper lid above the eyeball centre, looking straight ahead
+    "lid_lower": (5.7, 0.3),
     "slant": (1.0, 0.8),  # outer corner above inner corner
     "iris": (5.9, 0.15),
     "brow_height": (19.0, 1.5),
@@ -46,8 +46,8 @@ _SHAPE = {
 
 _SKINS = ((0.62, 0.38, 0.28), (0.55, 0.33, 0.24), (0.45, 0.27, 0.19), (0.36, 0.20, 0.13), (0.22, 0.12, 0.08),
           (0.66, 0.44, 0.35))  # fmt: skip
-_IRISES = ((0.10, 0.05, 0.025), (0.18, 0.09, 0.04), (0.16, 0.26, 0.38), (0.13, 0.22, 0.14), (0.20, 0.18, 0.09),
-           (0.24, 0.30, 0.34))  # fmt: skip
+_IRISES = ((0.07, 0.035, 0.018), (0.12, 0.06, 0.028), (0.09, 0.15, 0.22), (0.08, 0.13, 0.085), (0.12, 0.105, 0.055),
+           (0.13, 0.165, 0.19))  # fmt: skip
 _HAIRS = ((0.012, 0.010, 0.009), (0.045, 0.025, 0.014), (0.10, 0.055, 0.028), (0.30, 0.19, 0.09),
           (0.22, 0.21, 0.20), (0.16, 0.06, 0.025))  # fmt: skip
 STYLES = ("short", "crop", "receding", "covered ears", "long")
@@ -194,13 +194,13 @@ def distance(x: float, y: float, z: float, s: np.ndarray) -> float:
     eye = s[11]
     # skull, midface, jaw
     d = _egg(x, y, z, 0.0, 32.0, -80.0, 74.0, 90.0, 98.0)
-    d = _join(d, _egg(x, y, z, 0.0, -36.0, -44.0, 61.0 * (0.6 + 0.4 * s[2]), 76.0, 57.0), 30.0)
-    d = _join(d, _egg(x, y, z, 0.0, 44.0, -52.0, 62.0, 50.0, 69.0), 26.0)
-    jaw = 50.0 * s[2]
-    d = _join(d, _rod(x, y, z, 12.0, -97.0, -6.0, jaw, -70.0, -62.0, 15.0, 15.0), 30.0)
+    d = _join(d, _egg(x, y, z, 0.0, -36.0, -44.0, 58.0 * (0.6 + 0.4 * s[2]), 76.0, 57.0), 30.0)
+    d = _join(d, _egg(x, y, z, 0.0, 44.0, -52.0, 65.0, 50.0, 69.0), 26.0)
+    jaw = 47.0 * s[2]
+    d = _join(d, _rod(x, y, z, 10.0, -97.0, -6.0, jaw, -66.0, -62.0, 14.0, 12.0), 34.0)
     d = _join(d, _egg(x, y, z, 0.0, -98.0 - 0.3 * s[3], -7.0 + s[3], 19.0, 15.0, 18.0), 20.0)
-    d = _join(d, _ball(x, y, z, 45.0, -28.0, -17.0, 22.0 + s[4]), 26.0)
-    d = _join(d, _ball(x, y, z, 30.0, -48.0, -14.0, 19.0 + s[4]), 30.0)
+    d = _join(d, _ball(x, y, z, 41.0, -25.0, -15.0, 20.0 + s[4]), 26.0)
+    d = _join(d, _ball(x, y, z, 29.0, -48.0, -13.0, 17.0 + s[4]), 30.0)
     # brow, socket, lids over the eyeball
     d = _join(d, _rod(x, y, z, 9.0, 19.0, 11.0, 45.0, 17.0, -8.0, 7.0 + s[5], 6.0 + s[5]), 14.0)
     d = _carve(d, _egg(x, y, z, eye + 1.0, -1.0, 21.0, 19.0, 13.5, 13.0), 12.0)
@@ -211,14 +211,14 @@ def distance(x: float, y: float, z: float, s: np.ndarray) -> float:
     mouth = 23.0 + s[10]
     d = _join(d, _rod(x, y, z, 0.0, -66.5, 15.6, mouth, -71.5, 6.0, 3.8 * s[9], 1.8), 3.0)
     d = _join(d, _rod(x, y, z, 0.0, -77.0, 13.8, mouth - 3.0, -73.0, 6.0, 5.0 * s[9], 2.2), 4.0)
-    d = _carve(d, _rod(x, y, z, 0.0, -71.6, 21.5, mouth, -72.2, 9.5, 1.0, 0.9), 2.6)
+    d = _carve(d, _rod(x, y, z, 0.0, -71.6, 21.5, mouth, -72.2, 9.5, 0.4, 0.6), 2.0)
     d = _carve(d, _rod(x, y, z, 0.0, -52.0, 23.0, 0.0, -61.0, 22.5, 2.0, 2.4), 4.5)
     d = _carve(d, _egg(x, y, z, 0.0, -86.0, 20.0, 16.0, 4.0, 6.0), 9.0)
     # nose
     tip_y, tip_z = -37.0 - s[6], 29.0 + s[8]
     d = _join(d, _rod(x, y, z, 0.0, 8.0, 11.0, 0.0, tip_y + 4.0, tip_z - 3.0, 6.0, 7.0 + 0.3 * s[7]), 12.0)
     d = _join(d, _ball(x, y, z, 0.0, tip_y, tip_z, 9.0 + 0.3 * s[7]), 5.0)
-    d = _join(d, _egg(x, y, z, 11.5 + s[7], tip_y - 5.0, tip_z - 13.0, 6.5, 7.0, 9.5), 6.0)
+    d = _join(d, _egg(x, y, z, 12.0 + s[7], tip_y - 5.0, tip_z - 13.0, 6.5, 6.5, 9.5), 9.0)
     d = _carve(d, _egg(x, y, z, 7.0 + 0.6 * s[7], tip_y - 12.5, tip_z - 7.5, 3.4, 4.5, 5.0), 3.0)
     # ear: a flap with a hollow
     ear = _egg(x - 0.35 * (-(z + 84.0)), y, z, 76.0, -10.0 + 0.1 * (z + 84.0), -86.0, 6.0, 32.0, 19.0)
@@ -232,7 +232,7 @@ def _skull(x: float, y: float, z: float, s: np.ndarray) -> float:
     """The head without ears and features: what hair lies on."""
     x = abs(x) / s[0]
     d = _egg(x, y, z, 0.0, 32.0, -80.0, 74.0, 90.0, 98.0)
-    d = _join(d, _egg(x, y, z, 0.0, 44.0, -52.0, 62.0, 50.0, 69.0), 26.0)
+    d = _join(d, _egg(x, y, z, 0.0, 44.0, -52.0, 65.0, 50.0, 69.0), 26.0)
     return _join(d, _egg(x, y, z, 0.0, -36.0, -58.0, 60.0, 76.0, 57.0), 30.0)
 
 
@@ -315,16 +315,16 @@ def _smooth(low: float, high: float, x: np.ndarray) -> np.ndarray:
 def _hair_line(person: Person, around_deg: np.ndarray) -> np.ndarray:
     """Height (mm) above which hair grows, by the angle around the head (0 = forehead, 180 = back)."""
     knots = {
-        "short": ([0, 30, 48, 60, 70, 80, 88, 104, 118, 180], [66, 67, 56, 26, -4, -20, 14, 10, -62, -84]),
-        "crop": ([0, 30, 48, 60, 70, 80, 88, 104, 118, 180], [63, 62, 50, 30, 4, -6, 16, 12, -55, -78]),
-        "receding": ([0, 25, 45, 60, 70, 80, 88, 104, 118, 180], [88, 96, 84, 40, 2, -16, 14, 10, -62, -84]),
-        "covered ears": ([0, 25, 42, 52, 62, 72, 90, 180], [60, 62, 50, 16, -30, -58, -72, -95]),
-        "long": ([0, 22, 38, 48, 56, 66, 90, 180], [64, 66, 50, 10, -60, -130, -170, -190]),
+        "short": ([0, 30, 48, 60, 70, 80, 88, 104, 118, 180], [56, 57, 46, 20, -8, -22, 14, 10, -62, -84]),
+        "crop": ([0, 30, 48, 60, 70, 80, 88, 104, 118, 180], [58, 58, 47, 28, 4, -6, 16, 12, -55, -78]),
+        "receding": ([0, 25, 45, 60, 70, 80, 88, 104, 118, 180], [72, 80, 72, 34, 0, -16, 14, 10, -62, -84]),
+        "covered ears": ([0, 25, 42, 52, 62, 72, 90, 180], [50, 52, 44, 12, -30, -58, -72, -95]),
+        "long": ([0, 22, 38, 48, 56, 66, 90, 180], [54, 56, 44, 6, -60, -130, -170, -190]),
     }[person.style]
     return np.interp(around_deg, *knots)
 
 
-_THICKNESS = {"short": 15.0, "crop": 6.0, "receding": 7.0, "covered ears": 17.0, "long": 19.0}
+_THICKNESS = {"short": 20.0, "crop": 9.0, "receding": 7.0, "covered ears": 20.0, "long": 22.0}
 
 
 def _hair_grid(person: Person, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -350,7 +350,7 @@ def _trunk_grid(person: Person) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     around = np.linspace(-np.pi, np.pi, 72)
     height = np.concatenate([np.linspace(-70, -165, 24), np.linspace(-168, -420, 40)])
     down = _smooth(-135.0, -232.0, height)[:, None]
-    half_width = 57.0 * person.width + 158.0 * down**1.3 + 0.02 * (-165 - height[:, None]).clip(0)
+    half_width = 53.0 * person.width + 158.0 * down**1.3 + 0.02 * (-165 - height[:, None]).clip(0)
     half_depth = 56.0 + 44.0 * _smooth(-150.0, -300.0, height)[:, None]
     slope = 1.0 + 0.0 * height[:, None]
     x = half_width * np.sin(around) * slope
@@ -391,7 +391,7 @@ def _skin_texture(person: Person, positions: np.ndarray) -> np.ndarray:
     bottom = -72.4 - person.lips * 8.8 * (1 - along**2.2)
     lip = _smooth(-0.8, 0.8, top - below) * _smooth(-0.8, 0.8, below - bottom) * (x < mouth) * front
     wrinkle = 0.88 + 0.24 * noise.field(signed * 0.9, below * 0.12, person.seed + 2)
-    lips = np.array(person.skin_colour) * np.array([0.98, 0.60, 0.62])
+    lips = np.array(person.skin_colour) * np.array([0.93, 0.68, 0.68])
     colour = colour * (1 - lip[..., None]) + (lips * wrinkle[..., None]) * lip[..., None]
     seam = np.exp(-(((below + 71.9 + 0.6 * along) / 0.8) ** 2)) * (x < mouth + 1) * front
     colour *= 1 - 0.75 * seam[..., None]

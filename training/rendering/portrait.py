@@ -151,156 +151,193 @@ def _shade(
     mirror = np.empty(3)
     seen = np.empty(3)
     elevation = math.degrees(math.asin(min(max(gaze[1], -1.0), 1.0)))
-    for y in range(height):
-        for x in range(width):
-            t = index[y, x]
-            if t < 0:
-                cover[y, x] = 0.0
-                continue
-            cover[y, x] = 1.0
-            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            wb, wc = inside[y, x, 0] * inverse[b], inside[y, x, 1] * inverse[c]
-            wa = (1.0 - inside[y, x, 0] - inside[y, x, 1]) * inverse[a]
-            total = 1.0 / (wa + wb + wc)
-            wa, wb, wc = wa * total, wb * total, wc * total
+    even = False
+    for block in range((height // 2) * (width // 2) * 4):
+        # Blocks of 2×2 samples; `even` blocks (one material, no edge, no eye) are shaded once.
+        corner = block & 3
+        y = (block >> 2) // (width // 2) * 2 + (corner >> 1)
+        x = (block >> 2) % (width // 2) * 2 + (corner & 1)
+        t = index[y, x]
+        if corner == 0:
+            even = False
+        if t < 0:
+            cover[y, x] = 0.0
+            continue
+        cover[y, x] = 1.0
+        if corner == 0:
+            even = eye[8] == 0.0 and _even(index, near, material, y, x)
+        elif even:
             for k in range(3):
-                point[k] = wa * positions[a, k] + wb * positions[b, k] + wc * positions[c, k]
-                normal[k] = wa * normals[a, k] + wb * normals[b, k] + wc * normals[c, k]
-                ray[k] = point[k] - view[3, k]
-            _unit(normal)
-            _unit(ray)
-            open_ = wa * occlusion[a] + wb * occlusion[b] + wc * occlusion[c]
-            u = wa * uv[a, 0] + wb * uv[b, 0] + wc * uv[c, 0]
-            v = wa * uv[a, 1] + wb * uv[b, 1] + wc * uv[c, 1]
-            kind = material[t]
-            # Head coordinates of the sample.
-            for k in range(3):
-                local[k] = (
-                    pose[0, k] * (point[0] - shift[0])
-                    + pose[1, k] * (point[1] - shift[1])
-                    + pose[2, k] * (point[2] - shift[2])
-                ) + NECK[k]
-            wrap_r, wrap_g, wrap_b = 0.0, 0.0, 0.0
-            shine, sharp = 0.0, 20.0
-            wet = 0.0
-            lash = 0.0
-            if kind == SKIN:
-                wrap_r, wrap_g, wrap_b = 0.32, 0.16, 0.10
-                shine, sharp = 0.05, 18.0
-                if u >= 0.0:
-                    i0 = min(max(int(u), 0), texture.shape[1] - 2)
-                    j0 = min(max(int(v), 0), texture.shape[0] - 2)
-                    fu, fv = u - i0, v - j0
-                    for k in range(3):
-                        albedo[k] = (texture[j0, i0, k] * (1 - fu) + texture[j0, i0 + 1, k] * fu) * (1 - fv) + (
-                            texture[j0 + 1, i0, k] * (1 - fu) + texture[j0 + 1, i0 + 1, k] * fu
-                        ) * fv
-                else:
-                    for k in range(3):
-                        albedo[k] = colours[0, k] * 0.92
-                side = 1.0 if local[0] > 0.0 else -1.0
-                ex = side * local[0] - eye[0]
-                ey = local[1]
-                if u >= 0.0 and abs(ex) < eye[1] + 3.0 and abs(ey) < 16.0 and local[2] > -8.0:
-                    up, down = eyes.lid_heights(ex, eye[1], eye[2], eye[3], eye[4], elevation, eye[6])
-                    along = abs(ex) / eye[1]
-                    if down < ey < up:
-                        for k in range(3):
-                            local_ray[k] = pose[0, k] * ray[0] + pose[1, k] * ray[1] + pose[2, k] * ray[2]
-                        eye_origin[0], eye_origin[1], eye_origin[2] = ex, ey, local[2]
-                        local_ray[0] *= side
-                        eye_gaze[0], eye_gaze[1], eye_gaze[2] = side * gaze[0], gaze[1], gaze[2]
-                        eyes.trace(
-                            eye_origin, local_ray, eye_gaze, eye[5], eye[7], colours[3], seed, albedo, eye_normal,
-                            eye_gloss,
-                        )  # fmt: skip
-                        eye_normal[0] *= side
-                        eye_gloss[0] *= side
-                        # Back to the world; shadow of the upper lid and of the lashes on the eyeball.
-                        for k in range(3):
-                            normal[k] = (
-                                pose[k, 0] * eye_normal[0] + pose[k, 1] * eye_normal[1] + pose[k, 2] * eye_normal[2]
-                            )
-                            mirror[k] = (
-                                pose[k, 0] * eye_gloss[0] + pose[k, 1] * eye_gloss[1] + pose[k, 2] * eye_gloss[2]
-                            )
-                        open_ = 0.30 + 0.70 * noise.step(0.0, 3.4, up - ey) * noise.step(-0.6, 1.6, ey - down)
-                        open_ *= 1.0 - 0.35 * along * along
-                        lash = 0.8 * noise.step(0.9, 0.1, up - ey)
-                        wrap_r, wrap_g, wrap_b = 0.25, 0.22, 0.20
-                        shine = 0.0
-                        wet = 1.0
-                        facing = -2.0 * (ray[0] * mirror[0] + ray[1] * mirror[1] + ray[2] * mirror[2])
-                        for k in range(3):
-                            mirror[k] = ray[k] + facing * mirror[k]
-                        eyes.reflection(mirror, reflected, seen)
-                    elif along < 1.12:
-                        over = ey - up
-                        thin = noise.step(1.12, 0.9, along)
-                        if over >= 0.0:
-                            lash = thin * (0.92 * noise.step(1.15, 0.35, over))
-                            crease = math.exp(-(((over - 3.6 - 1.2 * (1.0 - along)) / 0.75) ** 2))
-                            open_ *= 1.0 - 0.42 * crease * thin
-                        else:
-                            under = down - ey
-                            lash = thin * 0.45 * noise.step(0.9, 0.2, abs(under - 0.55))
-                            rim = thin * noise.step(1.0, 0.4, under)
-                            albedo[1] *= 1.0 - 0.22 * rim
-                            albedo[2] *= 1.0 - 0.20 * rim
-                if eye[8] > 0.0 and u >= 0.0 and abs(local[0]) > 60.0 and abs(local[1] - 3.0) < 0.5 + eye[8]:
-                    if local[2] < 16.0 and local[2] > -84.0:
-                        for k in range(3):
-                            albedo[k] = 0.015
+                picture[y, x, k] = picture[y & ~1, x & ~1, k]
+            continue
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        wb, wc = inside[y, x, 0] * inverse[b], inside[y, x, 1] * inverse[c]
+        wa = (1.0 - inside[y, x, 0] - inside[y, x, 1]) * inverse[a]
+        total = 1.0 / (wa + wb + wc)
+        wa, wb, wc = wa * total, wb * total, wc * total
+        for k in range(3):
+            point[k] = wa * positions[a, k] + wb * positions[b, k] + wc * positions[c, k]
+            normal[k] = wa * normals[a, k] + wb * normals[b, k] + wc * normals[c, k]
+            ray[k] = point[k] - view[3, k]
+        _unit(normal)
+        _unit(ray)
+        open_ = wa * occlusion[a] + wb * occlusion[b] + wc * occlusion[c]
+        u = wa * uv[a, 0] + wb * uv[b, 0] + wc * uv[c, 0]
+        v = wa * uv[a, 1] + wb * uv[b, 1] + wc * uv[c, 1]
+        kind = material[t]
+        # Head coordinates of the sample.
+        for k in range(3):
+            local[k] = (
+                pose[0, k] * (point[0] - shift[0])
+                + pose[1, k] * (point[1] - shift[1])
+                + pose[2, k] * (point[2] - shift[2])
+            ) + NECK[k]
+        wrap_r, wrap_g, wrap_b = 0.0, 0.0, 0.0
+        shine, sharp = 0.0, 20.0
+        wet = 0.0
+        lash = 0.0
+        if kind == SKIN:
+            wrap_r, wrap_g, wrap_b = 0.32, 0.16, 0.10
+            shine, sharp = 0.05, 18.0
+            if u >= 0.0:
+                i0 = min(max(int(u), 0), texture.shape[1] - 2)
+                j0 = min(max(int(v), 0), texture.shape[0] - 2)
+                fu, fv = u - i0, v - j0
                 for k in range(3):
-                    albedo[k] *= 1.0 - lash * (0.97 if k == 2 else 0.95)
-            elif kind == HAIR:
-                strand = noise.value(u * 5.0, v * 0.22, seed) * 0.6 + noise.value(u * 14.0, v * 0.5, seed + 1) * 0.4
-                for k in range(3):
-                    albedo[k] = colours[1, k] * (0.35 + 1.35 * strand)
-                open_ = 0.45 + 0.55 * strand
-                shine, sharp = 0.16 * strand, 9.0
-                wrap_r = wrap_g = wrap_b = 0.2
+                    albedo[k] = (texture[j0, i0, k] * (1 - fu) + texture[j0, i0 + 1, k] * fu) * (1 - fv) + (
+                        texture[j0 + 1, i0, k] * (1 - fu) + texture[j0 + 1, i0 + 1, k] * fu
+                    ) * fv
             else:
-                weave = noise.value(u * 0.9, v * 0.9, seed) * 0.16 + noise.value(u * 0.05, v * 0.02, seed + 4) * 0.3
                 for k in range(3):
-                    albedo[k] = colours[2, k] * (0.75 + weave)
-            # Light.
-            nl = normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2]
-            gate = 0.0
-            if nl > -0.35:
-                gate = 1.0
-                if windows:
-                    gate = sunlit(point[0], point[1], point[2], sun)
-                if gate > 0.0:
-                    gate *= _shadow(point[0], point[1], point[2], shadow_frame, shadow_map, -5.0 - 3.0 * wet)
-                if wet > 0.0:
-                    gate *= 0.35 + 0.65 * open_
-            hemisphere = 0.5 + 0.5 * normal[1]
-            nf = max(0.0, 0.25 + 0.75 * (normal[0] * fill[0] + normal[1] * fill[1] + normal[2] * fill[2]))
-            hx, hy, hz = sun[0] - ray[0], sun[1] - ray[1], sun[2] - ray[2]
-            hl = 1.0 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
-            nh = max(0.0, (normal[0] * hx + normal[1] * hy + normal[2] * hz) * hl)
-            gx, gy, gz = fill[0] - ray[0], fill[1] - ray[1], fill[2] - ray[2]
-            gl = 1.0 / math.sqrt(gx * gx + gy * gy + gz * gz + 1e-9)
-            ng = max(0.0, (normal[0] * gx + normal[1] * gy + normal[2] * gz) * gl)
-            sun_spec = shine * gate * nh**sharp * 2.2 * max(nl, 0.0) ** 0.25 if nl > 0 else 0.0
-            fill_spec = shine * ng**sharp * 1.2 * open_
-            graze = 1.0 + (ray[0] * normal[0] + ray[1] * normal[1] + ray[2] * normal[2])
-            rim_light = 0.10 * shine * 10.0 * max(graze, 0.0) ** 4 * open_
+                    albedo[k] = colours[0, k] * 0.92
+            side = 1.0 if local[0] > 0.0 else -1.0
+            ex = side * local[0] - eye[0]
+            ey = local[1]
+            if u >= 0.0 and abs(ex) < eye[1] + 4.0 and abs(ey) < 17.0:
+                even = False
+            if u >= 0.0 and abs(ex) < eye[1] + 3.0 and abs(ey) < 16.0 and local[2] > -8.0:
+                up, down = eyes.lid_heights(ex, eye[1], eye[2], eye[3], eye[4], elevation, eye[6])
+                along = abs(ex) / eye[1]
+                if down < ey < up:
+                    for k in range(3):
+                        local_ray[k] = pose[0, k] * ray[0] + pose[1, k] * ray[1] + pose[2, k] * ray[2]
+                    eye_origin[0], eye_origin[1], eye_origin[2] = ex, ey, local[2]
+                    local_ray[0] *= side
+                    eye_gaze[0], eye_gaze[1], eye_gaze[2] = side * gaze[0], gaze[1], gaze[2]
+                    eyes.trace(
+                        eye_origin, local_ray, eye_gaze, eye[5], eye[7], colours[3], seed, albedo, eye_normal,
+                        eye_gloss,
+                    )  # fmt: skip
+                    eye_normal[0] *= side
+                    eye_gloss[0] *= side
+                    # Back to the world; shadow of the upper lid and of the lashes on the eyeball.
+                    for k in range(3):
+                        normal[k] = (
+                            pose[k, 0] * eye_normal[0] + pose[k, 1] * eye_normal[1] + pose[k, 2] * eye_normal[2]
+                        )
+                        mirror[k] = (
+                            pose[k, 0] * eye_gloss[0] + pose[k, 1] * eye_gloss[1] + pose[k, 2] * eye_gloss[2]
+                        )
+                    open_ = 0.30 + 0.70 * noise.step(0.0, 3.4, up - ey) * noise.step(-0.6, 1.6, ey - down)
+                    open_ *= 1.0 - 0.35 * along * along
+                    lash = 0.8 * noise.step(0.9, 0.1, up - ey)
+                    wrap_r, wrap_g, wrap_b = 0.25, 0.22, 0.20
+                    shine = 0.0
+                    wet = 1.0
+                    facing = -2.0 * (ray[0] * mirror[0] + ray[1] * mirror[1] + ray[2] * mirror[2])
+                    for k in range(3):
+                        mirror[k] = ray[k] + facing * mirror[k]
+                    eyes.reflection(mirror, reflected, seen)
+                elif along < 1.12:
+                    over = ey - up
+                    thin = noise.step(1.12, 0.9, along)
+                    if over >= 0.0:
+                        lash = thin * (0.92 * noise.step(1.15, 0.35, over))
+                        crease = math.exp(-(((over - 3.6 - 1.2 * (1.0 - along)) / 0.75) ** 2))
+                        open_ *= 1.0 - 0.42 * crease * thin
+                    else:
+                        under = down - ey
+                        lash = thin * 0.45 * noise.step(0.9, 0.2, abs(under - 0.55))
+                        rim = thin * noise.step(1.0, 0.4, under)
+                        albedo[1] *= 1.0 - 0.22 * rim
+                        albedo[2] *= 1.0 - 0.20 * rim
+            if eye[8] > 0.0 and u >= 0.0 and abs(local[0]) > 60.0 and abs(local[1] - 3.0) < 0.5 + eye[8]:
+                if local[2] < 16.0 and local[2] > -84.0:
+                    for k in range(3):
+                        albedo[k] = 0.015
             for k in range(3):
-                wrap = wrap_r if k == 0 else (wrap_g if k == 1 else wrap_b)
-                diffuse = max(0.0, (nl + wrap) / (1.0 + wrap)) ** 1.15
-                # Light that was absorbed comes out red: occlusion is weaker in red on skin.
-                dim = open_ if kind != SKIN or wet > 0.0 else open_ ** (0.8 if k == 0 else 1.1)
-                ambient = above[k] * hemisphere + below[k] * (1.0 - hemisphere) + fill_colour[k] * nf
-                light = sun_colour[k] * diffuse * gate + ambient * dim
-                colour = albedo[k] * light
-                colour += sun_colour[k] * sun_spec + fill_colour[k] * fill_spec + above[k] * rim_light
-                if wet > 0.0:
-                    colour += 0.06 * seen[k] * (0.25 + 0.75 * open_) * (1.0 - 0.7 * lash)
-                picture[y, x, k] = colour
-            if eye[8] > 0.0:
-                _glasses(x, y, near[y, x], picture, pose, shift, view, lens, eye, above)
+                albedo[k] *= 1.0 - lash * (0.97 if k == 2 else 0.95)
+        elif kind == HAIR:
+            strand = noise.value(u * 5.0, v * 0.22, seed) * 0.6 + noise.value(u * 14.0, v * 0.5, seed + 1) * 0.4
+            for k in range(3):
+                albedo[k] = colours[1, k] * (0.35 + 1.35 * strand)
+            open_ = 0.45 + 0.55 * strand
+            shine, sharp = 0.16 * strand, 9.0
+            wrap_r = wrap_g = wrap_b = 0.2
+        else:
+            weave = noise.value(u * 0.9, v * 0.9, seed) * 0.16 + noise.value(u * 0.05, v * 0.02, seed + 4) * 0.3
+            for k in range(3):
+                albedo[k] = colours[2, k] * (0.75 + weave)
+        # Light.
+        nl = normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2]
+        gate = 0.0
+        if nl > -0.35:
+            gate = 1.0
+            if windows:
+                gate = sunlit(point[0], point[1], point[2], sun)
+            if gate > 0.0:
+                # Lifted off the surface and with some slack: a coarse map would shade itself in rings.
+                gate *= _shadow(
+                    point[0] + 2.0 * normal[0],
+                    point[1] + 2.0 * normal[1],
+                    point[2] + 2.0 * normal[2],
+                    shadow_frame,
+                    shadow_map,
+                    3.0 + 4.0 * wet,
+                )
+            if wet > 0.0:
+                gate *= 0.35 + 0.65 * open_
+        hemisphere = 0.5 + 0.5 * normal[1]
+        nf = max(0.0, 0.25 + 0.75 * (normal[0] * fill[0] + normal[1] * fill[1] + normal[2] * fill[2]))
+        hx, hy, hz = sun[0] - ray[0], sun[1] - ray[1], sun[2] - ray[2]
+        hl = 1.0 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
+        nh = max(0.0, (normal[0] * hx + normal[1] * hy + normal[2] * hz) * hl)
+        gx, gy, gz = fill[0] - ray[0], fill[1] - ray[1], fill[2] - ray[2]
+        gl = 1.0 / math.sqrt(gx * gx + gy * gy + gz * gz + 1e-9)
+        ng = max(0.0, (normal[0] * gx + normal[1] * gy + normal[2] * gz) * gl)
+        sun_spec = shine * gate * nh**sharp * 2.2 * max(nl, 0.0) ** 0.25 if nl > 0 else 0.0
+        fill_spec = shine * ng**sharp * 1.2 * open_
+        graze = 1.0 + (ray[0] * normal[0] + ray[1] * normal[1] + ray[2] * normal[2])
+        rim_light = 0.10 * shine * 10.0 * max(graze, 0.0) ** 4 * open_
+        for k in range(3):
+            wrap = wrap_r if k == 0 else (wrap_g if k == 1 else wrap_b)
+            diffuse = max(0.0, (nl + wrap) / (1.0 + wrap)) ** 1.15
+            # Light that was absorbed comes out red: occlusion is weaker in red on skin.
+            dim = open_ if kind != SKIN or wet > 0.0 else open_ ** (0.8 if k == 0 else 1.1)
+            ambient = above[k] * hemisphere + below[k] * (1.0 - hemisphere) + fill_colour[k] * nf
+            light = sun_colour[k] * diffuse * gate + ambient * dim
+            colour = albedo[k] * light
+            colour += sun_colour[k] * sun_spec + fill_colour[k] * fill_spec + above[k] * rim_light
+            if wet > 0.0:
+                colour += 0.028 * seen[k] * (0.25 + 0.75 * open_) * (1.0 - 0.7 * lash)
+            picture[y, x, k] = colour
+        if eye[8] > 0.0:
+            _glasses(x, y, near[y, x], picture, pose, shift, view, lens, eye, above)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _even(index, near, material, y, x):
+    """True when the 2×2 samples from (y, x) show one material without a step in depth."""
+    first = material[index[y, x]]
+    low = high = near[y, x]
+    for j in range(2):
+        for i in range(2):
+            t = index[y + j, x + i]
+            if t < 0 or material[t] != first:
+                return False
+            low = min(low, near[y + j, x + i])
+            high = max(high, near[y + j, x + i])
+    return high < low * 1.012
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
