@@ -36,6 +36,10 @@ class Alignment:
     as_is_error_deg: float
     correlation: tuple[float, float]
 
+    def changes(self) -> tuple[bool, int, int]:
+        """Swapped or not, and the two signs."""
+        return self.swapped, self.azimuth_sign, self.elevation_sign
+
     def apply(self, base_deg: np.ndarray) -> np.ndarray:
         """(n, 2) base answers → the same under the hypothesis, shifted, degrees."""
         return wrap_deg(_hypothesis(base_deg, self.swapped, self.azimuth_sign, self.elevation_sign) + self.shift_deg)

@@ -5,10 +5,13 @@ dataclass that the command fills, and one line says what was wrong.
 """
 
 import argparse
+import ast
+import inspect
 import logging
 import os
 import sys
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -87,12 +90,9 @@ def _add_fields(command: argparse.ArgumentParser, config: type) -> None:
 
 def _field_docs(config: type) -> dict[str, str]:
     """The docstring under each field, read from the source: the text is written once."""
-    import ast
-    import inspect
-
     body = ast.parse(inspect.getsource(config)).body[0].body
     docs = {}
-    for statement, following in zip(body, body[1:], strict=False):
+    for statement, following in pairwise(body):
         if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
             docs[statement.target.id] = following.value.value
     return docs

@@ -22,7 +22,7 @@ from registry.angles import pitch_yaw_to_deg
 from registry.exceptions import GazeError, InputError
 from registry.holdout import Holdout
 from registry.network import GazeNetwork
-from training import baselines, checkpoints, model, package, pictures, recordings, report, sample_drive, samples, splits
+from training import baselines, checkpoints, model, package, recordings, report, sample_drive, samples, splits
 from training.alignment import Alignment, align
 from training.checkpoints import Base
 from training.errors import measure
@@ -31,8 +31,8 @@ from training.recordings import Recordings
 from training.report import RENDERED, Report
 from training.search import SearchResult, SearchSpace, Study, space_identity
 from training.splits import Split
-from training.trial import TrialSpec, tail_features
-from training.trunk import ActivationCache, reestimated
+from training.trial import TrialSpec, material
+from training.trunk import ActivationCache, Material, features, fill, reestimated
 from training.verdict import judge, likely_causes
 
 log = logging.getLogger(__name__)
@@ -162,48 +162,50 @@ def prepare_data(config: JobConfig) -> Recordings:
 
 
 def prepare_bases(
-    base: Base, data: Recordings, crops: np.ndarray, split: Split, config: JobConfig, cache: ActivationCache, into: Path
+    base: Base, data: Recordings, stock: Material, config: JobConfig, cache: ActivationCache, into: Path
 ) -> tuple[dict[str, BaseVariant], np.ndarray]:
-    """Write the base in every BatchNorm variant searched; also the raw base's answers on the training samples.
+    """Write the base in every BatchNorm variant searched, and fill the activation cache for each.
 
-    Only training samples are looked at: statistics and alignment must not see held-out frames.
+    Also returns the raw base's (n_train, 2) answers, degrees. Only training samples are looked at: statistics and
+    alignment must not see held-out frames.
     """
     device = torch.device(choose_device(config.device))
-    raw_deg = _answers(base.network, data, split.train, cache, device, config.seed)
-    as_it_is = align(raw_deg, data.labels_deg[split.train])
+    space = config.space()
+    boundaries = tuple({"backbone", *space.freeze} - {"none"})
+    labels = data.labels_deg[stock.train]
+    fill(base.network, boundaries if "source" in space.bn else ("backbone",), stock, cache, device)
+    raw_deg = _training_answers(base.network, stock, cache, device)
+    as_it_is = align(raw_deg, labels)
+    log.info("%s", as_it_is.describe())
     variants = {}
-    for bn in config.space().bn:
+    for bn in space.bn:
         network = model.build()
         network.load_state_dict(base.network.state_dict())
         alignment = as_it_is
         if bn == "target":
-            network = reestimated(network, crops, split.train, device)
-            alignment = align(
-                _answers(network, data, split.train, cache, device, config.seed), data.labels_deg[split.train]
-            )
-        network = network.cpu()
-        alignment.adopt(network)
-        path = into / f"base-{bn}.safetensors"
-        part = path.with_suffix(".part")
-        safetensors.torch.save_file({k: v.contiguous() for k, v in network.state_dict().items()}, part)
-        part.replace(path)
-        variants[bn] = BaseVariant(path, alignment)
-    best = min([as_it_is, *(variant.alignment for variant in variants.values())], key=lambda found: found.error_deg)
-    log.info("%s", as_it_is.describe())
-    if (best.swapped, best.azimuth_sign, best.elevation_sign) != (
-        as_it_is.swapped,
-        as_it_is.azimuth_sign,
-        as_it_is.elevation_sign,
-    ):
-        log.info("with statistics re-estimated on the drive: %s", best.describe())
+            network = reestimated(network, stock.pictures, stock.train, device)
+            fill(network, boundaries, stock, cache, device)
+            alignment = align(_training_answers(network, stock, cache, device), labels)
+            if alignment.changes() != as_it_is.changes():
+                log.info("with statistics re-estimated on the drive: %s", alignment.describe())
+        variants[bn] = BaseVariant(_aligned(network.cpu(), alignment, into / f"base-{bn}.safetensors"), alignment)
     return variants, raw_deg
 
 
-def _answers(network, data: Recordings, indices: np.ndarray, cache: ActivationCache, device, seed: int) -> np.ndarray:
-    """(len(indices), 2) degrees, from the cached pooled activations."""
-    source = tail_features(network, "backbone", data, cache, device, seed)
+def _aligned(network: torch.nn.Module, alignment: Alignment, path: Path) -> Path:
+    """Write the network with its head aligned to the labels; whole or not at all."""
+    alignment.adopt(network)
+    part = path.with_suffix(".part")
+    safetensors.torch.save_file({key: value.contiguous() for key, value in network.state_dict().items()}, part)
+    part.replace(path)
+    return path
+
+
+def _training_answers(network: torch.nn.Module, stock: Material, cache: ActivationCache, device) -> np.ndarray:
+    """(n_train, 2) degrees, from the cached pooled activations."""
+    source = features(network, "backbone", stock, cache, device)
     _, tail = model.cut(network, "backbone")
-    return pitch_yaw_to_deg(predict(tail.to(device), source, indices))
+    return pitch_yaw_to_deg(predict(tail.to(device), source, stock.train))
 
 
 def run_search(
@@ -288,8 +290,8 @@ def _run(config: JobConfig, space: SearchSpace, name: str, run_id: str) -> int:
     if study.resumed:
         log.info("study %s: resuming with %d of %d trials finished", name, len(study.finished()), space.trials)
     with clock.part("cache"):
-        crops = pictures.array(data, cache)
-        bases, base_train_deg = prepare_bases(base, data, crops, split, config, cache, study.folder)
+        stock = material(data, cache, split.train, split.validation, config.seed)
+        bases, base_train_deg = prepare_bases(base, data, stock, config, cache, study.folder)
     log.info("search %s: up to %d trials; resume an interrupted one with study=%s", name, space.trials, name)
     with clock.part("trials"):
         found = run_search(config, space, name, data, split, base, bases, study, run_id)
@@ -297,11 +299,11 @@ def _run(config: JobConfig, space: SearchSpace, name: str, run_id: str) -> int:
     clock.seconds["cache"] += found.cache_seconds
 
     with clock.part("report"), tempfile.TemporaryDirectory(dir=work) as scratch:
-        kept = package.held_out(data, crops, split)
+        kept = package.held_out(data, stock.pictures, split)
         folders = {"model": Path(scratch) / "model", "base": Path(scratch) / "base"}
         package.assemble(folders["model"], model.load(found.checkpoint), kept)
         package.assemble(folders["base"], base.network, kept)
-        result = evaluate_on_test(data, crops, split, base_train_deg, bases, found, folders)
+        result = evaluate_on_test(data, stock.pictures, split, base_train_deg, bases, found, folders)
         report.log(result, run_id)
         version = register(config, result, kept, base, bases, found, folders, run_id)
     cache.close()
@@ -421,7 +423,8 @@ def closing(config: JobConfig, result: Report, version: int, clock: Clock, study
             result.printed(),
             "",
             f"verdict: {result.verdict.line()}",
-            f"chosen: trial-{result.search.best.number:03d} of study {study} (freeze={best.freeze}, bn={best.bn}, lr={best.lr:.2e})",
+            f"chosen: trial-{result.search.best.number:03d} of study {study} "
+            f"(freeze={best.freeze}, bn={best.bn}, lr={best.lr:.2e})",
             f"registered: {config.model_name} version {version}",
             f"promote it: {promote}",
             f"look at it: mlflow ui (run {mlflow.active_run().info.run_name}, report/report.html)",

@@ -120,6 +120,15 @@ def trunk_names(freeze: str) -> tuple[str, ...]:
     return (*_STEM, *_STAGES[: _STAGES.index(freeze) + 1])
 
 
+def between(network: nn.Module, done: tuple[str, ...], freeze: str) -> nn.Sequential:
+    """The part of the trunk of ``freeze`` that follows the children ``done``; pooled and flat for ``backbone``."""
+    children = dict(network.named_children())
+    part = nn.Sequential(*(children[name] for name in trunk_names(freeze) if name not in done))
+    if freeze == "backbone":
+        part.append(nn.Flatten(1))
+    return part
+
+
 def cut(network: nn.Module, freeze: str) -> tuple[nn.Sequential, nn.Sequential]:
     """``(trunk, tail)`` that share the network's modules: ``tail(trunk(x)) == network(x)``.
 
@@ -127,9 +136,8 @@ def cut(network: nn.Module, freeze: str) -> tuple[nn.Sequential, nn.Sequential]:
     """
     children = dict(network.named_children())
     names = trunk_names(freeze)
-    trunk = nn.Sequential(*(children[name] for name in names))
+    trunk = between(network, (), freeze)
     if freeze == "backbone":
-        trunk.append(nn.Flatten(1))
         return trunk, nn.Sequential(children["fc"])
     tail = nn.Sequential(*(children[name] for name in (*_STEM, *_STAGES, "avgpool") if name not in names))
     tail.append(nn.Flatten(1))

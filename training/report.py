@@ -106,10 +106,8 @@ class Report:
         scenario = self.split.scenario[self.split.test]
         chosen = [np.flatnonzero(scenario == k)[(scenario == k).sum() // 2] for k in np.unique(scenario)]
         table = self.scenarios().set_index("scenario")
-        titles = [
-            f"{k}: az {table.loc[k, 'model_azimuth_error_deg']:.1f}°, el {table.loc[k, 'model_elevation_error_deg']:.1f}°"
-            for k in np.unique(scenario)
-        ]
+        errors = table[["model_azimuth_error_deg", "model_elevation_error_deg"]]
+        titles = [f"{k}: az {errors.loc[k].iloc[0]:.1f}°, el {errors.loc[k].iloc[1]:.1f}°" for k in np.unique(scenario)]
         pictures = [driver_picture(self.recordings, int(self.split.test[at])) for at in chosen]
         return figures.scenario_sheet(pictures, self.labels_deg[chosen], self.answers["model"][chosen], titles)
 
@@ -197,10 +195,13 @@ def description(report: Report) -> str:
     return "\n".join(lines)
 
 
-_STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222;background:#fff}
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222;background:#fff}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .8em;border-bottom:1px solid #ddd;text-align:right}
-td:first-child,th:first-child{text-align:left}img{max-width:100%}.verdict{padding:1em;border-left:5px solid #1f8a5b;background:#f1f8f4}
-.bad{border-color:#c8553d;background:#fbf1ee}.wide{overflow-x:auto;font-size:13px}"""
+td:first-child,th:first-child{text-align:left}img{max-width:100%}
+.verdict{padding:1em;border-left:5px solid #1f8a5b;background:#f1f8f4}
+.bad{border-color:#c8553d;background:#fbf1ee}.wide{overflow-x:auto;font-size:13px}
+"""
 
 
 def page(report: Report, drawn: dict[str, Figure]) -> str:

@@ -21,7 +21,7 @@ from training import model, pictures, recordings
 from training.augmentation import Augmentation
 from training.finetune import Epoch, Outcome, OutOfMemory, TrialConfig, finetune
 from training.recordings import Recordings
-from training.trunk import ActivationCache, Features, features
+from training.trunk import ActivationCache, Material, features
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,8 @@ def _train(spec: TrialSpec, config: TrialConfig, keep_going, deadline: float) ->
     try:
         began = time.monotonic()
         network = model.load(spec.base)
-        source = tail_features(network, config.freeze, data, cache, device, config.seed)
+        stock = material(data, cache, spec.train, spec.validation, config.seed)
+        source = features(network, config.freeze, stock, cache, device)
         source.keep_on_device()
         cache_seconds = time.monotonic() - began
         _, tail = model.cut(network, config.freeze)
@@ -190,13 +191,12 @@ def _train(spec: TrialSpec, config: TrialConfig, keep_going, deadline: float) ->
         cache.close()
 
 
-def tail_features(
-    network: torch.nn.Module, freeze: str, data: Recordings, cache: ActivationCache, device: torch.device, seed: int
-) -> Features:
-    """The :class:`~training.trunk.Features` behind ``freeze`` for this network and these samples."""
+def material(
+    data: Recordings, cache: ActivationCache, train: np.ndarray, validation: np.ndarray, seed: int
+) -> Material:
+    """What trials on these recordings train and validate on."""
     crops = pictures.array(data, cache)
-    key = pictures.key(data) | {"network": model.digest(network)}
-    return features(network, freeze, crops, key=key, cache=cache, device=device, augmentation=Augmentation(), seed=seed)
+    return Material(crops, pictures.key(data), train, validation, augmentation=Augmentation(), seed=seed)
 
 
 def _save(network: torch.nn.Module, path: Path) -> None:

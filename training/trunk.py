@@ -32,10 +32,10 @@ from training.augmentation import Augmentation
 log = logging.getLogger(__name__)
 
 BN_CHOICES = ("source", "target")
-VIEWS = 4  # of each sample behind a frozen trunk: the picture itself and three augmented ones
+VIEWS = 2  # of each training sample behind a frozen trunk: the picture itself and an augmented one
 LIMIT_BYTES = 20 * 2**30
 FILL_BATCH = 32
-_FORMAT = 3  # part of every key: raise it when the computation below changes
+_FORMAT = 4  # part of every key: raise it when the computation below changes
 
 
 class ActivationCache:
@@ -59,17 +59,36 @@ class ActivationCache:
 
         Raises :class:`InputError` when the disk is full; nothing half-written stays behind.
         """
-        name = hashlib.sha256(json.dumps([_FORMAT, key, shape, dtype], sort_keys=True).encode()).hexdigest()[:32]
-        path = self.folder / f"{name}.bin"
-        lock = (self.folder / f"{name}.lock").open("a")
-        self._held.append(lock)
-        # Exclusive while it may have to be made: a second process waits here and then finds it.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not self._is_sound(path, shape, dtype):
-            self._make(path, shape, dtype, fill, title)
-        os.utime(path)
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        return np.memmap(path, dtype=dtype, mode="r", shape=shape)
+        return self.arrays([(key, shape, dtype)], lambda arrays: fill(arrays[0]), title)[0]
+
+    def arrays(
+        self,
+        wanted: list[tuple[dict, tuple[int, ...], str]],
+        fill: Callable[[list[np.ndarray | None]], None],
+        title: str,
+    ) -> list[np.ndarray]:
+        """Several arrays, each ``(key, shape, dtype)``; ``fill`` makes all missing ones at once.
+
+        ``fill`` gets a list like ``wanted`` with ``None`` for the arrays that are there already.
+        """
+        paths = [self.folder / f"{_name(*one)}.bin" for one in wanted]
+        # Exclusive while they may have to be made: a second process waits here and then finds them. One order
+        # for everybody, or two processes could wait for each other.
+        locks = {path: path.with_suffix(".lock").open("a") for path in sorted(set(paths))}
+        for lock in locks.values():
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._held.append(lock)
+        missing = [not _is_sound(path, shape, dtype) for path, (_, shape, dtype) in zip(paths, wanted, strict=True)]
+        if any(missing):
+            self._make(paths, wanted, missing, fill, title)
+        for path in paths:
+            os.utime(path)
+        for lock in locks.values():
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        return [
+            np.memmap(path, dtype=dtype, mode="r", shape=shape)
+            for path, (_, shape, dtype) in zip(paths, wanted, strict=True)
+        ]
 
     def close(self) -> None:
         """Let go of the arrays handed out: they may be evicted from now on."""
@@ -77,46 +96,36 @@ class ActivationCache:
             lock.close()
         self._held.clear()
 
-    def _is_sound(self, path: Path, shape: tuple[int, ...], dtype: str) -> bool:
-        if not path.exists():
-            return False
-        note = path.with_suffix(".json")
+    def _make(self, paths: list[Path], wanted: list, missing: list[bool], fill: Callable, title: str) -> None:
+        todo = [k for k, is_missing in enumerate(missing) if is_missing]
+        sizes = {k: _size(wanted[k][1], wanted[k][2]) for k in todo}
+        for k in todo:
+            for stale in self.folder.glob(f"{paths[k].stem}.*.part"):  # of a killed process: we hold the lock
+                stale.unlink()
+            for old in (paths[k], paths[k].with_suffix(".json")):
+                old.unlink(missing_ok=True)
+        total = sum(sizes.values())
+        self._make_room(total, title)
+        parts = {k: self.folder / f"{paths[k].stem}.{os.getpid()}.part" for k in todo}
         try:
-            said = json.loads(note.read_text())
-        except (OSError, ValueError):
-            log.warning("cache %s: no readable note beside it (an interrupted write?); making it again", path.name)
-            return False
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        if path.stat().st_size != size or said.get("size") != size or said.get("crc32") != _checksum(path):
-            log.warning("cache %s: torn or foreign (size or checksum differs); making it again", path.name)
-            return False
-        return True
-
-    def _make(self, path: Path, shape: tuple[int, ...], dtype: str, fill: Callable, title: str) -> None:
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        for stale in self.folder.glob(f"{path.stem}.*.part"):  # of a killed process: we hold the lock
-            stale.unlink()
-        for old in (path, path.with_suffix(".json")):
-            old.unlink(missing_ok=True)
-        self._make_room(size, title)
-        part = self.folder / f"{path.stem}.{os.getpid()}.part"
-        try:
-            with part.open("wb") as file:
-                # Claim the space now: a full disk is an error here, not a bus error in the middle of the work.
-                os.posix_fallocate(file.fileno(), 0, size) if hasattr(os, "posix_fallocate") else file.truncate(size)
-            array = np.memmap(part, dtype=dtype, mode="r+", shape=shape)
-            fill(array)
-            array.flush()
-            del array
-            _write_atomically(path.with_suffix(".json"), json.dumps({"size": size, "crc32": _checksum(part)}))
-            part.replace(path)
+            arrays: list[np.ndarray | None] = [None] * len(paths)
+            for k in todo:
+                arrays[k] = _claimed(parts[k], wanted[k][1], wanted[k][2])
+            fill(arrays)
+            for k in todo:
+                arrays[k].flush()
+                arrays[k] = None
+                note = {"size": sizes[k], "crc32": _checksum(parts[k])}
+                _write_atomically(paths[k].with_suffix(".json"), json.dumps(note))
+                parts[k].replace(paths[k])
         except OSError as error:
             raise InputError(
-                f"cache {self.folder}: cannot write {size / 2**20:.0f} MiB for {title} ({error.strerror}); "
+                f"cache {self.folder}: cannot write {total / 2**20:.0f} MiB for {title} ({error.strerror}); "
                 "free some disk space or point work= to a larger disk"
             ) from error
         finally:
-            part.unlink(missing_ok=True)
+            for part in parts.values():
+                part.unlink(missing_ok=True)
 
     def _make_room(self, size: int, title: str) -> None:
         if size > self.limit_bytes:
@@ -140,6 +149,41 @@ class ActivationCache:
                 path.with_suffix(".json").unlink(missing_ok=True)
 
 
+def _name(key: dict, shape: tuple[int, ...], dtype: str) -> str:
+    return hashlib.sha256(json.dumps([_FORMAT, key, shape, dtype], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _size(shape: tuple[int, ...], dtype: str) -> int:
+    return int(np.prod(shape)) * np.dtype(dtype).itemsize
+
+
+def _claimed(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """A writable array on disk whose space is claimed now: a full disk is an error here, not a bus error later."""
+    size = _size(shape, dtype)
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+    return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
+
+
+def _is_sound(path: Path, shape: tuple[int, ...], dtype: str) -> bool:
+    """Whether the file is there and whole, by its size and checksum."""
+    if not path.exists():
+        return False
+    try:
+        said = json.loads(path.with_suffix(".json").read_text())
+    except (OSError, ValueError):
+        log.warning("cache %s: no readable note beside it (an interrupted write?); making it again", path.name)
+        return False
+    size = _size(shape, dtype)
+    if path.stat().st_size != size or said.get("size") != size or said.get("crc32") != _checksum(path):
+        log.warning("cache %s: torn or foreign (size or checksum differs); making it again", path.name)
+        return False
+    return True
+
+
 def _checksum(path: Path) -> int:
     total = 0
     with path.open("rb") as file:
@@ -159,14 +203,17 @@ def _write_atomically(path: Path, text: str) -> None:
 
 @dataclass
 class Features:
-    """What a tail trains on: activations of every sample and view, or 8-bit pictures when nothing is frozen.
+    """What a tail trains on: activations of samples and views, or 8-bit pictures when nothing is frozen.
 
-    ``views`` is (views, n, …): 16-bit floats, channels last, or uint8 pictures with one view. ``mirrored`` is
-    (views, n) bool. Without a cache, ``trunk`` is set and the activations are computed anew at every use (the
-    same numbers: that is what the cache is tested against).
+    ``rows`` is (stored, …): 16-bit floats, channels last, or uint8 pictures. ``place[view, sample]`` is the row of
+    a sample's view, −1 where there is none (augmented views exist for training samples only, and samples that
+    are neither trained nor validated on have no row at all); ``mirrored[view, sample]`` says which are mirrored.
+    Without a cache, ``trunk`` is set and the activations are computed anew at every use (the same numbers: that
+    is what the cache is tested against).
     """
 
-    views: np.ndarray
+    rows: np.ndarray
+    place: np.ndarray
     mirrored: np.ndarray
     device: torch.device
     augmentation: Augmentation | None
@@ -176,76 +223,149 @@ class Features:
 
     def plain(self, indices: np.ndarray) -> torch.Tensor:
         """The tail's input for these samples as they are, not augmented."""
-        return self._prepared(self._rows(0, indices))
+        return self._inputs(np.zeros(len(indices), dtype=np.int64), indices)
 
     def drawn(self, indices: np.ndarray, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """The tail's input for these samples, each in a randomly drawn view, and which ones are mirrored (bool)."""
-        if self.views.dtype == np.uint8 and self.trunk is None:
-            pictures = self._prepared(self._rows(0, indices))
+        """The tail's input for these training samples, each in a random view, and which ones are mirrored (bool)."""
+        if self.trunk is None and self.rows.dtype == np.uint8:
+            pictures = self.plain(indices)
             if self.augmentation is None:
                 return pictures, torch.zeros(len(indices), dtype=torch.bool)
             changed, mirrored = self.augmentation.apply(pictures, generator)
             return changed, mirrored.cpu()
-        chosen = torch.randint(len(self.mirrored), (len(indices),), generator=generator).numpy()
-        return self._prepared(self._rows(chosen, indices)), torch.from_numpy(self.mirrored[chosen, indices])
+        views = torch.randint(len(self.place), (len(indices),), generator=generator).numpy()
+        return self._inputs(views, indices), torch.from_numpy(self.mirrored[views, indices])
 
     def keep_on_device(self) -> None:
-        """Copy all views to an accelerator's memory once, when they are small beside it; no-op on the CPU."""
-        if self.device.type == "cuda" and self.views.nbytes < 0.4 * torch.cuda.mem_get_info(self.device)[0]:
-            self._resident = torch.from_numpy(np.array(self.views)).to(self.device)
+        """Copy all rows to an accelerator's memory once, when they are small beside it; no-op on the CPU."""
+        if self.device.type == "cuda" and self.rows.nbytes < 0.4 * torch.cuda.mem_get_info(self.device)[0]:
+            self._resident = torch.from_numpy(np.array(self.rows)).to(self.device)
 
-    def _rows(self, view: np.ndarray | int, indices: np.ndarray) -> torch.Tensor:
+    def _inputs(self, views: np.ndarray, indices: np.ndarray) -> torch.Tensor:
         if self.trunk is not None:
-            return _uncached(self, view, indices)
+            return self._computed(views, indices)
+        places = self.place[views, indices]
+        assert (places >= 0).all(), f"samples {indices[places < 0][:5]} have no activations"
         if self._resident is not None:
-            view = torch.as_tensor(view, device=self.device)
-            return self._resident[view, torch.as_tensor(indices, device=self.device)]
-        return torch.from_numpy(self.views[view, indices]).to(self.device)
-
-    def _prepared(self, rows: torch.Tensor) -> torch.Tensor:
+            rows = self._resident[torch.from_numpy(places).to(self.device)]
+        else:
+            rows = torch.from_numpy(self.rows[places]).to(self.device)
         if rows.dtype == torch.uint8:
             return rows.permute(0, 3, 1, 2).float().div_(255)
-        rows = rows.float()
+        return rows.float().permute(0, 3, 1, 2) if rows.dim() == 4 else rows.float()
+
+    def _computed(self, views: np.ndarray, indices: np.ndarray) -> torch.Tensor:
+        parts = []
+        for view, index in zip(views, indices, strict=True):
+            batch = _augmented(self.rows, int(view), np.array([index]), self.augmentation, self.seed, self.device)
+            parts.append(_stages([self.trunk], batch)[0])
+        rows = torch.cat(parts).to(self.device).float()
         return rows.permute(0, 3, 1, 2) if rows.dim() == 4 else rows
 
 
-def features(
-    network: nn.Module,
-    freeze: str,
-    pictures: np.ndarray,
-    *,
-    key: dict,
-    cache: ActivationCache | None,
-    device: torch.device,
-    augmentation: Augmentation | None,
-    views: int = VIEWS,
-    seed: int = 0,
-) -> Features:
-    """The activations behind ``freeze`` for all ``pictures`` (n, 224, 224, 3) uint8.
+@dataclass(frozen=True)
+class Material:
+    """The samples that trials train and validate on, and the views that are cached of them."""
 
-    ``network`` has the statistics it is to keep; ``key`` says what it and the pictures are made of (digests).
-    With ``cache=None`` the trunk runs at every use instead.
+    pictures: np.ndarray
+    """(n, 224, 224, 3) uint8 RGB: all samples of the recordings."""
+    key: dict
+    """What the pictures are made of."""
+    train: np.ndarray
+    validation: np.ndarray
+    augmentation: Augmentation | None = None
+    views: int = VIEWS
+    seed: int = 0
+
+    def jobs(self) -> list[tuple[int, np.ndarray]]:
+        """(view, samples) in the order in which rows are stored."""
+        plain = np.sort(np.concatenate([self.train, self.validation]))
+        views = self.views if self.augmentation else 1
+        return [(0, plain), *((view, np.sort(self.train)) for view in range(1, views))]
+
+    def place(self) -> np.ndarray:
+        """(views, n) row of each sample's view, −1 where there is none."""
+        jobs, at = self.jobs(), 0
+        place = np.full((len(jobs), len(self.pictures)), -1, dtype=np.int64)
+        for view, samples in jobs:
+            place[view, samples] = np.arange(at, at + len(samples))
+            at += len(samples)
+        return place
+
+    def mirrored(self) -> np.ndarray:
+        """(views, n) bool."""
+        return np.stack(
+            [_view_mirrored(view, len(self.pictures), self.augmentation, self.seed) for view, _ in self.jobs()]
+        )
+
+    def full_key(self, trunk: nn.Module, freeze: str) -> dict:
+        """Everything that the activations behind ``freeze`` depend on."""
+        chosen = hashlib.sha256(b"".join(samples.tobytes() for _, samples in self.jobs())).hexdigest()
+        return self.key | {
+            "trunk": model.digest(trunk),
+            "freeze": freeze,
+            "samples": chosen,
+            "views": len(self.jobs()),
+            "seed": self.seed,
+            "augmentation": self.augmentation and asdict(self.augmentation),
+        }
+
+
+def features(
+    network: nn.Module, freeze: str, material: Material, cache: ActivationCache | None, device: torch.device
+) -> Features:
+    """The activations behind ``freeze``; from the cache, filled where they are missing.
+
+    ``network`` has the BatchNorm statistics that it is to keep. With ``cache=None`` the trunk runs at every use.
     """
     if freeze == "none":
-        return Features(pictures[None], np.zeros((1, len(pictures)), bool), device, augmentation, seed=seed)
-    trunk, _ = model.cut(network, freeze)
-    trunk = trunk.to(device, memory_format=torch.channels_last).eval()
-    views = views if augmentation else 1
-    mirrored = np.stack([_view_mirrored(view, len(pictures), augmentation, seed) for view in range(views)])
+        n = len(material.pictures)
+        place = np.arange(n)[None]
+        return Features(material.pictures, place, np.zeros((1, n), bool), device, material.augmentation)
+    place, mirrored = material.place(), material.mirrored()
     if cache is None:
-        return Features(pictures[None], mirrored, device, augmentation, trunk=trunk, seed=seed)
-    key = key | {"freeze": freeze, "views": views, "seed": seed, "augmentation": augmentation and asdict(augmentation)}
-    shape = (views, len(pictures), *_activation_shape(trunk, device))
-    title = f"activations behind {freeze}"
+        trunk = _ready(model.cut(network, freeze)[0], device)
+        pictures = material.pictures
+        return Features(pictures, place, mirrored, device, material.augmentation, trunk=trunk, seed=material.seed)
+    rows = fill(network, (freeze,), material, cache, device)[freeze]
+    return Features(rows, place, mirrored, device, material.augmentation, seed=material.seed)
 
-    def fill(array: np.ndarray) -> None:
-        steps = [(view, at) for view in range(views) for at in range(0, len(pictures), FILL_BATCH)]
-        for view, at in tqdm(steps, desc=f"Trunk {freeze}", unit="batch", leave=False):
-            rows = np.arange(at, min(at + FILL_BATCH, len(pictures)))
-            array[view, rows] = _activations(trunk, pictures, view, rows, augmentation, seed, device)
 
-    array = cache.array(key, shape, "float16", fill, title)
-    return Features(array, mirrored, device, augmentation, seed=seed)
+def fill(
+    network: nn.Module, freezes: tuple[str, ...], material: Material, cache: ActivationCache, device: torch.device
+) -> dict[str, np.ndarray]:
+    """The cached activations behind every one of ``freezes``; what is missing is made in *one* forward pass.
+
+    One pass serves all boundaries: the activations behind layer3 are on the way to the pooled backbone's.
+    """
+    freezes = tuple(sorted(freezes, key=model.FREEZE_CHOICES.index, reverse=True))  # shallowest first
+    stages, done = [], ()
+    for freeze in freezes:
+        stages.append(_ready(model.between(network, done, freeze), device))
+        done = model.trunk_names(freeze)
+    shapes = _activation_shapes(stages, device)
+    jobs = material.jobs()
+    stored = sum(len(samples) for _, samples in jobs)
+    wanted = [
+        (material.full_key(model.cut(network, freeze)[0], freeze), (stored, *shape), "float16")
+        for freeze, shape in zip(freezes, shapes, strict=True)
+    ]
+
+    def make(arrays: list[np.ndarray | None]) -> None:
+        last = max(k for k, array in enumerate(arrays) if array is not None)  # nothing deeper is wanted
+        at = 0
+        with tqdm(total=stored, desc=f"Frozen trunk ({', '.join(freezes)})", unit="view", leave=False) as progress:
+            for view, samples in jobs:
+                for chunk in np.array_split(samples, max(1, -(-len(samples) // FILL_BATCH))):
+                    pictures, how = material.pictures, material.augmentation
+                    batch = _augmented(pictures, view, chunk, how, material.seed, device)
+                    for array, out in zip(arrays, _stages(stages[: last + 1], batch), strict=False):
+                        if array is not None:
+                            array[at : at + len(chunk)] = out.cpu().numpy()
+                    at += len(chunk)
+                    progress.update(len(chunk))
+
+    return dict(zip(freezes, cache.arrays(wanted, make, "frozen activations"), strict=True))
 
 
 def reestimated(network: nn.Module, pictures: np.ndarray, indices: np.ndarray, device: torch.device) -> nn.Module:
@@ -288,19 +408,48 @@ def _to_float(pictures: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(pictures)).to(device).permute(0, 3, 1, 2).float().div_(255)
 
 
+def _ready(stage: nn.Module, device: torch.device) -> nn.Module:
+    return stage.to(device, memory_format=torch.channels_last).eval()
+
+
+def _activation_shapes(stages: list[nn.Module], device: torch.device) -> list[tuple[int, ...]]:
+    return [tuple(out.shape[1:]) for out in _stages(stages, torch.zeros(1, 3, 224, 224, device=device))]
+
+
 @torch.inference_mode()
-def _activation_shape(trunk: nn.Module, device: torch.device) -> tuple[int, ...]:
-    one = trunk(torch.zeros(1, 3, 224, 224, device=device))
-    return (one.shape[2], one.shape[3], one.shape[1]) if one.dim() == 4 else tuple(one.shape[1:])
+def _stages(stages: list[nn.Module], batch: torch.Tensor) -> list[torch.Tensor]:
+    """Output of every stage, one feeding the next: float16, (n, h, w, c) or (n, 512)."""
+    outputs = []
+    with reduced_precision(batch.device):
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        for stage in stages:
+            batch = stage(batch)
+            # float16 keeps 3 bits more than bfloat16; its range suffices for activations.
+            out = batch.float().clamp(-65504, 65504).half()
+            outputs.append(out.permute(0, 2, 3, 1) if out.dim() == 4 else out)
+    return outputs
 
 
-def _generator(view: int, at: int, seed: int) -> torch.Generator:
+def _generator(view: int, sample: int, seed: int) -> torch.Generator:
     """One generator per view and sample: a sample's view does not depend on the batch it is computed in."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + view * 100_000_007 + at)
+    return torch.Generator().manual_seed(seed * 1_000_003 + view * 100_000_007 + sample)
 
 
-def _view(pictures: torch.Tensor, view: int, rows: np.ndarray, augmentation: Augmentation, seed: int):
-    changed = [augmentation.apply(pictures[k : k + 1], _generator(view, int(at), seed))[0] for k, at in enumerate(rows)]
+def _augmented(
+    pictures: np.ndarray,
+    view: int,
+    samples: np.ndarray,
+    augmentation: Augmentation | None,
+    seed: int,
+    device: torch.device,
+) -> torch.Tensor:
+    """(len(samples), 3, h, w) floats: view 0 is the picture itself."""
+    batch = _to_float(pictures[samples], device)
+    if view == 0 or augmentation is None:
+        return batch
+    changed = [
+        augmentation.apply(batch[k : k + 1], _generator(view, int(sample), seed))[0] for k, sample in enumerate(samples)
+    ]
     return torch.cat(changed)
 
 
@@ -308,38 +457,5 @@ def _view_mirrored(view: int, n: int, augmentation: Augmentation | None, seed: i
     if view == 0 or augmentation is None or augmentation.mirror == 0:
         return np.zeros(n, dtype=bool)
     # The coin is the sixth number that Augmentation.apply draws for a single picture.
-    coins = [float(torch.rand(6, 1, generator=_generator(view, at, seed))[5]) for at in range(n)]
+    coins = [float(torch.rand(6, 1, generator=_generator(view, sample, seed))[5]) for sample in range(n)]
     return np.array(coins) < augmentation.mirror
-
-
-@torch.inference_mode()
-def _activations(
-    trunk: nn.Module,
-    pictures: np.ndarray,
-    view: int,
-    rows: np.ndarray,
-    augmentation: Augmentation | None,
-    seed: int,
-    device: torch.device,
-) -> np.ndarray:
-    """(len(rows), h, w, c) float16, or (len(rows), 512) behind the pooled backbone."""
-    batch = _to_float(pictures[rows], device)
-    if view > 0:
-        batch = _view(batch, view, rows, augmentation, seed)
-    with reduced_precision(device):
-        out = trunk(batch.contiguous(memory_format=torch.channels_last))
-    out = out.float().clamp_(-65504, 65504).half()  # float16 keeps 3 bits more than bfloat16; its range suffices
-    if out.dim() == 4:
-        out = out.permute(0, 2, 3, 1)
-    return out.cpu().contiguous().numpy()
-
-
-def _uncached(source: Features, view: np.ndarray | int, indices: np.ndarray) -> torch.Tensor:
-    chosen = np.broadcast_to(view, len(indices))
-    out = [
-        _activations(
-            source.trunk, source.views[0], int(v), np.array([at]), source.augmentation, source.seed, source.device
-        )
-        for v, at in zip(chosen, indices, strict=True)
-    ]
-    return torch.from_numpy(np.concatenate(out)).to(source.device)

@@ -37,7 +37,8 @@ class Comparison:
         if self.better:
             return f"beats the {self.baseline} by {ratio:.1f}× in {self.angle}"
         if self.worse:
-            return f"is WORSE than the {self.baseline} in {self.angle} ({self.model_deg:.1f}° against {self.baseline_deg:.1f}°)"
+            figures = f"{self.model_deg:.1f}° against {self.baseline_deg:.1f}°"
+            return f"is WORSE than the {self.baseline} in {self.angle} ({figures})"
         return f"is no better than the {self.baseline} in {self.angle}"
 
 
