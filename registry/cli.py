@@ -1,40 +1,297 @@
-"""Commands of the registry: ``python -m registry list | promote …``."""
+"""Commands of the registry: ``python -m registry COMMAND --help``."""
 
 import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
 
-from registry import stages, versions
+from registry import card, comparison, gate, history, stages, versions
+from registry.exceptions import GateRefused, RegistryError
+from registry.history import Line
+from registry.versions import Version
+
+_PROG = "python -m registry"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command; returns the exit status. What a user can mend is raised as a ``GazeError``."""
+    # A bar per fetched file would bury the one line that says what was done.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     arguments = _parser().parse_args(argv)
-    return arguments.run(arguments)
+    arguments.run(arguments)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m registry", description="Versions of a gaze model and their stages."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    listing = commands.add_parser("list", help="the versions, their stages and errors")
-    listing.set_defaults(run=_list)
-    promote = commands.add_parser("promote", help="put a version into a stage")
-    promote.add_argument("--version", required=True)
-    promote.add_argument("--stage", default="Production")
-    promote.set_defaults(run=_promote)
-    for command in commands.choices.values():
-        command.add_argument("--model-name", default=versions.DEFAULT_MODEL_NAME)
+    parser = argparse.ArgumentParser(prog=_PROG, description="Versions of a gaze model, their stages and history.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        added.add_argument("--model-name", default=versions.DEFAULT_MODEL_NAME, help="default: %(default)s")
+        added.set_defaults(run=run)
+        return added
+
+    def of_version(name: str, run, text: str) -> argparse.ArgumentParser:
+        added = command(name, run, text)
+        added.add_argument("version", metavar="N", help="version number")
+        return added
+
+    def with_why(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        added.add_argument("--why", default="", help="reason, kept in the history")
+        return added
+
+    def change_of(name: str, run, text: str) -> None:
+        with_why(command(name, run, text)).add_argument("--version", required=True, help="version number")
+
+    command("list", _list, "the versions, their stages and their errors beside the linear calibration")
+    of_version("show", _show, "one version: stage, aliases, run, digests, files, tags")
+    of_version("card", _card, "the model card of a version")
+    of_version("verify", _verify, "fetch a version and check its contract, files and golden answers")
+    compared = command("compare", _compare, "two versions on the same held-out samples, with a figure")
+    compared.add_argument("first", metavar="A")
+    compared.add_argument("second", metavar="B")
+    compared.add_argument("--figure", type=Path, help="default: outputs/compare-vA-vB.png")
+    promoted = with_why(command("promote", _promote, "put a version into a stage, if the gate lets it pass"))
+    promoted.add_argument("--version", required=True, help="version number")
+    promoted.add_argument("--stage", default="Production", help="Staging or Production (default)")
+    promoted.add_argument("--dry-run", action="store_true", help="only ask the gate")
+    promoted.add_argument("--force", action="store_true", help="overrule the gate; needs --why")
+    promoted.add_argument("--gate", type=Path, help="limits that replace those of registry/gate.yaml")
+    rolled = with_why(command("rollback", _rollback, "put the version back that held the stage before"))
+    rolled.add_argument("--version", help="another version to go back to")
+    rolled.add_argument("--stage", default="Production", help="Staging or Production (default)")
+    change_of("demote", _demote, "take a version out of its stage")
+    change_of("archive", _archive, "move a version to Archived")
+    change_of("delete", _delete, "delete a version that is in no stage")
+    command("history", _history, "who moved which version where, when and why")
+    synced = command("sync", _sync, "finish what was interrupted and take over what was changed in MLflow itself")
+    synced.add_argument("--dry-run", action="store_true", help="only show what would be done")
     return parser
 
 
-def _list(arguments: argparse.Namespace) -> int:
-    for version in versions.every(arguments.model_name):
-        print(version.number, version.stage, ",".join(version.aliases), version.error("angular_error_deg"))
-    return 0
+def _list(arguments: argparse.Namespace) -> None:
+    found = versions.every(arguments.model_name)
+    if not found:
+        print(f"{arguments.model_name} has no version; train and register one with `mlflow run .`")
+        return
+    rows = [
+        [
+            f"{version.number}",
+            version.stage,
+            ",".join(version.aliases) or "-",
+            f"{version.created:%Y-%m-%d %H:%M}",
+            _pair(version, ""),
+            _pair(version, "calibrated_"),
+            _marks(version) or "-",
+            version.run_id or "-",
+        ]
+        for version in found
+    ]
+    heads = ["version", "stage", "aliases", "created (UTC)", "az / el error", "calibration", "marks", "run"]
+    print(_table(heads, rows))
+    _warn(arguments.model_name)
 
 
-def _promote(arguments: argparse.Namespace) -> int:
+def _pair(version: Version, prefix: str) -> str:
+    azimuth = version.error(f"{prefix}azimuth_error_deg")
+    elevation = version.error(f"{prefix}elevation_error_deg")
+    return "-" if azimuth is None or elevation is None else f"{azimuth:.2f}° / {elevation:.2f}°"
+
+
+def _marks(version: Version) -> str:
+    marks = {"rendered_sample_drive": "rendered sample drive", "leaking": "LEAKING split"}
+    return ", ".join(text for tag, text in marks.items() if version.tags.get(tag) == "true")
+
+
+def _warn(model_name: str) -> None:
+    """Say on stderr what is not as the history says."""
+    for drift in stages.drifts(stages.State.read(model_name)):
+        print(f"warning: {drift.text}; run `{_PROG} sync --model-name {model_name}`", file=sys.stderr)
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    version = versions.get(arguments.model_name, arguments.version)
+    rows = {
+        "version": f"{version.model_name} {version.number}",
+        "stage": version.stage,
+        "aliases": ", ".join(version.aliases) or "-",
+        "created": f"{version.created:%Y-%m-%d %H:%M:%S} UTC",
+        "run": version.run_id or "-",
+        "files": version.source,
+    }
+    rows |= dict(sorted(version.tags.items()))
+    width = max(map(len, rows))
+    print("\n".join(f"{name:<{width}}  {value}" for name, value in rows.items()))
+
+
+def _card(arguments: argparse.Namespace) -> None:
+    version = versions.get(arguments.model_name, arguments.version)
+    print(version.description or card.write(versions.verify(arguments.model_name, version.number)))
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    sealed = versions.verify(arguments.model_name, arguments.version)
     number = versions.parse_number(arguments.version)
-    stages.promote(arguments.model_name, number, arguments.stage)
-    print(f"{arguments.model_name} version {number} is in {stages.parse_stage(arguments.stage)}")
-    return 0
+    print(
+        f"{arguments.model_name} version {number} keeps its contract: {len(sealed.files)} files as registered on "
+        f"{sealed.created:%Y-%m-%d}, {len(sealed.golden)} golden pictures answered as then"
+    )
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    name = arguments.model_name
+    pair = [versions.get(name, number) for number in (arguments.first, arguments.second)]
+    with tempfile.TemporaryDirectory() as scratch:
+        first, second = (comparison.open_package(version, Path(scratch)) for version in pair)
+        parts = [comparison.compare(first, second, samples) for samples in comparison.both_holdouts(first, second)]
+    compared = comparison.joined(parts)
+    if not len(compared):
+        raise RegistryError(
+            f"{name} {first.label} and {second.label} cannot be compared: every held-out sample of one "
+            "is, or lies within a second of, a frame that the other was trained on"
+        )
+    figure = arguments.figure or Path("outputs") / f"compare-{first.label}-{second.label}.png"
+    comparison.draw(compared, figure)
+    _print_comparison(compared)
+    print(f"figure: {figure}")
+
+
+def _print_comparison(compared: comparison.Comparison) -> None:
+    left_out = f"; {compared.left_out} left out that one of them was trained on" * bool(compared.left_out)
+    print(f"{len(compared)} held-out samples that neither was trained on{left_out}")
+    a, b = compared.first_deg.mean(axis=0), compared.second_deg.mean(axis=0)
+    mean, low, high = compared.difference()
+    rows = [
+        [angle, f"{a[k]:.2f}°", f"{b[k]:.2f}°", f"{mean[k]:+.2f}° [{low[k]:+.2f}, {high[k]:+.2f}]"]
+        for k, angle in enumerate(("azimuth", "elevation", "3-D angle"))
+    ]
+    change = f"{compared.second} - {compared.first} [95 % interval]"
+    print(_table(["mean error", compared.first, compared.second, change], rows))
+    rows = [
+        [f"{number}", f"{samples}", f"{first:.2f}°", f"{second:.2f}°", f"{second - first:+.2f}°"]
+        for number, samples, first, second in compared.by_scenario()
+    ]
+    print(_table(["scenario", "samples", compared.first, compared.second, "change in 3-D angle"], rows))
+
+
+def _promote(arguments: argparse.Namespace) -> None:
+    stage = stages.parse_stage(arguments.stage)
+    try:
+        change = stages.promote(
+            arguments.model_name,
+            arguments.version,
+            stage,
+            why=arguments.why,
+            force=arguments.force,
+            dry_run=arguments.dry_run,
+            limits=gate.configure(arguments.gate),
+        )
+    except GateRefused as refusal:
+        _print_gate(refusal.outcome)
+        raise
+    _print_gate(change.outcome)
+    if not arguments.dry_run:
+        number = versions.parse_number(arguments.version)
+        _print_change(change, f"{arguments.model_name} version {number} is in {stage} already")
+    elif change.outcome is None:
+        print(f"dry run: {stage} has no gate; the contract holds")
+    else:
+        print(f"dry run: the gate would {'let it pass' if change.outcome.passed else 'refuse'}; nothing was changed")
+
+
+def _print_gate(outcome: gate.Outcome | None) -> None:
+    if outcome is None:
+        return
+    champion = f"champion v{outcome.champion}" if outcome.champion else "no champion"
+    print(f"gate: challenger v{outcome.challenger}, {champion}")
+    rows = [["pass" if check.passed else "FAIL", check.name, check.found, check.limit] for check in outcome.checks]
+    print(_table(["", "check", "found", "allowed"], rows))
+
+
+def _rollback(arguments: argparse.Namespace) -> None:
+    stage = stages.parse_stage(arguments.stage)
+    change = stages.rollback(arguments.model_name, stage, number=arguments.version, why=arguments.why)
+    _print_change(change, f"{stage} of {arguments.model_name} is there already")
+
+
+def _demote(arguments: argparse.Namespace) -> None:
+    change = stages.demote(arguments.model_name, arguments.version, why=arguments.why)
+    _print_change(change, f"{arguments.model_name} version {arguments.version} is in no stage")
+
+
+def _archive(arguments: argparse.Namespace) -> None:
+    change = stages.archive(arguments.model_name, arguments.version, why=arguments.why)
+    _print_change(change, f"{arguments.model_name} version {arguments.version} is archived already")
+
+
+def _delete(arguments: argparse.Namespace) -> None:
+    _print_change(stages.delete(arguments.model_name, arguments.version, why=arguments.why), "")
+
+
+def _print_change(change: stages.Change, nothing_to_do: str) -> None:
+    for text in change.repaired:
+        print(f"repaired: {text}")
+    if change.line is None:
+        print(f"{nothing_to_do}; nothing to do")
+        return
+    line = change.line
+    place = f"{line.stage}: {_move(line)}" if line.stage else f"version {line.version}: {_move(line)}"
+    print(f"{line.action}{' (forced)' * line.forced}: {place}")
+
+
+def _move(line: Line) -> str:
+    """``v3 → v1`` in a stage, or ``None → Archived`` of a version."""
+    if line.stage is None:
+        return f"{line.from_stage} → {line.to_stage}"
+    return " → ".join(f"v{number}" if number else "nothing" for number in (line.before, line.after))
+
+
+def _history(arguments: argparse.Namespace) -> None:
+    state = stages.State.read(arguments.model_name)
+    if not state.lines:
+        print(f"{arguments.model_name} has no history yet")
+    else:
+        rows = [_history_row(line) for line in state.lines]
+        print(_table(["#", "time (UTC)", "action", "version", "stage", "from → to", "outcome", "who", "why"], rows))
+    for drift in stages.drifts(state):
+        print(f"not in the history: {drift.text}; `{_PROG} sync --model-name {arguments.model_name}` takes it over")
+
+
+def _history_row(line: Line) -> list[str]:
+    failed = [check["check"] for check in line.gate if not check["passed"]]
+    marks = " (forced)" * line.forced
+    reasons = [line.why, f"gate failed: {', '.join(failed)}" if failed else "gate passed" if line.gate else ""]
+    return [
+        f"{line.number}",
+        line.time.replace("T", " ").rstrip("Z"),
+        line.action + marks,
+        f"{line.version}",
+        line.stage or line.to_stage,
+        _move(line),
+        line.outcome or "under way or interrupted",
+        line.who,
+        "; ".join(filter(None, reasons)) or "-",
+    ]
+
+
+def _sync(arguments: argparse.Namespace) -> None:
+    repaired, found = stages.sync(arguments.model_name, dry_run=arguments.dry_run)
+    for text in repaired:
+        print(f"repaired: {text}")
+    for drift in found:
+        held = f"version {drift.line.after}" if drift.line.after else "no version"
+        verb = "would make" if arguments.dry_run else "made"
+        print(f"{drift.text}: {verb} {drift.line.stage} hold {held}, alias with it")
+    if not repaired and not found:
+        interrupted = [line for line in history.read(arguments.model_name) if line.outcome is None]
+        print(f"{len(interrupted)} change(s) under way or interrupted" if interrupted else "all as the history says")
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
+    lines = [heads, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

@@ -4,8 +4,6 @@ import os
 import sys
 from collections.abc import Callable
 
-from mlflow.exceptions import MlflowException
-
 from registry.exceptions import GazeError
 
 
@@ -16,9 +14,6 @@ def leave(main: Callable[[list[str] | None], int], argv: list[str] | None = None
     except GazeError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
-    except MlflowException as error:
-        print(f"error: {tracking_problem(error)}", file=sys.stderr)
-        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -26,6 +21,14 @@ def leave(main: Callable[[list[str] | None], int], argv: list[str] | None = None
         # The reader (`| head`) went away: nothing is wrong. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        # Not imported at the top: MLflow takes seconds, and a server is up before it needs it. Whatever raises
+        # one of its exceptions has imported it.
+        mlflow_exceptions = sys.modules.get("mlflow.exceptions")
+        if mlflow_exceptions is None or not isinstance(error, mlflow_exceptions.MlflowException):
+            raise
+        print(f"error: {tracking_problem(error)}", file=sys.stderr)
+        sys.exit(2)
 
 
 def one_line(error: BaseException) -> str:
@@ -33,7 +36,7 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def tracking_problem(error: MlflowException) -> str:
+def tracking_problem(error: Exception) -> str:
     """One line for what MLflow raised, with the address it talked to."""
     import mlflow
 

@@ -35,4 +35,8 @@ class ContractError(RegistryError):
 
 
 class GateRefused(RegistryError):
-    """The promotion gate said no."""
+    """The promotion gate said no; ``outcome`` is its ``gate.Outcome``, every check of it."""
+
+    def __init__(self, text: str, outcome: object) -> None:
+        super().__init__(text)
+        self.outcome = outcome

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
@@ -107,26 +107,28 @@ def get(model_name: str, number: int | str) -> Version:
 
 def every(model_name: str) -> list[Version]:
     """All versions of a model, newest first; :class:`NoSuchVersion` when there is no such model."""
+    return listed(registered(model_name))
+
+
+def listed(model: RegisteredModel) -> list[Version]:
+    """All versions of a model that :func:`registered` gave, newest first."""
     client = MlflowClient()
-    aliases = registered(model_name).aliases
     found: list[ModelVersion] = []
     token = None
     while True:
-        page = client.search_model_versions(f"name='{model_name}'", page_token=token)
+        page = client.search_model_versions(f"name='{model.name}'", page_token=token)
         found.extend(page)
         token = page.token
         if not token:
             break
-    by_number = {
-        int(entity.version): _version(
-            entity, [a for a, holder in aliases.items() if int(holder) == int(entity.version)]
-        )
-        for entity in found
-    }
-    return [by_number[number] for number in sorted(by_number, reverse=True)]
+    aliases: dict[int, list[str]] = {}
+    for alias, number in model.aliases.items():
+        aliases.setdefault(int(number), []).append(alias)
+    numbered = [_version(entity, aliases.get(int(entity.version), [])) for entity in found]
+    return sorted(numbered, key=lambda version: -version.number)
 
 
-def registered(model_name: str):
+def registered(model_name: str) -> RegisteredModel:
     """MLflow's registered model of that name; :class:`NoSuchVersion` says how to make one."""
     check_name(model_name)
     try:
@@ -226,8 +228,8 @@ def _tags(sealed: contract.Contract) -> dict[str, str]:
         if errors is not None:
             prefix = "" if whose == "model" else f"{whose}_"
             tags |= {f"{prefix}{name}": f"{value:.3f}" for name, value in errors.model_dump().items()}
-    tags |= {f"{name}_digest": digest for name, digest in sealed.digests.model_dump().items()}
-    return tags | {f"{name}_sha256": digest for name, digest in sealed.files.items()}
+    tags |= {f"digest.{name}": digest for name, digest in sealed.digests.model_dump().items()}
+    return tags | {f"sha256.{name}": digest for name, digest in sealed.files.items()}
 
 
 def _version(entity: ModelVersion, aliases: list[str]) -> Version:

@@ -1,5 +1,7 @@
 """What every room's tests share: a fresh registry and quick versions in it."""
 
+import contextlib
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +35,9 @@ def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: by
     """A fresh sqlite registry in ``tmp_path``, which is the working directory; yields its address."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mlflow.db").write_bytes(empty_database)
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        # The database remembers where it was made; artifacts of a test belong to the test.
+        database.execute("UPDATE experiments SET artifact_location = ? || '/mlruns/' || experiment_id", [str(tmp_path)])
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
