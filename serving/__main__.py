@@ -1,0 +1,84 @@
+"""``python -m serving``: the server; ``predict`` and ``app`` beside it."""
+
+import argparse
+import importlib
+import os
+from collections.abc import Callable
+
+from registry.command_line import leave
+from registry.exceptions import InputError
+
+# Imported when chosen: the server is not to wait for what draws arrows, nor the other way round.
+COMMANDS = {
+    "serve": "answer pictures over HTTP, following the registry (the default)",
+    "predict": "angles of images, folders and videos as JSON lines or CSV",
+    "app": "the Ground Truth Comparison app in the browser",
+}
+
+
+def add_selector(parser: argparse.ArgumentParser) -> None:
+    """The options that say which version is wanted."""
+    parser.add_argument("--model", default="gaze-tracker", help="registered model (%(default)s)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--stage", default="Production", help="follow this stage (%(default)s)")
+    which.add_argument("--alias", default="", help="follow this alias instead")
+    which.add_argument("--version", type=int, default=0, help="this version, whatever its stage")
+    parser.add_argument("--cache", default="", help="where copies of versions are kept ($XDG_CACHE_HOME/gaze-serving)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command that ``argv`` names; 0 when it ends well."""
+    import sys
+
+    words = sys.argv[1:] if argv is None else argv
+    command, rest = (words[0], words[1:]) if words and words[0] in COMMANDS else ("serve", words)
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "serve": serve,
+        "predict": lambda rest: importlib.import_module("serving.predict").main(rest),
+        "app": lambda rest: importlib.import_module("serving.app_command").main(rest),
+    }
+    return commands[command](rest)
+
+
+def serve(argv: list[str]) -> int:
+    """``python -m serving``: parse, check, and serve until told to stop."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving",
+        description="Answer gaze angles over HTTP with the version that the registry names, and follow promotions.",
+        epilog="commands: " + "; ".join(f"{name}: {what}" for name, what in COMMANDS.items()) + ". The bearer token "
+        "is read from the environment variable GAZE_SERVING_TOKEN.",
+    )
+    add_selector(parser)
+    parser.add_argument(
+        "--poll", type=float, default=5.0, help="seconds between questions to the registry (%(default)s)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on (%(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="server processes (%(default)s)")
+    parser.add_argument("--max-bytes", type=int, default=20 * 1024 * 1024, help="bytes of one request (%(default)s)")
+    parser.add_argument("--max-pixels", type=int, default=25_000_000, help="pixels of one picture (%(default)s)")
+    parser.add_argument("--token", action="store_true", help="refuse to start without GAZE_SERVING_TOKEN")
+    given = parser.parse_args(argv)
+
+    from serving import server
+    from serving.limits import Limits
+    from serving.loader import Selector
+
+    if given.token and not os.environ.get(server.TOKEN):
+        raise InputError(f"--token: the environment variable {server.TOKEN} is not set; put the token there")
+    server.run(
+        server.Settings(
+            selector=Selector(given.model, given.stage, given.alias, given.version),
+            limits=Limits(max_bytes=given.max_bytes, max_pixels=given.max_pixels),
+            poll=given.poll,
+            host=given.host,
+            port=given.port,
+            workers=given.workers,
+            cache=given.cache,
+        )
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    leave(main)

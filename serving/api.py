@@ -1,0 +1,411 @@
+"""The HTTP interface: gaze angles from pictures, by whatever version is in the followed stage."""
+
+import json
+import logging
+from contextlib import asynccontextmanager
+from importlib.metadata import version as installed
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from registry.contract import Errors
+from serving import payloads, stream
+from serving.crops import CropChoice
+from serving.gatekeeper import Gatekeeper, refusal
+from serving.limits import Limits, Refused
+from serving.metrics import Metrics
+from serving.payloads import Encoded
+from serving.predictor import Predictor
+from serving.service import Service, gaze
+
+log = logging.getLogger("serving.api")
+
+EXAMPLE = {"azimuth_deg": -12.4, "elevation_deg": -6.1, "vector": [-0.213522, -0.106264, 0.971142]}
+
+
+class GazeAnswer(BaseModel):
+    """Where the driver of one picture looks."""
+
+    name: str = Field(description="The client's name for the picture, or its place in the request.")
+    azimuth_deg: float = Field(description="Degrees, positive to the driver's right.")
+    elevation_deg: float = Field(description="Degrees, positive up.")
+    vector: list[float] = Field(
+        description="Unit vector: right, up, ahead, as seen from the driver.", min_length=3, max_length=3
+    )
+
+
+class GazeAnswers(BaseModel):
+    """The answers to the pictures of one request, in its order, all by the same version."""
+
+    model: str
+    version: int
+    stage: str = Field(description="The stage or @alias that is followed; empty for a fixed version.")
+    answers: list[GazeAnswer]
+    model_config = {
+        "json_schema_extra": {
+            "example": {
+                "model": "gaze-tracker",
+                "version": 3,
+                "stage": "Production",
+                "answers": [{"name": "driver.jpg"} | EXAMPLE],
+            }
+        }
+    }
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    reason: str
+    message: str
+
+
+class Refusal(BaseModel):
+    """The body of every answer that is no success."""
+
+    error: Problem
+
+
+class ModelAnswer(BaseModel):
+    """What answers at present and how good it was when it was registered."""
+
+    model: str
+    version: int
+    stage: str
+    since: str = Field(description="ISO 8601 time of the last change of stage; empty where it is not known.")
+    created: str
+    errors: Errors = Field(description="Mean errors on held-out samples at registration, degrees.")
+    rendered_sample_drive: bool
+    crop: dict[str, Any]
+    input: dict[str, Any]
+    output: dict[str, Any]
+    digests: dict[str, str]
+
+
+class Readiness(BaseModel):
+    """Whether pictures can be answered; with ``?verbose`` also how the server stands with the registry."""
+
+    ready: bool
+    stale: bool = Field(description="True while the registry does not confirm the version that answers.")
+    model: str | None = None
+    version: int | None = None
+    stage: str | None = None
+    problem: str | None = None
+    failed_version: int | None = None
+    failures: int | None = None
+    loads: int | None = None
+    registry_answered: float | None = Field(default=None, description="Unix time of the registry's last answer.")
+
+
+class Predictions(BaseModel):
+    """MLflow's answer: one record per row."""
+
+    predictions: list[dict[str, float]]
+
+
+_REASONS = {
+    400: "The body has not the documented shape.",
+    401: "The bearer token is missing or wrong.",
+    408: "The body did not arrive in time.",
+    413: "The body, or the number of pictures, is over the limit.",
+    415: "The content type is not supported.",
+    422: "A picture cannot be decoded or is over the pixel limit, or a parameter is wrong.",
+    500: "A fault of the server; its log has the cause.",
+    503: "Busy, or no version is loaded yet; `Retry-After` says when to try again.",
+}
+
+
+def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Refusal, "description": _REASONS[status]} for status in (*statuses, 401, 500)}
+
+
+_PICTURE = {"schema": {"type": "string", "format": "binary"}}
+_GAZE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                    "required": ["image"],
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "images": {
+                            "type": "array",
+                            "items": {
+                                "oneOf": [
+                                    {"type": "string", "format": "byte"},
+                                    {
+                                        "type": "object",
+                                        "properties": {
+                                            "name": {"type": "string"},
+                                            "image": {"type": "string", "format": "byte"},
+                                        },
+                                        "required": ["image"],
+                                    },
+                                ]
+                            },
+                        }
+                    },
+                    "required": ["images"],
+                },
+                "example": {"images": [{"name": "driver.jpg", "image": "/9j/4AAQSkZJRg…"}]},
+            },
+            "image/jpeg": _PICTURE,
+            "image/png": _PICTURE,
+        },
+    }
+}
+_TABLE = {"type": "object", "additionalProperties": True}
+_INVOCATIONS_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "dataframe_split": _TABLE,
+                        "dataframe_records": {"type": "array", "items": _TABLE},
+                        "inputs": {"anyOf": [_TABLE, {"type": "array", "items": _TABLE}]},
+                        "instances": {"type": "array", "items": _TABLE},
+                    },
+                },
+                "example": {"dataframe_split": {"columns": ["image"], "data": [["/9j/4AAQSkZJRg…"]]}},
+            },
+            "text/csv": {"schema": {"type": "string"}},
+        },
+    }
+}
+
+
+def build(*, service: Service, limits: Limits, metrics: Metrics, token: str = "") -> FastAPI:
+    """The application around a started or not yet started follower; its lifetime starts and ends the follower."""
+
+    @asynccontextmanager
+    async def lifetime(_: FastAPI):
+        service.follower.start()
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="Gaze server",
+        version="1",
+        description="Gaze angles of drivers, in degrees: azimuth positive to the driver's right, elevation positive "
+        "up. The version that answers is the one in the followed stage of the model registry.",
+        lifespan=lifetime,
+    )
+    app.add_middleware(Gatekeeper, limits=limits, metrics=metrics, token=token)
+    _add_failures(app, metrics)
+    _add_gaze(app, service)
+    _add_invocations(app, service)
+    _add_state(app, service, metrics)
+
+    @app.websocket("/v1/stream")
+    async def camera(socket: WebSocket, crop: CropChoice = "driver") -> None:
+        await stream.answer_latest(socket, service, crop=crop)
+
+    return app
+
+
+def _add_failures(app: FastAPI, metrics: Metrics) -> None:
+    def answer(refused: Refused) -> JSONResponse:
+        metrics.rejected.labels(refused.reason).inc()
+        headers = {} if refused.retry_after is None else {"Retry-After": str(refused.retry_after)}
+        return JSONResponse(refusal(refused), refused.status, headers)
+
+    @app.exception_handler(Refused)
+    async def refused(_: Request, error: Refused) -> JSONResponse:
+        return answer(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def parameter(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return answer(Refused(422, f"{first['loc'][-1]}: {first['msg']}", reason="parameter"))
+
+    @app.exception_handler(HTTPException)
+    async def route(_: Request, error: HTTPException) -> JSONResponse:
+        response = answer(Refused(error.status_code, str(error.detail), reason="route"))
+        response.headers.update(error.headers or {})
+        return response
+
+
+def _add_gaze(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/v1/gaze",
+        response_model=GazeAnswers,
+        responses=_refusals(400, 408, 413, 415, 422, 503),
+        openapi_extra=_GAZE_BODY,
+        summary="Gaze angles of one or many pictures",
+    )
+    async def answer_gaze(
+        request: Request,
+        crop: Annotated[
+            CropChoice,
+            Query(
+                description="driver: the pictures show the driver. composite: they are composite frames, take the "
+                "driver view. auto: composite where the three-view proportions say so."
+            ),
+        ] = "driver",
+    ) -> Response:
+        images = await _pictures(request, service)
+        predictor, angles = await service.answer(images, crop=crop)
+        answers = [{"name": image.name} | answer for image, answer in zip(images, gaze(angles), strict=True)]
+        return JSONResponse(predictor.identity | {"answers": answers}, headers=_origin(predictor))
+
+
+def _add_invocations(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/invocations",
+        response_model=Predictions,
+        responses=_refusals(400, 408, 413, 415, 503),
+        openapi_extra=_INVOCATIONS_BODY,
+        summary="As `mlflow models serve` answers it",
+    )
+    async def invocations(request: Request) -> Response:
+        kind = _content_type(request, strict=True)
+        if kind not in ("application/json", "text/csv"):
+            raise Refused(415, "send application/json or text/csv", reason="content type")
+        body = await request.body()
+        images = await service.in_background(
+            payloads.from_table if kind == "application/json" else payloads.from_csv, body
+        )
+        try:
+            predictor, angles = await service.answer(images)
+        except Refused as refused:
+            # MLflow's server has one status for everything that is wrong with the input.
+            if refused.status == 422:
+                refused.status = 400
+            raise
+        rows = [{"azimuth_deg": float(azimuth), "elevation_deg": float(elevation)} for azimuth, elevation in angles]
+        return JSONResponse({"predictions": rows}, headers=_origin(predictor))
+
+
+def _add_state(app: FastAPI, service: Service, metrics: Metrics) -> None:
+    @app.get("/v1/model", response_model=ModelAnswer, responses=_refusals(503), summary="What answers at present")
+    async def model() -> ModelAnswer:
+        predictor = service.follower.current
+        if predictor is None:
+            raise Refused(503, "no version is loaded yet; see /readyz?verbose", reason="not ready", retry_after=5)
+        contract = predictor.contract
+        return ModelAnswer(
+            **predictor.identity,
+            since=predictor.since,
+            created=contract.created.isoformat(),
+            errors=contract.errors,
+            rendered_sample_drive=contract.rendered_sample_drive,
+            crop=contract.crop.model_dump(),
+            input=contract.input.model_dump(),
+            output=contract.output.model_dump(),
+            digests=contract.digests.model_dump(),
+        )
+
+    @app.get("/livez", summary="200 while the process answers")
+    async def live() -> dict[str, bool]:
+        return {"live": True}
+
+    @app.get(
+        "/readyz",
+        response_model=Readiness,
+        response_model_exclude_none=True,
+        responses={503: {"model": Readiness, "description": "No version is loaded yet."}, **_refusals()},
+        summary="200 while pictures are answered",
+    )
+    async def ready(response: Response, request: Request) -> Readiness:
+        response.status_code = 200 if service.follower.current else 503
+        return _readiness(service, verbose="verbose" in request.query_params)
+
+    @app.get("/ping", include_in_schema=False)
+    @app.get("/health", include_in_schema=False)
+    async def ping() -> Response:
+        """MLflow's names of the same question, with its answer."""
+        return Response("\n", 200 if service.follower.current else 404, media_type="application/json")
+
+    @app.get("/version", include_in_schema=False)
+    async def mlflow_version() -> Response:
+        return Response(installed("mlflow"), media_type="application/json")
+
+    @app.get("/metrics", include_in_schema=False)
+    async def exposition() -> Response:
+        content = await service.in_background(metrics.exposition)
+        return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _readiness(service: Service, *, verbose: bool) -> Readiness:
+    predictor, standing = service.follower.current, service.follower.standing
+    answer = Readiness(ready=predictor is not None, stale=standing.stale)
+    if not verbose:
+        return answer
+    details = {
+        "problem": standing.problem,
+        "failed_version": standing.failed_version,
+        "failures": standing.failures,
+        "loads": standing.loads,
+        "registry_answered": standing.checked,
+    }
+    return answer.model_copy(update=details | (predictor.identity if predictor else {}))
+
+
+async def _pictures(request: Request, service: Service) -> list[Encoded]:
+    kind = _content_type(request)
+    body = await request.body()
+    if kind == "application/json":
+        return await service.in_background(payloads.from_json, body)
+    if kind == "multipart/form-data":
+        return await _parts(request, service.limits)
+    if kind in ("image/jpeg", "image/png"):
+        return [Encoded(body, "image 1")] if body else []
+    raise Refused(415, "send multipart/form-data, application/json, image/jpeg or image/png", reason="content type")
+
+
+class _InMemory(MultiPartParser):
+    # The body is in memory already and bounded: a second copy on disk would only cost time.
+    spool_max_size = 1 << 62
+
+
+async def _parts(request: Request, limits: Limits) -> list[Encoded]:
+    parser = _InMemory(
+        request.headers, request.stream(), max_files=limits.max_images, max_fields=8, max_part_size=limits.max_bytes
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        if "Too many files" in error.message:
+            raise Refused(413, f"more than {limits.max_images} pictures in one request", reason="count") from None
+        raise Refused(400, "the multipart body is malformed", reason="malformed") from None
+    except (KeyError, ValueError):
+        raise Refused(400, "the multipart body is malformed", reason="malformed") from None
+    try:
+        uploads = [part for _, part in form.multi_items() if not isinstance(part, str)]
+        return [
+            Encoded(await upload.read(), payloads.clean_name(upload.filename, f"image {number}"))
+            for number, upload in enumerate(uploads, start=1)
+        ]
+    finally:
+        await form.close()
+
+
+def _content_type(request: Request, *, strict: bool = False) -> str:
+    kind, _, parameters = request.headers.get("content-type", "").partition(";")
+    parameters = parameters.strip().lower().replace('"', "")
+    if strict and parameters not in ("", "charset=utf-8"):
+        raise Refused(415, "only charset=utf-8 is supported", reason="content type")
+    return kind.strip().lower()
+
+
+def _origin(predictor: Predictor) -> dict[str, str]:
+    # Header values are Latin-1; a model's name may be anything.
+    return {
+        "X-Model-Name": json.dumps(predictor.model)[1:-1],
+        "X-Model-Version": str(predictor.version),
+    }

@@ -1,0 +1,73 @@
+"""Gaze drawn into a picture of the driver."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from registry import angles
+
+# Okabe and Ito's colours, told apart with any colour vision; RGB.
+PREDICTED = (230, 159, 0)
+MEASURED = (0, 158, 115)
+BASE = (204, 121, 167)
+
+# Where the eyes are in the driver view, as shares of its width and height: the view is cut around the head.
+EYES = (0.5, 0.42)
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """One gaze to draw: angles in degrees, an RGB colour, and the word for the legend."""
+
+    azimuth_deg: float
+    elevation_deg: float
+    colour: tuple[int, int, int]
+    label: str
+
+
+def tip(azimuth_deg: float, elevation_deg: float) -> tuple[float, float]:
+    """Where an arrow of length 1 from the eyes ends in the picture: right and down, each within [−1, 1].
+
+    The camera faces the driver, so that the driver's right is the picture's left.
+    """
+    right, up, _ = angles.vectors(np.array([azimuth_deg, elevation_deg]))
+    return -float(right), -float(up)
+
+
+def draw(picture: np.ndarray, arrows: list[Arrow], *, legend: bool = True) -> np.ndarray:
+    """A copy of ``picture`` (h, w, 3) RGB uint8 with ``arrows`` from the eyes and, below left, what they mean."""
+    drawn = np.ascontiguousarray(picture).copy()
+    height, width = drawn.shape[:2]
+    start = (EYES[0] * width, EYES[1] * height)
+    thickness = max(1, round(min(height, width) / 130))
+    for arrow in arrows:
+        across, down = tip(arrow.azimuth_deg, arrow.elevation_deg)
+        reach = 0.9 * min(height, width)
+        end = (start[0] + reach * across, start[1] + reach * down)
+        _arrow(drawn, start, end, (255, 255, 255), thickness + 2 * max(1, thickness // 2))
+        _arrow(drawn, start, end, arrow.colour, thickness)
+    if legend:
+        _legend(drawn, arrows)
+    return drawn
+
+
+def _arrow(picture: np.ndarray, start: tuple, end: tuple, colour: tuple, thickness: int) -> None:
+    # Sub-pixel ends (shift=4), or an arrow of a video jitters from pixel to pixel.
+    first, last = (tuple(round(16 * part) for part in point) for point in (start, end))
+    length = max(np.hypot(end[0] - start[0], end[1] - start[1]), 1.0)
+    head = min(0.35, 5.0 * thickness / length)
+    cv2.arrowedLine(picture, first, last, colour, thickness, cv2.LINE_AA, 4, head)
+
+
+def _legend(picture: np.ndarray, arrows: list[Arrow]) -> None:
+    height = picture.shape[0]
+    scale = max(0.35, height / 1100)
+    line = round(34 * scale)
+    for number, arrow in enumerate(reversed(arrows)):
+        text = f"{arrow.label} {arrow.azimuth_deg:+.1f} / {arrow.elevation_deg:+.1f} deg"
+        at = (round(12 * scale), height - round(14 * scale) - number * line)
+        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), round(5 * scale) + 2, cv2.LINE_AA)
+        cv2.putText(
+            picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, arrow.colour, max(1, round(2 * scale)), cv2.LINE_AA
+        )

@@ -1,0 +1,134 @@
+"""Request bodies in the shapes that clients send them, turned into encoded pictures.
+
+The shapes of ``/invocations`` and what they mean are those of MLflow's scoring server (``mlflow models serve``):
+one table with the binary column ``image``, whose values travel as base64.
+"""
+
+import base64
+import binascii
+import csv
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from serving.limits import Refused
+
+COLUMN = "image"
+SHAPES = ("dataframe_split", "dataframe_records", "inputs", "instances")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One picture as it came in: its bytes, and the client's name for it (cleaned, never used as a path)."""
+
+    data: bytes
+    name: str
+
+
+def from_json(body: bytes) -> list[Encoded]:
+    """``{"images": [base64 or {"name": …, "image": base64}, …]}`` → pictures; :class:`Refused` otherwise."""
+    content = parse(body)
+    images = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(images, list):
+        raise _malformed('send {"images": ["<base64>", …]} or {"images": [{"name": "…", "image": "<base64>"}, …]}')
+    pictures = []
+    for number, image in enumerate(images, start=1):
+        name = f"image {number}"
+        if isinstance(image, dict):
+            name = clean_name(image.get("name"), name)
+            image = image.get(COLUMN)
+        pictures.append(Encoded(unbase64(image, f"image {number}"), name))
+    return pictures
+
+
+def from_table(body: bytes) -> list[Encoded]:
+    """The JSON body of ``/invocations`` → pictures; :class:`Refused` (400) otherwise."""
+    content = parse(body)
+    shapes = [shape for shape in SHAPES if isinstance(content, dict) and shape in content]
+    if len(shapes) != 1:
+        raise _malformed(f"the input must be a JSON object with exactly one of {', '.join(SHAPES)}")
+    values = _COLUMNS[shapes[0]](content[shapes[0]])
+    return _column(values)
+
+
+def from_csv(body: bytes) -> list[Encoded]:
+    """A CSV body of ``/invocations`` with the column ``image`` → pictures; :class:`Refused` (400) otherwise."""
+    try:
+        # The header is short, but one field is a whole picture.
+        csv.field_size_limit(max(csv.field_size_limit(), len(body) + 1))
+        rows = list(csv.DictReader(io.StringIO(body.decode("utf-8"), newline="")))
+    except (UnicodeDecodeError, csv.Error):
+        raise _malformed("the body is not CSV in UTF-8") from None
+    return _column([row.get(COLUMN) for row in rows])
+
+
+def parse(body: bytes) -> Any:
+    """JSON bytes → objects; :class:`Refused` (400) for anything else, however deep or long."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise _malformed("the body is not JSON") from None
+
+
+def unbase64(value: Any, name: str) -> bytes:
+    """Base64 text, whitespace allowed, → bytes; :class:`Refused` (400) that names the picture."""
+    if not isinstance(value, str):
+        raise _malformed(f"{name}: not a base64 string")
+    try:
+        # As lenient as MLflow's own server, which skips what is no base64 character.
+        return base64.decodebytes(value.encode("ascii"))
+    except (UnicodeEncodeError, binascii.Error):
+        raise _malformed(f"{name}: not a base64 string") from None
+
+
+def clean_name(name: Any, fallback: str) -> str:
+    """A client's name for a picture made harmless for logs and answers: one short printable line."""
+    if not isinstance(name, str):
+        return fallback
+    return "".join(letter for letter in name if letter.isprintable())[:200] or fallback
+
+
+def _column(values: list) -> list[Encoded]:
+    names = [f"image in row {row}" for row in range(len(values))]
+    return [Encoded(unbase64(value, name), name) for value, name in zip(values, names, strict=True)]
+
+
+def _split(table: Any) -> list:
+    if not isinstance(table, dict) or "data" not in table or set(table) - {"columns", "data", "index"}:
+        raise _malformed("dataframe_split must have 'data' and optionally 'columns' and 'index'")
+    columns, rows = table.get("columns"), table["data"]
+    if not isinstance(columns, list) or COLUMN not in columns or not isinstance(rows, list):
+        raise _no_column()
+    at = columns.index(COLUMN)
+    if not all(isinstance(row, list) and len(row) == len(columns) for row in rows):
+        raise _malformed("dataframe_split: every row of 'data' must have one value per column")
+    return [row[at] for row in rows]
+
+
+def _records(records: Any) -> list:
+    if not isinstance(records, list):
+        raise _malformed("the records must be a list of objects")
+    if not all(isinstance(record, dict) and COLUMN in record for record in records):
+        raise _no_column()
+    return [record[COLUMN] for record in records]
+
+
+def _inputs(inputs: Any) -> list:
+    if isinstance(inputs, dict):
+        if COLUMN not in inputs:
+            raise _no_column()
+        values = inputs[COLUMN]
+        return values if isinstance(values, list) else [values]
+    return _records(inputs)
+
+
+_COLUMNS = {"dataframe_split": _split, "dataframe_records": _records, "inputs": _inputs, "instances": _inputs}
+
+
+def _no_column() -> Refused:
+    return _malformed(f"the table has no column '{COLUMN}'; put the base64 of the JPEG or PNG bytes there")
+
+
+def _malformed(message: str) -> Refused:
+    return Refused(400, message, reason="malformed")

@@ -1,0 +1,212 @@
+"""``python -m serving predict``: angles of images, folders and videos."""
+
+import argparse
+import csv
+import json
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from tqdm import tqdm
+
+from registry import preprocess
+from registry.exceptions import InputError
+from serving import arrows, crops, pictures, videos
+from serving.batching import Batcher, available_cores
+from serving.loader import Loader, Selector, cache_folder
+from serving.predictor import Predictor
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+# Pictures that are decoded ahead of their answers: keeps every core busy and bounds memory.
+_AHEAD = 64
+
+
+@dataclass(frozen=True)
+class Row:
+    """One answer: the file, the frame where it is a video, and the angles in degrees."""
+
+    file: str
+    frame: int | None
+    azimuth_deg: float
+    elevation_deg: float
+
+    def with_origin(self, predictor: Predictor) -> dict[str, object]:
+        """The row as it is printed, with the version that answered."""
+        fields: dict[str, object] = {"file": self.file}
+        if self.frame is not None:
+            fields["frame"] = self.frame
+        angles = {"azimuth_deg": round(self.azimuth_deg, 4), "elevation_deg": round(self.elevation_deg, 4)}
+        return fields | angles | {"model": predictor.model, "version": predictor.version}
+
+
+def main(argv: list[str]) -> int:
+    """Parse, load by stage, print one line per image or video frame."""
+    from serving.__main__ import add_selector
+
+    parser = argparse.ArgumentParser(
+        prog="python -m serving predict",
+        description="Angles in degrees (azimuth positive to the driver's right, elevation positive up) of images, "
+        "folders of images and videos, by the version in the stage.",
+    )
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="IMAGE|FOLDER|VIDEO")
+    add_selector(parser)
+    parser.add_argument("--crop", choices=crops.CHOICES, default="auto", help="what the pictures show (%(default)s)")
+    parser.add_argument("--format", choices=("json", "csv"), default="json", help="lines of JSON, or CSV (%(default)s)")
+    parser.add_argument("--out", type=Path, help="write the lines here instead of to the standard output")
+    parser.add_argument("--annotated", type=Path, help="also write the video here with the gaze drawn in (.mp4)")
+    parser.add_argument("--labels", type=Path, help="CSV of measured angles, drawn beside the prediction")
+    given = parser.parse_args(argv)
+
+    files = [file for path in given.inputs for file in _files(path)]
+    clips = [file for file in files if _is_video(file)]
+    if given.annotated and len(clips) != 1:
+        raise InputError(f"--annotated writes a copy of one video, but {len(clips)} are given")
+    if given.labels and not given.annotated:
+        raise InputError("--labels is drawn into the copy that --annotated names; give --annotated too")
+    selector = Selector(given.model, given.stage, given.alias, given.version)
+    loader = Loader(selector, Path(given.cache) if given.cache else cache_folder())
+    predictor = loader.load(loader.find())
+    with ExitStack() as stack:
+        write = stack.enter_context(_writer(given.out, given.format, predictor, framed=bool(clips)))
+        session = stack.enter_context(_session(predictor, given.crop))
+        for row in session.images([file for file in files if not _is_video(file)]):
+            write(row)
+        for clip in clips:
+            for row in session.video(clip, given.annotated, given.labels):
+                write(row)
+    return 0
+
+
+class Session:
+    """A predictor with its inference and decoding threads, answering in the order of the inputs."""
+
+    def __init__(self, predictor: Predictor, batcher: Batcher, pool: ThreadPoolExecutor, crop: str) -> None:
+        self._predictor = predictor
+        self._batcher = batcher
+        self._pool = pool
+        self._crop = crop
+
+    def images(self, files: list[Path]) -> Iterator[Row]:
+        """One row per file; :class:`InputError` names the first that is no picture."""
+
+        def answer(file: Path) -> Future:
+            try:
+                data = file.read_bytes()
+            except OSError as error:
+                raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+            return self._submit(pictures.read(data, str(file), crop=self._crop))
+
+        jobs = ((file, self._pool.submit(answer, file)) for file in files)
+        progress = tqdm(_ahead(jobs), total=len(files), desc="images", unit="image", disable=_quiet(len(files)))
+        for file, job in progress:
+            azimuth, elevation = job.result().result()
+            yield Row(str(file), None, float(azimuth), float(elevation))
+
+    def video(self, path: Path, annotated: Path | None = None, labels: Path | None = None) -> Iterator[Row]:
+        """One row per frame; writes the copy with arrows to ``annotated`` while it goes."""
+        gaze = videos.measured(labels) if labels else {}
+        rate, count = videos.rate_and_count(path)
+        copy = videos.Copy(annotated, rate) if annotated else None
+        try:
+            jobs = (
+                (number, frame, self._pool.submit(self._answer_frame, frame)) for number, frame in videos.frames(path)
+            )
+            # Whole frames wait in this queue: fewer of them than of small pictures.
+            progress = tqdm(_ahead(jobs, 16), total=count or None, desc=path.name, unit="frame", disable=_quiet(count))
+            for number, frame, job in progress:
+                azimuth, elevation = map(float, job.result().result())
+                if copy is not None:
+                    copy.add(annotate(frame, (azimuth, elevation), gaze.get(number), crop=self._crop))
+                yield Row(str(path), number, azimuth, elevation)
+        except BaseException:
+            if copy is not None:
+                copy.abandon()
+            raise
+        if copy is not None:
+            copy.finish()
+
+    def _answer_frame(self, frame: np.ndarray) -> Future:
+        return self._submit(preprocess.resize(crops.driver_view(frame, self._crop)))
+
+    def _submit(self, picture: np.ndarray) -> Future:
+        return self._batcher.submit(self._predictor, [picture])[0]
+
+
+def annotate(
+    frame: np.ndarray, predicted: tuple[float, float], measured: tuple[float, float] | None, *, crop: str
+) -> np.ndarray:
+    """A copy of ``frame`` with the predicted and, where there is one, the measured gaze in the driver view."""
+    drawn = [arrows.Arrow(*predicted, arrows.PREDICTED, "predicted")]
+    if measured is not None:
+        drawn.insert(0, arrows.Arrow(*measured, arrows.MEASURED, "measured"))
+    rows, columns = crops.driver_slices(frame.shape[1], frame.shape[0], crop)
+    copy = frame.copy()
+    copy[rows, columns] = arrows.draw(frame[rows, columns], drawn)
+    return copy
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        inside = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        images = [file for file in inside if file.suffix.lower() in IMAGE_SUFFIXES]
+        # A prepared folder has road and cabin views beside the driver's; those hold no gaze.
+        found = [file for file in images if file.stem.endswith("_driver")] or images
+        found += [file for file in inside if _is_video(file)]
+        if not found:
+            raise InputError(f"{path}: no images ({', '.join(IMAGE_SUFFIXES)}) and no videos in this folder")
+        return found
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    return [path]
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in videos.SUFFIXES
+
+
+def _quiet(count: int) -> bool:
+    return 0 < count < 20 or not sys.stderr.isatty()
+
+
+def _ahead(jobs: Iterable[Any], depth: int = _AHEAD) -> Iterator[Any]:
+    """``jobs`` in order, ``depth`` of them started before the first is waited for."""
+    waiting: deque = deque()
+    for job in jobs:
+        waiting.append(job)
+        if len(waiting) >= depth:
+            yield waiting.popleft()
+    yield from waiting
+
+
+@contextmanager
+def _session(predictor: Predictor, crop: str) -> Iterator[Session]:
+    batcher = Batcher()
+    pool = ThreadPoolExecutor(available_cores(), thread_name_prefix="decode")
+    try:
+        yield Session(predictor, batcher, pool, crop)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        batcher.close()
+
+
+@contextmanager
+def _writer(out: Path | None, form: str, predictor: Predictor, *, framed: bool) -> Iterator[Callable[[Row], None]]:
+    with ExitStack() as stack:
+        try:
+            target: TextIO = stack.enter_context(out.open("w", encoding="utf-8", newline="")) if out else sys.stdout
+        except OSError as error:
+            raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+        if form == "json":
+            yield lambda row: print(json.dumps(row.with_origin(predictor)), file=target, flush=out is None)
+            return
+        columns = ["file", *(["frame"] if framed else []), "azimuth_deg", "elevation_deg", "model", "version"]
+        table = csv.DictWriter(target, columns, restval="")
+        table.writeheader()
+        yield lambda row: table.writerow(row.with_origin(predictor))

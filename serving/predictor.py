@@ -1,0 +1,42 @@
+"""One verified version, ready to answer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from registry.contract import Contract
+from registry.network import GazeNetwork
+
+_PREFERRED = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A network together with the version that it is, so that no answer can name another one."""
+
+    model: str
+    version: int
+    label: str
+    """Stage, ``@alias``, or empty for a fixed version."""
+    since: str
+    contract: Contract
+    network: GazeNetwork
+    folder: Path
+    """The verified package."""
+
+    def predict(self, pictures: np.ndarray) -> np.ndarray:
+        """(n, 224, 224, 3) uint8 RGB → (n, 2) float64 ``(azimuth, elevation)`` degrees."""
+        return self.network.predict(pictures)
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What every answer says about its origin."""
+        return {"model": self.model, "version": self.version, "stage": self.label}
+
+
+def best_providers() -> tuple[str, ...]:
+    """ONNX Runtime's execution providers that this installation has, fastest first; the CPU always."""
+    available = onnxruntime.get_available_providers()
+    return tuple(name for name in _PREFERRED if name in available)

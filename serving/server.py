@@ -1,0 +1,135 @@
+"""The server process: settings, the application they make, uvicorn around it."""
+
+import asyncio
+import dataclasses
+import json
+import logging
+import os
+import resource
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from registry.exceptions import InputError
+from serving import api
+from serving.batching import Batcher, available_cores
+from serving.follower import Follower
+from serving.limits import Limits
+from serving.loader import Loader, Selector, cache_folder
+from serving.metrics import Metrics
+from serving.predictor import best_providers
+from serving.service import Service
+
+# How the settings reach worker processes; the token has its own variable and is never in the first.
+SETTINGS = "GAZE_SERVING_SETTINGS"
+TOKEN = "GAZE_SERVING_TOKEN"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the command line says about a server."""
+
+    selector: Selector = field(default_factory=Selector)
+    limits: Limits = field(default_factory=Limits)
+    poll: float = 5.0
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    cache: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.poll <= 3600:
+            raise InputError(f"poll is {self.poll:g}; choose 0.1 to 3600 seconds")
+        if not 1 <= self.workers <= 64:
+            raise InputError(f"workers is {self.workers}; choose 1 to 64")
+        if not 0 <= self.port <= 65535:
+            raise InputError(f"port is {self.port}; choose 0 to 65535")
+
+    def to_json(self) -> str:
+        """The settings as text, for the environment of worker processes."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Settings":
+        """The settings that :meth:`to_json` wrote."""
+        content = json.loads(text)
+        return cls(**content | {"selector": Selector(**content["selector"]), "limits": Limits(**content["limits"])})
+
+
+def application() -> FastAPI:
+    """The application of one worker process, from the settings in its environment."""
+    return assemble(Settings.from_json(os.environ[SETTINGS]), token=os.environ.get(TOKEN, ""))
+
+
+def assemble(settings: Settings, *, token: str = "") -> FastAPI:
+    """Loader, follower, batcher and routes for ``settings``; nothing is loaded before the application starts."""
+    metrics = Metrics()
+    on_cpu = best_providers() == ("CPUExecutionProvider",)
+    threads = max(1, available_cores() // settings.workers) if on_cpu else 1
+    batcher = Batcher(
+        threads=threads,
+        limit=settings.limits.queue,
+        largest=16 if on_cpu else 64,
+        observe=metrics.batch.observe,
+    )
+    loader = Loader(settings.selector, Path(settings.cache) if settings.cache else cache_folder())
+    follower = Follower(loader, poll=settings.poll, metrics=metrics)
+    service = Service(follower=follower, batcher=batcher, limits=settings.limits, metrics=metrics)
+    return api.build(service=service, limits=settings.limits, metrics=metrics, token=token)
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or Ctrl-C; requests in flight are answered first."""
+    os.environ[SETTINGS] = settings.to_json()
+    # OpenCV's own guard behind the header check, read by it at the first picture.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(settings.limits.max_pixels))
+    # A registry that is down must be noticed within a poll or two; MLflow's own waits add up to minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    _raise_file_limit(settings.limits.connections + 200)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with tempfile.TemporaryDirectory(prefix="gaze-metrics-") as shared:
+        if settings.workers > 1:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+        uvicorn.run(
+            "serving.server:application",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            http=PatientProtocol,
+            limit_concurrency=settings.limits.connections,
+            ws_max_size=settings.limits.frame_bytes,
+            ws_max_queue=2,
+            timeout_graceful_shutdown=int(settings.limits.answer_seconds),
+            access_log=False,  # a line per picture; /metrics counts them
+            server_header=False,
+            log_config=None,
+        )
+
+
+class PatientProtocol(H11Protocol):
+    """uvicorn's HTTP protocol that does not wait for ever for a connection's first request."""
+
+    patience = Limits.head_seconds
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Start the clock for the request line and headers."""
+        super().connection_made(transport)
+        self.loop.call_later(self.patience, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        # `cycle` is set when a request's headers are complete, and stays set; a WebSocket leaves `connections`.
+        if self.cycle is None and self in self.connections and not self.transport.is_closing():
+            self.transport.close()
+
+
+def _raise_file_limit(wanted: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))

@@ -1,0 +1,82 @@
+"""Frames of a live camera over a WebSocket: the latest frame wins, older ones that waited are dropped."""
+
+import asyncio
+import json
+
+from fastapi import WebSocket, WebSocketDisconnect
+
+from serving.limits import Refused
+from serving.payloads import Encoded
+from serving.service import Service, gaze
+
+
+class Slot:
+    """Room for one frame: a newer frame takes the place of one that nobody has taken."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._frame: tuple[int, bytes] | None = None
+        self._filled = asyncio.Event()
+
+    def put(self, data: bytes) -> None:
+        """Take in the newest frame."""
+        self.received += 1
+        self._frame = (self.received, data)
+        self._filled.set()
+
+    async def take(self) -> tuple[int, bytes]:
+        """Wait for a frame: its number, counted from 1, and its bytes."""
+        await self._filled.wait()
+        self._filled.clear()
+        frame, self._frame = self._frame, None
+        return frame
+
+
+async def answer_latest(socket: WebSocket, service: Service, *, crop: str) -> None:
+    """Read JPEG or PNG frames from ``socket`` and answer the newest, until the client leaves.
+
+    Each answer is JSON: ``frame`` (counted from 1), ``dropped`` (frames passed over so far), the angles and the
+    version; or ``frame``, ``dropped`` and ``error``. A frame over the size limit ends the connection.
+    """
+    await socket.accept()
+    if len(service.streams) >= service.limits.streams:
+        service.metrics.rejected.labels("streams").inc()
+        await socket.close(1013, "too many streams; try again later")
+        return
+    service.streams.add(socket)
+    slot = Slot()
+    answering = asyncio.create_task(_answer(socket, service, slot, crop))
+    try:
+        while not answering.done():
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            data = message.get("bytes")
+            if data is None:
+                await socket.close(1003, "send each frame as one binary message")
+                return
+            if len(data) > service.limits.frame_bytes:
+                await socket.close(1009, f"a frame may have {service.limits.frame_bytes} bytes")
+                return
+            slot.put(data)
+    finally:
+        service.streams.discard(socket)
+        answering.cancel()
+        await asyncio.gather(answering, return_exceptions=True)
+
+
+async def _answer(socket: WebSocket, service: Service, slot: Slot, crop: str) -> None:
+    answered = 0
+    while True:
+        number, data = await slot.take()
+        answered += 1
+        answer = {"frame": number, "dropped": number - answered}
+        try:
+            predictor, angles = await service.answer([Encoded(data, f"frame {number}")], crop=crop)
+            answer |= gaze(angles)[0] | predictor.identity
+        except Refused as refused:
+            answer["error"] = refused.message
+        try:
+            await socket.send_text(json.dumps(answer))
+        except (WebSocketDisconnect, RuntimeError):
+            return  # the client left while its frame was answered
