@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,13 +141,14 @@ def iterate_pictures(
         path = samples.folder / name
         return preprocess.resize(preprocess.decode(_read_bytes(path), str(path)), size)
 
+    parts = [names[start : start + batch] for start in range(0, len(names), batch)]
     with ThreadPoolExecutor(threads, thread_name_prefix="pictures") as pool:
-        parts = [names[start : start + batch] for start in range(0, len(names), batch)]
-        ahead = [[pool.submit(picture, name) for name in part] for part in parts[:1]]
-        for following in [*parts[1:], []]:
-            present = ahead.pop()
-            ahead.append([pool.submit(picture, name) for name in following])
-            yield np.stack([job.result() for job in present])
+        present: list[Future[np.ndarray]] = []
+        for part in [*parts, []]:
+            following = [pool.submit(picture, name) for name in part]
+            if present:
+                yield np.stack([job.result() for job in present])
+            present = following
 
 
 # --- preparing ---------------------------------------------------------------------------------------------------
@@ -196,13 +197,14 @@ def _plan(drive: drives.Drive, count: int, picked: pd.DataFrame) -> dict[str, An
     }
 
 
-IDENTITY = (
-    ("format", "format", lambda plan: plan["format"]),
-    ("video", "video", lambda plan: plan["video"]["sha256"]),
-    ("labels", "labels", lambda plan: plan["labels"]["sha256"]),
-    ("views", "layout", lambda plan: plan["layout"]["views"]),
-    ("samples", "samples", lambda plan: plan["samples"]["asked"]),
-)
+IDENTITY: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "format": lambda plan: plan["format"],
+    "video": lambda plan: plan["video"]["sha256"],
+    "labels": lambda plan: plan["labels"]["sha256"],
+    "layout": lambda plan: plan["layout"]["views"],
+    "samples": lambda plan: plan["samples"]["asked"],
+}
+"""What two preparations must have in common for the second to continue the first."""
 
 
 def _check_same(out: Path, known: dict[str, Any] | None, plan: dict[str, Any]) -> None:
@@ -215,7 +217,7 @@ def _check_same(out: Path, known: dict[str, Any] | None, plan: dict[str, Any]) -
             )
         return
     try:
-        differing = [word for _, word, value in IDENTITY if value(known) != value(plan)]
+        differing = [name for name, value in IDENTITY.items() if value(known) != value(plan)]
     except (KeyError, TypeError):
         raise InputError(f"{out / DRIVE}: was not written by prepare; give another out folder") from None
     if differing:
@@ -420,19 +422,24 @@ def _load_prepared(folder: Path) -> Samples:
     if about.get("status") != COMPLETE:
         raise InputError(f"samples folder {folder}: its preparation was interrupted; {again}, it continues")
     try:
-        table = pd.read_csv(folder / TABLE, dtype={"driver": str, "road": str, "camera": str}, low_memory=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / TABLE}: cannot be read ({error}); delete the folder and {again}") from None
+        # Python's own float reads back exactly what was written.
+        exact = dict.fromkeys(ANGLE_KEYS, float)
+        table = pd.read_csv(folder / TABLE, dtype=dict.fromkeys(layouts.VIEWS, str), converters=exact)
+        angles = table[["driver", "azimuth_deg", "elevation_deg"]].itertuples(index=False, name=None)
+        fps, recording = about["video"]["fps"] or DEFAULT_FPS, about["recording_sha256"]
+        rendered = about["rendered"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"samples folder {folder}: cannot be read ({reason}); delete it and {again}") from None
     if "road" not in table:
         table.insert(2, "road", "")
     content = hashlib.sha256()
-    for name, azimuth, elevation in table[["driver", "azimuth_deg", "elevation_deg"]].itertuples(index=False):
+    for name, azimuth, elevation in angles:
         picture = _read_bytes(folder / name)
         if not _is_jpeg(picture):
             raise InputError(f"{folder / name}: is damaged; delete the folder and {again}")
-        _add_to_digest(content, picture, azimuth, elevation)
-    fps = about["video"]["fps"] or DEFAULT_FPS
-    return Samples(folder, table, fps, content.hexdigest(), about["recording_sha256"], about["rendered"])
+        _add_to_digest(content, hashlib.sha256(picture).digest(), azimuth, elevation)
+    return Samples(folder, table, fps, content.hexdigest(), recording, rendered)
 
 
 def _load_bare(folder: Path) -> Samples:
@@ -467,8 +474,8 @@ def _load_bare(folder: Path) -> Samples:
     return Samples(folder, table, DEFAULT_FPS, digest.hexdigest(), digest.hexdigest(), rendered=False)
 
 
-def _add_to_digest(digest: "hashlib._Hash", picture: bytes, azimuth: float, elevation: float) -> None:
-    digest.update(hashlib.sha256(picture).digest())
+def _add_to_digest(digest: "hashlib._Hash", picture_sha256: bytes, azimuth: float, elevation: float) -> None:
+    digest.update(picture_sha256)
     digest.update(f" {float(azimuth)!r} {float(elevation)!r}\n".encode())
 
 
