@@ -1,0 +1,290 @@
+import base64
+import json
+import struct
+
+import httpx
+import numpy as np
+import packages
+import pytest
+from fastapi.testclient import TestClient
+
+from registry import angles, stages
+from serving import server
+from serving.limits import Limits
+from serving.loader import Selector
+
+JPEG = packages.picture(10, -5)
+TOKEN = {"Authorization": "Bearer open sesame"}
+
+
+def _application(cache, *, token: str = "", **limits):
+    settings = server.Settings(selector=Selector(), limits=Limits(**limits), poll=0.2, cache=str(cache))
+    return server.assemble(settings, token=token)
+
+
+def _wait_ready(client: TestClient) -> None:
+    for _ in range(600):
+        if client.get("/readyz").json() == {"ready": True, "stale": False}:
+            return
+        __import__("time").sleep(0.05)
+    raise AssertionError(client.get("/readyz?verbose").text)
+
+
+@pytest.fixture
+def client(make_version, tmp_path):
+    make_version()
+    stages.promote("gaze-tracker", 1)
+    with TestClient(
+        _application(tmp_path / "cache", max_bytes=300_000, max_images=4), raise_server_exceptions=False
+    ) as c:
+        _wait_ready(c)
+        yield c
+
+
+def _b64(data: bytes = JPEG) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _png() -> bytes:
+    import cv2
+
+    return cv2.imencode(".png", cv2.imdecode(np.frombuffer(JPEG, np.uint8), cv2.IMREAD_COLOR))[1].tobytes()
+
+
+SHAPES = {
+    "raw jpeg": {"content": JPEG, "headers": {"content-type": "image/jpeg"}},
+    "raw png": {"content": _png(), "headers": {"content-type": "image/png"}},
+    "json text": {"json": {"images": [_b64()]}},
+    "json object": {"json": {"images": [{"name": "a.jpg", "image": _b64()}]}},
+    "multipart": {"files": [("image", ("a.jpg", JPEG, "image/jpeg"))]},
+}
+
+
+# Every documented shape of request gets the painted angles, the vector that belongs to them, and the version.
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gaze_of_every_shape(client: TestClient, shape: str) -> None:
+    response = client.post("/v1/gaze", **SHAPES[shape])
+    assert response.status_code == 200, response.text
+    content = response.json()
+    assert (content["model"], content["version"], content["stage"]) == ("gaze-tracker", 1, "Production")
+    (answer,) = content["answers"]
+    assert answer["azimuth_deg"] == pytest.approx(10, abs=0.5)
+    assert answer["elevation_deg"] == pytest.approx(-5, abs=0.5)
+    expected = angles.vectors(np.array([answer["azimuth_deg"], answer["elevation_deg"]]))
+    assert answer["vector"] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert response.headers["x-model-version"] == "1"
+
+
+# Many pictures are answered in their order, under the names they came with.
+def test_many_pictures_keep_their_order(client: TestClient) -> None:
+    sent = [(-20, 0), (0, 10), (20, -10)]
+    files = [("image", (f"{n}.jpg", packages.picture(*gaze), "image/jpeg")) for n, gaze in enumerate(sent)]
+    answers = client.post("/v1/gaze", files=files).json()["answers"]
+    assert [answer["name"] for answer in answers] == ["0.jpg", "1.jpg", "2.jpg"]
+    for answer, gaze in zip(answers, sent, strict=True):
+        assert (answer["azimuth_deg"], answer["elevation_deg"]) == pytest.approx(gaze, abs=0.6)
+
+
+# crop=composite answers for the driver view alone, whatever stands beside it.
+def test_crop_of_a_composite(client: TestClient) -> None:
+    import cv2
+
+    frame = np.full((540, 1504, 3), 255, dtype=np.uint8)
+    driver = cv2.imdecode(np.frombuffer(JPEG, np.uint8), cv2.IMREAD_COLOR)
+    frame[4:538, 3:478] = cv2.resize(driver, (475, 534))
+    composite = cv2.imencode(".png", frame)[1].tobytes()
+    for crop, near in (("composite", True), ("auto", True), ("driver", False)):
+        answer = client.post(f"/v1/gaze?crop={crop}", files=[("image", ("a.png", composite, "image/png"))])
+        azimuth = answer.json()["answers"][0]["azimuth_deg"]
+        assert (abs(azimuth - 10) < 1) is near, (crop, azimuth)
+
+
+PNG_HEADER = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(">II", 20_000, 20_000) + b"\0" * 30
+REFUSED = {
+    "no picture": ({"content": b"hello", "headers": {"content-type": "image/jpeg"}}, 422, "image 1: neither JPEG"),
+    "empty": ({"content": b"", "headers": {"content-type": "image/jpeg"}}, 400, "no picture"),
+    "20,000 x 20,000": ({"content": PNG_HEADER, "headers": {"content-type": "image/png"}}, 422, "over the limit"),
+    "too many bytes": ({"content": b"x" * 300_001, "headers": {"content-type": "image/png"}}, 413, "300000 bytes"),
+    "too many pictures": ({"json": {"images": [_b64()] * 5}}, 413, "at most 4"),
+    "too many parts": ({"files": [("image", ("a.jpg", JPEG, "image/jpeg"))] * 5}, 413, "4 pictures"),
+    "no list": ({"json": {"images": 3}}, 400, "images"),
+    "no object": ({"json": [1]}, 400, "images"),
+    "no base64": ({"json": {"images": [[1]]}}, 400, "image 1: not a base64"),
+    "not JSON": ({"content": b"{", "headers": {"content-type": "application/json"}}, 400, "not JSON"),
+    "deep JSON": ({"content": b"[" * 100_000, "headers": {"content-type": "application/json"}}, 400, "not JSON"),
+    "no multipart": ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "malformed"),
+    "another type": ({"content": b"x", "headers": {"content-type": "image/gif"}}, 415, "image/png"),
+}
+
+
+# What is refused says why in one JSON object; the second of two pictures is named when it is the bad one.
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals(client: TestClient, case: str) -> None:
+    request, status, words = REFUSED[case]
+    response = client.post("/v1/gaze", **request)
+    assert response.status_code == status, response.text
+    assert words in response.json()["error"]["message"]
+
+
+def test_bad_picture_is_named(client: TestClient) -> None:
+    response = client.post("/v1/gaze", json={"images": [_b64(), _b64(b"no picture")]})
+    assert response.status_code == 422
+    assert "image 2" in response.json()["error"]["message"]
+
+
+def test_unknown_crop_is_refused(client: TestClient) -> None:
+    response = client.post("/v1/gaze?crop=passenger", content=JPEG, headers={"content-type": "image/jpeg"})
+    assert response.status_code == 422
+    assert "composite" in response.json()["error"]["message"]
+
+
+# A body that never says its length is cut off at the limit as well.
+def test_chunked_body_is_cut_off(client: TestClient) -> None:
+    def chunks():
+        for _ in range(40):
+            yield b"x" * 10_000
+
+    response = client.post("/v1/gaze", content=chunks(), headers={"content-type": "image/jpeg"})
+    assert response.status_code == 413
+
+
+# A client's name for a picture comes back harmless.
+def test_names_are_cleaned(client: TestClient) -> None:
+    body = json.dumps({"images": [{"name": "../\n\u202e\ud800" + "x" * 500, "image": _b64()}]})
+    answer = client.post("/v1/gaze", content=body, headers={"content-type": "application/json"}).json()["answers"][0]
+    assert answer["name"] == "../" + "x" * 197
+
+
+# MLflow's four shapes and CSV give the same numbers.
+def test_invocations_shapes(client: TestClient) -> None:
+    shapes = [
+        {"dataframe_split": {"columns": ["image"], "data": [[_b64()]]}},
+        {"dataframe_split": {"columns": ["id", "image"], "index": [7], "data": [[1, _b64()]]}},
+        {"dataframe_records": [{"image": _b64()}]},
+        {"inputs": {"image": [_b64()]}},
+        {"inputs": [{"image": _b64()}]},
+        {"instances": [{"image": _b64()}]},
+    ]
+    answers = [client.post("/invocations", json=shape) for shape in shapes]
+    answers.append(client.post("/invocations", content=f"image\n{_b64()}\n", headers={"content-type": "text/csv"}))
+    assert {response.status_code for response in answers} == {200}
+    assert len({response.text for response in answers}) == 1
+    (row,) = answers[0].json()["predictions"]
+    assert row == pytest.approx({"azimuth_deg": 10, "elevation_deg": -5}, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"inputs": {}},
+        {"dataframe_records": 3},
+        {"dataframe_split": {"data": []}},
+        {"inputs": [1], "instances": [1]},
+    ],
+)
+def test_invocations_refuse_with_400(client: TestClient, body: dict) -> None:
+    assert client.post("/invocations", json=body).status_code == 400
+
+
+def test_invocations_refuse_other_types(client: TestClient) -> None:
+    for kind in ("image/jpeg", "application/json; charset=latin-1"):
+        assert client.post("/invocations", content=JPEG, headers={"content-type": kind}).status_code == 415
+
+
+# The model's page names the version, its errors at registration and since when it is there.
+def test_model_page(client: TestClient) -> None:
+    model = client.get("/v1/model").json()
+    assert (model["version"], model["stage"]) == (1, "Production")
+    assert model["errors"]["model"]["azimuth_error_deg"] < 1 < model["errors"]["constant"]["azimuth_error_deg"]
+    assert model["since"].startswith("20")
+
+
+# Prometheus sees requests by route and status, refusals by reason, and the version.
+def test_metrics(client: TestClient) -> None:
+    client.post("/v1/gaze", content=JPEG, headers={"content-type": "image/jpeg"})
+    client.post("/v1/gaze", content=b"x", headers={"content-type": "image/jpeg"})
+    client.get("/nowhere/../../etc/passwd")
+    text = client.get("/metrics").text
+    for line in (
+        'gaze_requests_total{route="/v1/gaze",status="200"} 1.0',
+        'gaze_requests_total{route="/v1/gaze",status="422"} 1.0',
+        'gaze_requests_total{route="other",status="404"} 1.0',
+        'gaze_rejected_total{reason="picture"} 1.0',
+        'gaze_reloads_total{outcome="loaded"} 1.0',
+        "gaze_model_version 1.0",
+        "gaze_registry_stale 0.0",
+        "gaze_batch_images_count 1.0",
+    ):
+        assert line in text, line
+
+
+# With a token nothing but the health checks answers without it, and verbose health does not either.
+def test_token(make_version, tmp_path) -> None:
+    make_version()
+    stages.promote("gaze-tracker", 1)
+    with TestClient(_application(tmp_path / "cache", token="open sesame")) as client:
+        _wait_ready(client)
+        raw = {"content": JPEG, "headers": {"content-type": "image/jpeg"}}
+        assert client.post("/v1/gaze", **raw).status_code == 401
+        assert client.get("/livez").status_code == 200
+        for path in ("/readyz?verbose", "/v1/model", "/metrics", "/openapi.json", "/docs"):
+            assert client.get(path).status_code == 401, path
+            assert client.get(path, headers=TOKEN).status_code == 200, path
+        assert client.get("/v1/model", headers={"Authorization": "Bearer open"}).status_code == 401
+        raw["headers"] |= TOKEN
+        assert client.post("/v1/gaze", **raw).status_code == 200
+
+
+# Without any version the server lives, is not ready, and says what to do; with one it becomes ready by itself.
+def test_starts_without_a_version(make_version, tmp_path) -> None:
+    make_version()
+    with TestClient(_application(tmp_path / "cache")) as client:
+        for _ in range(200):
+            standing = client.get("/readyz?verbose").json()
+            if standing["problem"]:
+                break
+            __import__("time").sleep(0.05)
+        assert client.get("/livez").status_code == 200
+        assert client.get("/readyz").status_code == 503
+        assert "python -m registry promote --version 1" in standing["problem"]
+        refused = client.post("/v1/gaze", content=JPEG, headers={"content-type": "image/jpeg"})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        stages.promote("gaze-tracker", 1)
+        _wait_ready(client)
+
+
+# A full queue answers 503 with Retry-After, and takes requests again afterwards.
+def test_full_queue(make_version, tmp_path) -> None:
+    make_version()
+    stages.promote("gaze-tracker", 1)
+    with TestClient(_application(tmp_path / "cache", queue=2)) as client:
+        _wait_ready(client)
+        refused = client.post("/v1/gaze", json={"images": [_b64()] * 3})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert client.post("/v1/gaze", json={"images": [_b64()] * 2}).status_code == 200
+
+
+# The latest frame wins: frames that waited are dropped and counted, the last one is always answered.
+def test_stream(client: TestClient) -> None:
+    with client.websocket_connect("/v1/stream") as socket:
+        for gaze in range(-20, 21):
+            socket.send_bytes(packages.picture(gaze, 0))
+        answers = []
+        while not answers or answers[-1]["frame"] < 41:
+            answers.append(socket.receive_json())
+        assert answers[-1]["azimuth_deg"] == pytest.approx(20, abs=0.6)
+        assert answers[-1]["version"] == 1
+        assert answers[-1]["dropped"] == 41 - len(answers)
+        socket.send_bytes(b"no picture")
+        assert "neither JPEG" in socket.receive_json()["error"]
+        socket.send_bytes(JPEG)
+        assert socket.receive_json()["azimuth_deg"] == pytest.approx(10, abs=0.6)
+
+
+def test_openapi_documents_examples(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+    body = described["paths"]["/v1/gaze"]["post"]["requestBody"]["content"]
+    assert set(body) == {"multipart/form-data", "application/json", "image/jpeg", "image/png"}
+    assert "example" in described["components"]["schemas"]["GazeAnswers"]
+    assert isinstance(client.get("/docs"), httpx.Response)
