@@ -43,7 +43,7 @@ class Index:
     """What a video holds, from its packets alone.
 
     ``width``, ``height``: as shown, after ``rotation`` (degrees counter-clockwise, a multiple of 90) is applied.
-    ``fps``: mean rate, NaN when unknown. ``frames``: number of frames (of packets, where not ``exact``).
+    ``fps``: mean rate, NaN when unknown. ``frames``: number of frames (of packets to be shown, where not ``exact``).
     ``exact``: the arrays tell which packet holds which frame. ``times``: presentation time per packet, in the
     order in which packets are stored and decoded; ``numbers``: the frame that each packet holds; ``keys``:
     positions of the packets where decoding can start. Empty where not exact.
@@ -82,12 +82,13 @@ def scan(video: Path) -> Index:
     with _open(video) as container:
         stream = container.streams.video[0]
         codec = stream.codec_context
-        times, keys, sound = [], [], True
+        times, keys, hidden, sound = [], [], 0, True
         try:
             for packet in container.demux(stream):
                 if packet.size == 0:
                     continue
                 sound = sound and packet.pts is not None and not (packet.is_corrupt or packet.is_discard)
+                hidden += packet.is_discard  # a trimmed recording: decoded, but not shown
                 if packet.is_keyframe:
                     keys.append(len(times))
                 times.append(packet.pts if packet.pts is not None else -1)
@@ -110,7 +111,7 @@ def scan(video: Path) -> Index:
         height,
         rotation,
         float(rate) if rate else math.nan,
-        len(times),
+        len(times) - hidden,
         exact,
         stored if exact else np.empty(0, np.int64),
         numbers,
@@ -172,12 +173,20 @@ def read(video: Path, index: Index, frames: Iterable[int], deliver: Deliver, thr
 def to_bgr(picture: av.VideoFrame, index: Index) -> np.ndarray:
     """A decoded picture → (h, w, 3) uint8 BGR as shown, the same values that OpenCV gives.
 
+    Raises :class:`DriveError` when it is of another size than the video said, since views would be cut wrongly.
+
     The whole picture at once: the views of a composite tile it, and it is a hundredth of the cost of the frames
     decoded on the way to a kept one.
     """
+    shown = picture.to_ndarray(format="bgr24")
     if index.rotation:
-        return np.ascontiguousarray(np.rot90(picture.to_ndarray(format="bgr24"), index.rotation // 90))
-    return picture.to_ndarray(format="bgr24")
+        shown = np.ascontiguousarray(np.rot90(shown, index.rotation // 90))
+    if shown.shape[:2] != (index.height, index.width):
+        raise DriveError(
+            f"video: its pictures change size, from {index.width}x{index.height} to "
+            f"{shown.shape[1]}x{shown.shape[0]}; export it in one size"
+        )
+    return shown
 
 
 def _open(video: Path) -> av.container.InputContainer:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -110,6 +111,35 @@ def test_a_picture_shown_before_its_key_frame_is_decoded_from_the_one_before(tmp
     assert run.start < late[0] < run.stop
 
 
+def test_what_an_edit_trimmed_away_is_not_counted(tmp_path: Path) -> None:
+    # Trimming without encoding again keeps the packets and hides them by an edit list.
+    whole, trimmed = recordings.video(tmp_path / "v.mp4"), tmp_path / "trimmed.mp4"
+    keep = {"avoid_negative_ts": "disabled", "use_editlist": "1"}
+    with av.open(str(whole)) as source, av.open(str(trimmed), "w", options=keep) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.pts -= round(20 / 30 / packet.time_base)
+                packet.dts -= round(20 / 30 / packet.time_base)
+                packet.stream = stream
+                target.mux(packet)
+    shown = recordings.read_forward(trimmed)
+    assert [recordings.number(picture) for picture in shown] == list(range(20, 120))
+    assert frames.scan(trimmed).frames == 100
+    got, lost = collect(trimmed, range(100))
+    assert lost == []
+    assert all(np.array_equal(picture, shown[frame]) for frame, picture in got.items())
+
+
+def test_pictures_that_change_size_are_refused(tmp_path: Path) -> None:
+    # Two recordings one after the other in one stream, as a camera that was reconfigured writes it.
+    parts = [recordings.video(tmp_path / f"{n}.h264", 10, size) for n, size in enumerate([(192, 96), (160, 128)])]
+    joined = tmp_path / "v.h264"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(DriveError, match="change size, from 192x96 to 160x128"):
+        collect(joined, range(20))
+
+
 def test_a_cut_file_gives_what_opencv_gives(tmp_path: Path) -> None:
     whole = recordings.video(tmp_path / "v.mkv").read_bytes()
     cut = tmp_path / "cut.mkv"
@@ -183,8 +213,6 @@ def test_what_is_no_video_is_refused_in_one_line(make, says: str, tmp_path: Path
 
 
 def test_sound_alone_is_refused(tmp_path: Path) -> None:
-    import av
-
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=8000)
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
