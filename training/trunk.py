@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class ActivationCache:
         self.folder = Path(folder)
         self.limit_bytes = limit_bytes
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._held: list = []  # open lock files: what this process uses is not evicted
+        self._held: dict[Path, IO] = {}  # open lock files: what this process uses is not evicted
 
     def array(
         self, key: dict, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray], None], title: str
@@ -72,27 +73,40 @@ class ActivationCache:
         ``fill`` gets a list like ``wanted`` with ``None`` for the arrays that are there already.
         """
         paths = [self.folder / f"{_name(*one)}.bin" for one in wanted]
-        # Exclusive while they may have to be made: a second process waits here and then finds them. One order
-        # for everybody, or two processes could wait for each other.
-        locks = {path: path.with_suffix(".lock").open("a") for path in sorted(set(paths))}
-        for lock in locks.values():
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self._held.append(lock)
-        missing = [not _is_sound(path, shape, dtype) for path, (_, shape, dtype) in zip(paths, wanted, strict=True)]
-        if any(missing):
-            self._make(paths, wanted, missing, fill, title)
+        by_path = dict(zip(paths, wanted, strict=True))
+        # Shared first: whoever has a sound file open must not make others wait. Exclusive, and looked at again,
+        # only where it has to be made; in one order for everybody, or two processes could wait for each other.
+        absent = {path for path in paths if not self._hold(path, fcntl.LOCK_SH, *by_path[path][1:])}
+        missing = {path for path in sorted(absent) if not self._hold(path, fcntl.LOCK_EX, *by_path[path][1:])}
+        if missing:
+            self._make(paths, wanted, [path in missing for path in paths], fill, title)
         for path in paths:
             os.utime(path)
-        for lock in locks.values():
-            fcntl.flock(lock, fcntl.LOCK_SH)
+            fcntl.flock(self._held[path], fcntl.LOCK_SH)
         return [
             np.memmap(path, dtype=dtype, mode="r", shape=shape)
             for path, (_, shape, dtype) in zip(paths, wanted, strict=True)
         ]
 
+    def _hold(self, path: Path, kind: int, shape: tuple[int, ...], dtype: str) -> bool:
+        """Lock the file and look at it: True, and the lock kept, when it is sound.
+
+        When it is not, a shared lock is given back and an exclusive one kept: the file is about to be made.
+        """
+        if path in self._held:
+            return True  # looked at when it was opened, and nobody may touch it since
+        lock = path.with_suffix(".lock").open("a")
+        fcntl.flock(lock, kind)
+        sound = _is_sound(path, shape, dtype)
+        if sound or kind == fcntl.LOCK_EX:
+            self._held[path] = lock
+        else:
+            lock.close()
+        return sound
+
     def close(self) -> None:
         """Let go of the arrays handed out: they may be evicted from now on."""
-        for lock in self._held:
+        for lock in self._held.values():
             lock.close()
         self._held.clear()
 
@@ -126,6 +140,9 @@ class ActivationCache:
         finally:
             for part in parts.values():
                 part.unlink(missing_ok=True)
+            for k in todo:
+                if not paths[k].exists():
+                    self._held.pop(paths[k]).close()
 
     def _make_room(self, size: int, title: str) -> None:
         if size > self.limit_bytes:
