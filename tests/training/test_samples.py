@@ -137,31 +137,31 @@ def test_a_killed_preparation_continues_without_writing_a_sample_twice(
     drive: tuple[Path, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    process = start(drive, 600, out)
+    process = start(drive, 400, out)
     deadline = time.monotonic() + 60
     while len(list(out.glob("*_gt.json"))) < 20 and time.monotonic() < deadline:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     whole = {path: path.stat().st_mtime_ns for path in out.glob("*_gt.json")}
-    assert 20 <= len(whole) < 600, "the process was not killed in the middle"
+    assert 20 <= len(whole) < 400, "the process was not killed in the middle"
     assert json.loads((out / "drive.json").read_text())["status"] == "preparing"
     with pytest.raises(InputError, match="was interrupted; run prepare again"):
         samples.load(out)
     (out / "frame_00599_driver.jpg.part").write_bytes(b"torn")
 
-    samples.prepare(*drive, 600, "dashgaze", out)
+    samples.prepare(*drive, 400, "dashgaze", out)
     assert all(path.stat().st_mtime_ns == written for path, written in whole.items())
-    samples.prepare(*drive, 600, "dashgaze", tmp_path / "clean")
+    samples.prepare(*drive, 400, "dashgaze", tmp_path / "clean")
     assert content(out) == content(tmp_path / "clean")
-    assert len(samples.load(out).table) == 600
+    assert len(samples.load(out).table) == 400
 
 
 def test_two_processes_prepare_one_folder_without_harm(drive: tuple[Path, Path], tmp_path: Path) -> None:
-    both = [start(drive, 300, tmp_path / "out") for _ in range(2)]
+    both = [start(drive, 150, tmp_path / "out") for _ in range(2)]
     errors = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], errors
-    samples.prepare(*drive, 300, "dashgaze", tmp_path / "clean")
+    samples.prepare(*drive, 150, "dashgaze", tmp_path / "clean")
     assert content(tmp_path / "out") == content(tmp_path / "clean")
 
 
