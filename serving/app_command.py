@@ -1,0 +1,44 @@
+"""``python -m serving app``: Streamlit with the app's file and options."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from registry.exceptions import InputError
+
+
+def main(argv: list[str]) -> int:
+    """Run the app until it is stopped."""
+    parser = argparse.ArgumentParser(prog="python -m serving app", description="The Ground Truth Comparison app.")
+    parser.add_argument("--data", default="", help="prepared folder to open with")
+    parser.add_argument("--model", default="gaze-tracker", help="registered model (%(default)s)")
+    parser.add_argument("--stage", default="Production", help="stage that the app follows (%(default)s)")
+    parser.add_argument("--cache", default="", help="where copies of versions are kept ($XDG_CACHE_HOME/gaze-serving)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8501, help="port to listen on (%(default)s)")
+    given = parser.parse_args(argv)
+    if given.data and not Path(given.data).is_dir():
+        raise InputError(f"--data {given.data}: no such folder; make one with python -m training prepare")
+    return subprocess.call(command(given), env=environment())
+
+
+def command(given: argparse.Namespace) -> list[str]:
+    """The Streamlit command line for the app's options."""
+    own = {"data": given.data and str(Path(given.data).resolve()), "model": given.model, "stage": given.stage}
+    own["cache"] = given.cache
+    return [
+        *(sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("app.py"))),
+        *("--server.address", given.host, "--server.port", str(given.port)),
+        *("--server.headless", "true", "--browser.gatherUsageStats", "false"),
+        *("--server.fileWatcherType", "none", "--client.toolbarMode", "minimal"),
+        "--",
+        *(part for name, value in own.items() if value for part in (f"--{name}", value)),
+    ]
+
+
+def environment() -> dict[str, str]:
+    """The environment of the app: a registry that is down must not hold a page for minutes."""
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+    return patience | {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"} | os.environ

@@ -1,0 +1,126 @@
+"""*Try it*: a picture, a short video or the webcam, answered by the version in Production."""
+
+import tempfile
+from pathlib import Path
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from registry.exceptions import GazeError
+from serving import arrows, crops, pictures, videos
+from serving.arrows import Arrow
+from serving.predictor import Predictor
+from serving.views import shared
+
+# A visitor waits for the answer: about ten seconds of video.
+_FRAMES = 300
+_CROPS = {
+    "auto": "find out",
+    "driver": "the driver alone",
+    "composite": "a composite frame",
+}
+
+
+def show() -> None:
+    """The page."""
+    st.title("Try it")
+    found = shared.production()
+    if found is None:
+        return
+    st.caption(
+        "What you show stays on this machine. The model was trained on one camera position: on another it is off by "
+        "the difference, which is what fine-tuning is for."
+    )
+    crop = st.segmented_control(
+        "The picture shows", list(_CROPS), default="auto", required=True, format_func=_CROPS.get
+    )
+    upload, webcam = st.tabs(["Upload", "Webcam"])
+    with upload:
+        given = st.file_uploader(
+            "Picture or short video", type=["jpg", "jpeg", "png", "mp4", "mov", "avi", "mkv", "webm"]
+        )
+    with webcam:
+        if st.toggle("Switch the webcam on"):
+            snapshot = st.camera_input("Snapshot")
+            given = snapshot or given
+    if given is None:
+        st.info("Upload a picture of a driver, or take a snapshot.", icon=":material/upload:")
+        return
+    try:
+        if Path(given.name).suffix.lower() in videos.SUFFIXES:
+            _video(found, given, crop)
+        else:
+            _picture(found, given.getvalue(), crop)
+    except GazeError as error:
+        st.error(str(error), icon=":material/error:")
+
+
+def _picture(found: Predictor, data: bytes, crop: str) -> None:
+    view = crops.driver_view(pictures.decode(data, "the picture"), crop)
+    azimuth, elevation = shared.answer(found, view)
+    left, right = st.columns([2, 1])
+    left.image(
+        arrows.draw(view, [Arrow(azimuth, elevation, arrows.PREDICTED, "predicted")]),
+        caption=f"Answered by {shared.version_label(found.version)}",
+        width="stretch",
+    )
+    right.metric("Azimuth", shared.deg(azimuth))
+    right.caption(_in_words(azimuth, "right", "left", "the driver's"))
+    right.metric("Elevation", shared.deg(elevation))
+    right.caption(_in_words(elevation, "up", "down"))
+
+
+def _video(found: Predictor, given, crop: str) -> None:
+    # The decoder wants a file; the name is ours, not the visitor's.
+    with tempfile.NamedTemporaryFile(suffix=Path(given.name).suffix.lower()) as file:
+        file.write(given.getbuffer())
+        file.flush()
+        path = Path(file.name)
+        rate, count = videos.rate_and_count(path)
+        bar = st.progress(0.0, "Looking at the frames …")
+        rows, shown = [], None
+        for number, frame in videos.frames(path):
+            if number >= _FRAMES:
+                st.caption(f"Only the first {_FRAMES} frames are answered here; `python -m serving predict` takes all.")
+                break
+            view = crops.driver_view(frame, crop)
+            azimuth, elevation = shared.answer(found, view)
+            rows.append({"time": number / float(rate), "azimuth": azimuth, "elevation": elevation})
+            shown = (
+                shown
+                if shown is not None
+                else arrows.draw(view, [Arrow(azimuth, elevation, arrows.PREDICTED, "predicted")])
+            )
+            bar.progress(min(1.0, (number + 1) / max(1, min(count or _FRAMES, _FRAMES))))
+        bar.empty()
+    if not rows:
+        st.warning("This video has no frame.")
+        return
+    left, right = st.columns([1, 2])
+    left.image(shown, caption="First frame", width="stretch")
+    table = pd.DataFrame(rows)
+    long = table.melt("time", var_name="angle", value_name="degrees")
+    right.altair_chart(
+        alt.Chart(long)
+        .mark_line()
+        .encode(
+            x=alt.X("time", title="time (s)"),
+            y=alt.Y("degrees", title="degrees"),
+            color=alt.Color(
+                "angle", scale=alt.Scale(range=["#E69F00", "#56B4E9"]), legend=alt.Legend(orient="top", title=None)
+            ),
+        ),
+        width="stretch",
+    )
+    right.download_button("Angles as CSV", table.to_csv(index=False), "gaze.csv", "text/csv")
+
+
+def _in_words(angle: float, positive: str, negative: str, whose: str = "") -> str:
+    if abs(angle) < 0.05:
+        return "straight ahead"
+    return (
+        f"{abs(angle):.1f}° to {whose} {positive if angle > 0 else negative}"
+        if whose
+        else (f"{abs(angle):.1f}° {positive if angle > 0 else negative}")
+    )
