@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from registry.angles import pitch_yaw_to_deg
@@ -106,19 +107,22 @@ def finetune(
     *,
     keep_going: Callable[[Epoch], bool] = lambda epoch: True,
     deadline: float = float("inf"),
+    criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = functional.l1_loss,
+    optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
 ) -> Outcome:
     """Train ``tail`` (changed in place) on the ``train`` samples; judge it on the ``validation`` samples.
 
     ``targets`` is (n, 2) ``(pitch, yaw)`` radians for all samples. ``keep_going`` hears every epoch and may end the
-    trial; ``deadline`` is on ``time.monotonic``'s clock and is looked at after every step. Raises
-    :class:`OutOfMemory` when the batch does not fit.
+    trial; ``deadline`` is on ``time.monotonic``'s clock and is looked at after every step. ``criterion`` and
+    ``optimizer_class`` are what ``benchmarks.recipe`` varies. Raises :class:`OutOfMemory` when the batch does not
+    fit, :class:`FloatingPointError` when no epoch has a finite error.
     """
     device = source.device
     draw = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed)  # dropout
     tail = tail.to(device, memory_format=torch.channels_last)
     parameters = [parameter for parameter in tail.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=WEIGHT_DECAY, foreach=True)
+    optimizer = optimizer_class(parameters, lr=config.lr, weight_decay=WEIGHT_DECAY)
     steps_per_epoch = max(1, len(train) // config.batch_size)
     average = AveragedModel(tail, multi_avg_fn=get_ema_multi_avg_fn(decay=1 - 1 / (1 + steps_per_epoch)))
     targets_all = torch.tensor(targets, dtype=torch.float32)
@@ -136,7 +140,7 @@ def finetune(
                     group["lr"] = config.lr * min(1.0, (step + 1) / WARM_UP_STEPS)
                 inputs, mirrored = source.drawn(rows, draw)
                 wanted = mirror_targets(targets_all[rows], mirrored).to(device)
-                loss = (forward(tail, inputs) - wanted).abs().mean()
+                loss = criterion(forward(tail, inputs), wanted)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)

@@ -275,8 +275,8 @@ class Features:
         parts = []
         for view, index in zip(views, indices, strict=True):
             batch = _augmented(self.rows, int(view), np.array([index]), self.augmentation, self.seed, self.device)
-            parts.append(_stages([self.trunk], batch)[0])
-        rows = torch.cat(parts).to(self.device).float()
+            parts.append(_stages([self.trunk], batch)[0].float())
+        rows = torch.cat(parts).to(self.device)
         return rows.permute(0, 3, 1, 2) if rows.dim() == 4 else rows
 
 
@@ -441,7 +441,6 @@ def _stages(stages: list[nn.Module], batch: torch.Tensor) -> list[torch.Tensor]:
         batch = batch.contiguous(memory_format=torch.channels_last)
         for stage in stages:
             batch = stage(batch)
-            # float16 keeps 3 bits more than bfloat16; its range suffices for activations.
             out = batch.float().clamp(-65504, 65504).half()
             outputs.append(out.permute(0, 2, 3, 1) if out.dim() == 4 else out)
     return outputs

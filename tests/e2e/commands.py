@@ -1,0 +1,58 @@
+"""Run the project's commands as a user does: real processes in a folder of their own."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["-P", "epochs_min=2", "-P", "epochs_max=4", "-P", "freeze=backbone,layer3"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A working folder with its own tracking database."""
+
+    folder: Path
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.folder / 'mlflow.db'}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        env = os.environ | {
+            "MLFLOW_TRACKING_URI": self.uri,
+            "PYTHONPATH": str(ROOT),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        env.pop("MLFLOW_RUN_ID", None)
+        return env
+
+    def python(self, *arguments: str, timeout: float = 600, status: int | None = 0) -> subprocess.CompletedProcess:
+        """``python …`` here; fails the test when the exit status is another one."""
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=timeout
+        )
+        assert status is None or done.returncode == status, done.stdout[-2000:] + done.stderr[-4000:]
+        return done
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """``python …`` in a process group of its own, in the background."""
+        log = (self.folder / "started.log").open("ab")
+        return subprocess.Popen(
+            [sys.executable, *arguments], cwd=self.folder, env=self.env, stdout=log, stderr=log, start_new_session=True
+        )
+
+    def mlflow_run(self, *parameters: str, **options) -> subprocess.CompletedProcess:
+        """``mlflow run . --env-manager local …``."""
+        command = ["-m", "mlflow", "run", str(ROOT), "--env-manager", "local", "--experiment-name", "e2e"]
+        return self.python(*command, *parameters, "-P", f"work={self.folder / 'data'}", **options)
+
+    def runs(self) -> list[mlflow.entities.Run]:
+        """All runs of this place, parents and children."""
+        mlflow.set_tracking_uri(self.uri)
+        return mlflow.search_runs(search_all_experiments=True, output_format="list")

@@ -1,0 +1,212 @@
+"""Bad input to the main job: one line, the run FAILED with it, nothing half-written."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import drives
+import mlflow
+import pytest
+import torch
+
+from registry.exceptions import GazeError, InputError
+from training import cli, job
+from training.job import JobConfig
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return drives.prepared_folder(tmp_path_factory.mktemp("data") / "samples", n=150)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory) -> tuple[Path, Path]:
+    return drives.recording(tmp_path_factory.mktemp("recording"), seconds=3)
+
+
+def refused(*arguments: str) -> str:
+    """The one line with which the command is refused."""
+    with pytest.raises(GazeError) as error:
+        cli.main(list(arguments))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+PARAMETERS = [
+    (["--samples", "0"], "samples=0: must be at least 1"),
+    (["--samples", "-3"], "samples=-3: must be at least 1"),
+    (["--samples", "abc"], "samples='abc': must be a whole number"),
+    (["--samples", "1.5"], "samples='1.5': must be a whole number"),
+    (["--lr_min", "nan"], "lr_min='nan': must be a finite number"),
+    (["--lr_min", "0.1", "--lr_max", "0.01"], "lr_min=0.1 is above lr_max=0.01"),
+    (["--lr_min", "0"], "must be above 0"),
+    (["--epochs_min", "9", "--epochs_max", "3"], "epochs_min=9 is above epochs_max=3"),
+    (["--trials", "0"], "trials=0: must be at least 1"),
+    (["--batch_size", "0"], "batch_size=0: must be at least 1"),
+    (["--timeout", "-1"], "timeout=-1"),
+    (["--freeze", "backbone,layer9"], "choose from backbone,layer3,layer2,layer1,none"),
+    (["--freeze", ""], "choose from backbone,layer3,layer2,layer1,none"),
+    (["--freeze", "none,none"], "named twice"),
+    (["--bn", "mine"], "choose from source,target"),
+    (["--split", "weekly"], "choose one of blocks, random, by-drive"),
+    (["--device", "tpu"], "choose one of auto, cuda, mps, cpu"),
+    (["--study", "../x"], "letters, digits"),
+    (["--model_name", "a/b"], "without '/'"),
+    (["--video", "v.mp4"], "video= was given without labels="),
+    (["--labels", "l.csv"], "labels= was given without video="),
+    (["--data", "d", "--video", "v", "--labels", "l"], "data= replaces video="),
+    (["--nonsense", "1"], "unrecognized arguments: --nonsense"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), PARAMETERS, ids=[" ".join(given) for given, _ in PARAMETERS])
+def test_a_wrong_parameter_is_named_with_the_legal_ones(tracking, arguments, says):
+    assert says in refused("main", *arguments)
+    assert not Path("data").exists()
+
+
+def test_a_wrong_parameter_under_mlflow_run_fails_the_run_with_the_line(tracking, monkeypatch):
+    """``mlflow run -P samples=abc`` has made its run before our process starts."""
+    run = mlflow.MlflowClient().create_run("0")
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
+    line = refused("main", "--samples", "abc")
+    after = mlflow.get_run(run.info.run_id)
+    assert after.info.status == "FAILED"
+    assert after.data.tags["error"] == line
+
+
+def only_run() -> mlflow.entities.Run:
+    (run,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    return run
+
+
+def make_inputs(tmp_path: Path, folder: Path, recording: tuple[Path, Path]) -> dict[str, list[str]]:
+    video, labels = recording
+    text = tmp_path / "text.mp4"
+    text.write_text("this is no video")
+    columns = tmp_path / "columns.csv"
+    columns.write_text("frame,az\n1,2\n")
+    late = tmp_path / "late.csv"
+    late.write_text("dash_frames,azimuth [deg],elevation [deg]\n" + "".join(f"{9000 + k},1,2\n" for k in range(50)))
+    keys = tmp_path / "keys.pth"
+    torch.save({"weight": torch.zeros(2)}, keys)
+    (tmp_path / "empty").mkdir()
+    layout = tmp_path / "layout.yaml"
+    layout.write_text("width: 640\nheight: 480\nviews: {driver: {x: 0, y: 0, w: 300, h: 300}}\n")
+    with_labels = ["--labels", str(labels)]
+    return {
+        r"absent\.mp4": ["--video", str(tmp_path / "absent.mp4"), *with_labels],
+        r"text\.mp4": ["--video", str(text), *with_labels],
+        r"absent\.csv": ["--video", str(video), "--labels", str(tmp_path / "absent.csv")],
+        r"columns\.csv.*dash_frames.*frame, az": ["--video", str(video), "--labels", str(columns)],
+        r"late\.csv": ["--video", str(video), "--labels", str(late)],
+        r"1504.540": ["--video", str(video), *with_labels, "--layout", str(layout)],
+        r"unknown|layout": ["--video", str(video), *with_labels, "--layout", "submarine"],
+        r"no samples found.*empty.*_driver\.jpg.*prepare": ["--data", str(tmp_path / "empty")],
+        r"nowhere": ["--data", str(tmp_path / "nowhere")],
+        r"keys\.pth.*missing 'conv1\.weight'.*unexpected 'weight'": ["--data", str(folder), "--base", str(keys)],
+        r"absent\.pth": ["--data", str(folder), "--base", str(tmp_path / "absent.pth")],
+        r"gaze-tracker": ["--data", str(folder), "--base", "models:/gaze-tracker/Production"],
+        r"not a model address": ["--data", str(folder), "--base", "models:/gaze-tracker"],
+        r"split=by-drive.*at least 3": ["--data", str(folder), "--split", "by-drive"],
+    }
+
+
+CASES = [
+    r"absent\.mp4",
+    r"text\.mp4",
+    r"absent\.csv",
+    r"columns\.csv.*dash_frames.*frame, az",
+    r"late\.csv",
+    r"1504.540",
+    r"unknown|layout",
+    r"no samples found.*empty.*_driver\.jpg.*prepare",
+    r"nowhere",
+    r"keys\.pth.*missing 'conv1\.weight'.*unexpected 'weight'",
+    r"absent\.pth",
+    r"gaze-tracker",
+    r"not a model address",
+    r"split=by-drive.*at least 3",
+]
+
+
+@pytest.mark.parametrize("says", CASES)
+def test_bad_files_end_in_one_line_and_a_failed_run(tracking, tmp_path, folder, recording, says):
+    line = refused("main", "--samples", "20", *make_inputs(tmp_path, folder, recording)[says])
+    assert re.search(says, line), line
+    run = only_run()
+    assert run.info.status == "FAILED"
+    assert run.data.tags["error"] == line
+    assert not mlflow.MlflowClient().search_registered_models()
+
+
+def test_a_study_is_not_resumed_with_other_settings(tracking, folder):
+    common = ["--data", str(folder), "--trials", "1", "--freeze", "backbone", "--epochs_max", "5", "--study", "one"]
+    assert cli.main(["main", *common]) == 0
+    line = refused("main", *common, "--batch_size", "8")
+    assert "batch_size (16 then, 8 now)" in line
+
+
+def test_a_tracking_server_that_is_not_there_is_one_line(tmp_path):
+    """A real process: MLflow's own retries and traceback must not reach the user."""
+    root = Path(__file__).parents[2]
+    env = os.environ | {
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "PYTHONPATH": str(root),
+    }
+    env.pop("MLFLOW_RUN_ID", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "main", "--samples", "10"],
+        capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: MLflow at http://127.0.0.1:9 does not answer")
+
+
+def test_the_seed_makes_a_search_reproducible(tracking, folder):
+    values = []
+    for study in ("a", "b"):
+        arguments = ["--data", str(folder), "--trials", "2", "--freeze", "backbone", "--epochs_max", "6"]
+        assert cli.main(["main", *arguments, "--study", study, "--seed", "7"]) == 0
+        mine = f"tags.study = '{study}' and metrics.`test/samples` > 0"
+        (parent,) = mlflow.search_runs(search_all_experiments=True, output_format="list", filter_string=mine)
+        values.append({k: v for k, v in parent.data.metrics.items() if k.startswith("test/")})
+    assert values[0] == values[1]
+
+
+def test_defaults_are_the_documented_ones():
+    config = JobConfig()
+    assert (config.samples, config.trials, config.batch_size, config.work) == (500, 12, 16, "data")
+    assert config.space().freeze == ("backbone", "layer3", "layer2", "none")
+    assert config.space().bn == ("source", "target")
+
+
+def test_an_absent_device_is_named():
+    if torch.cuda.is_available():
+        pytest.skip("CUDA is here")
+    with pytest.raises(InputError, match="cuda: not on this machine"):
+        job.choose_device("cuda")
+
+
+def test_a_leaking_split_is_marked_wherever_its_numbers_appear(tracking, folder, capsys):
+    arguments = ["--data", str(folder), "--trials", "1", "--freeze", "backbone", "--epochs_max", "5"]
+    assert cli.main(["main", *arguments, "--split", "random"]) == 0
+    assert "LEAKING SPLIT" in capsys.readouterr().out
+    parent = next(
+        run
+        for run in mlflow.search_runs(search_all_experiments=True, output_format="list")
+        if "verdict" in run.data.tags
+    )
+    assert parent.data.tags["leaking_split"] == "true"
+    assert "LEAKING" in parent.data.tags["mlflow.note.content"]
+    table = mlflow.artifacts.load_text(f"runs:/{parent.info.run_id}/report/report.html")
+    assert "LEAKING" in table
+    (version,) = mlflow.MlflowClient().search_model_versions("name='gaze-tracker'")
+    source = mlflow.artifacts.download_artifacts(f"models:/gaze-tracker/{version.version}")
+    contract = json.loads(next(Path(source).rglob("contract.json")).read_text())
+    assert contract["errors"]["leaking"] is True
