@@ -1,1 +1,1 @@
-"""The measurements that the README and docs quote, each one command."""
+"""The measurements that README and docs quote: one command a claim, both sides in one run."""

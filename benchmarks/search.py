@@ -1,0 +1,119 @@
+"""``python -m benchmarks.search``: trials and searches against the old recipe, on the rendered sample drive.
+
+Three claims, both sides in one run on the same 500 samples:
+
+1. a ``freeze=backbone`` trial of 15 epochs, with the cache filled and with filling it;
+2. ``freeze=none``: images a second in training, and the error after the same epochs;
+3. a 12-trial search over all freeze choices against two old runs with all layers.
+
+The old recipe's epochs cost the same one after the other: ``--old-epochs`` of them are run and the time is
+scaled to 15 (``--old-epochs 15`` runs them all).
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import old_recipe
+from training import model, recordings, sample_drive, samples, splits, trial
+from training.finetune import TrialConfig, finetune
+from training.trunk import ActivationCache, features
+
+EPOCHS = 15
+SAMPLES = 500
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> None:
+    arguments = _arguments()
+    work = Path(arguments.work)
+    video, labels = sample_drive.render(work / "sample-drive")
+    folder = samples.prepare(video, labels, SAMPLES, "dashgaze", work / "prepared" / f"sample-drive-{SAMPLES}")
+    data = recordings.load((folder,))
+    split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0)
+    print(f"machine: {platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    print(f"{len(split.train)} training and {len(split.validation)} validation samples of {SAMPLES}\n")
+    rows = []
+
+    frozen, _ = _old(data, split, arguments.old_epochs, frozen=True)
+    all_layers, old_error = _old(data, split, arguments.old_epochs, frozen=False)
+
+    with tempfile.TemporaryDirectory(dir=work) as scratch:
+        cache = ActivationCache(Path(scratch))
+        stock = trial.material(data, cache, split.train, split.validation, 0)
+        began = time.perf_counter()
+        source = features(_base(), "backbone", stock, cache, torch.device("cpu"))
+        fill = time.perf_counter() - began
+        times = [_ours(source, data, split, "backbone", EPOCHS)[0] for _ in range(arguments.repeats)]
+        rows.append(("backbone trial, cache filled", frozen, np.median(times), np.ptp(times)))
+        rows.append(("backbone trial, filling included", frozen, np.median(times) + fill, np.ptp(times)))
+
+        source = features(_base(), "none", stock, cache, torch.device("cpu"))
+        seconds, error = _ours(source, data, split, "none", arguments.old_epochs)
+        old = all_layers * arguments.old_epochs / EPOCHS
+        rows.append((f"freeze=none, {arguments.old_epochs} epochs", old, seconds, 0.0))
+        cache.close()
+
+    if arguments.with_search:
+        rows.append(("12-trial search against two full runs", 2 * all_layers, _search(folder, work), 0.0))
+
+    print(f"| {'claim':38s} | old recipe s | ours s | spread s | ratio |")
+    print(f"|{'-' * 40}|---|---|---|---|")
+    for name, old, ours, spread in rows:
+        print(f"| {name:38s} | {old:8.1f} | {ours:8.2f} | {spread:.2f} | {old / ours:.1f}× |")
+    print(f"\nfreeze=none, mean of both angles' errors after {arguments.old_epochs} epochs, held-out blocks:")
+    print(f"old {old_error:.2f}°, ours {error:.2f}°")
+
+
+def _base() -> torch.nn.Module:
+    return model.load(sample_drive.BASE_CHECKPOINT)
+
+
+def _old(data, split, epochs: int, frozen: bool) -> tuple[float, float]:
+    """Seconds for 15 epochs of the old recipe (scaled from ``epochs``), and its validation error."""
+    seconds, error = old_recipe.train(_base(), data, split.train, split.validation, epochs, frozen)
+    return seconds * EPOCHS / epochs, error
+
+
+def _ours(source, data, split, freeze: str, epochs: int) -> tuple[float, float]:
+    """Seconds of one fine-tuning without early stopping, and its error in the old recipe's measure."""
+    _, tail = model.cut(_base(), freeze)
+    began = time.perf_counter()
+    config = TrialConfig(freeze, "source", 1e-3, epochs)
+    outcome = finetune(tail, source, data.targets, split.train, split.validation, config)
+    seconds = (time.perf_counter() - began) * epochs / len(outcome.epochs)
+    return seconds, (outcome.best.azimuth_error_deg + outcome.best.elevation_error_deg) / 2
+
+
+def _search(folder: Path, work: Path) -> float:
+    """Seconds of the default search at 15 epochs, cache and report included, in a process of its own."""
+    place = Path(tempfile.mkdtemp(dir=work))
+    command = ["main", "--data", str(folder.resolve()), "--epochs_min", str(EPOCHS), "--epochs_max", str(EPOCHS)]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"sqlite:///{place.resolve() / 'mlflow.db'}"}
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "training", *command, "--work", "data"], cwd=place, env=env, check=True)
+    seconds = time.perf_counter() - began
+    shutil.rmtree(place)
+    return seconds
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", default="data", help="where the sample drive lies (data)")
+    parser.add_argument("--old-epochs", type=int, default=2, help="epochs of the old recipe to run (2)")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions of the short trial (3)")
+    parser.add_argument("--with-search", action="store_true", help="also the 12-trial search (minutes)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
