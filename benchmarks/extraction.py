@@ -193,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.extraction", description=__doc__.split("\n\n")[0])
     parser.add_argument("--frames", type=int, default=6000, help="length of the video (6000)")
     parser.add_argument("--samples", type=int, default=500, help="samples to extract (500)")
-    parser.add_argument("--repeats", type=int, default=5, help="measurements per side (5)")
+    parser.add_argument("--repeats", type=int, default=3, help="measurements per side (3)")
     parser.add_argument("--spacings", type=int, nargs="+", default=[30, 250], help="key-frame spacings (30 250)")
     parser.add_argument("--folder", type=Path, help="keep the rendered videos here and use them again")
     parser.add_argument("--out", type=Path, help="also write the table to this file")
