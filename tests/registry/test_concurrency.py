@@ -1,6 +1,9 @@
 """Promotions that meet, and promotions that die: one Production version, no line of the history lost."""
 
+import itertools
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -35,8 +38,25 @@ def racer(*arguments: str) -> Iterator[subprocess.Popen]:
         process.communicate()
 
 
-def in_production() -> list[int]:
-    return State.read(MODEL).holders("Production")
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[subprocess.Popen]:
+    with racer("nursery") as process:
+        yield process
+
+
+@pytest.fixture
+def killed(nursery: subprocess.Popen, tracking: str) -> Callable[..., list[str]]:
+    """``killed(k, "promote", …)``: a command in a process of its own, SIGKILL before write k; the writes it came to."""
+
+    def kill(at: int, *command: str) -> list[str]:
+        nursery.stdin.write(json.dumps({"uri": tracking, "at": at, "command": command}) + "\n")
+        nursery.stdin.flush()
+        answer = json.loads(nursery.stdout.readline())
+        assert answer["signal"] == signal.SIGKILL
+        assert len(answer["writes"]) == at
+        return answer["writes"]
+
+    return kill
 
 
 def names_of_production() -> set[int]:
@@ -50,7 +70,7 @@ def names_of_production() -> set[int]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*get_latest_versions:FutureWarning")
 def test_fifty_races_of_two_processes_leave_one_production_version_and_every_line(make_version: Callable) -> None:
-    versions = [make_version(bias_deg=(1, 1)), make_version(bias_deg=(1.1, 1))]
+    versions = [make_version(bias_deg=(bias, 1), n_holdout=20) for bias in (1, 1.1)]
     with ExitStack() as stack:
         racers = [stack.enter_context(racer("race", MODEL)) for _ in versions]
         assert [process.stdout.readline() for process in racers] == ["ready\n"] * 2
@@ -70,7 +90,7 @@ def test_fifty_races_of_two_processes_leave_one_production_version_and_every_lin
     assert [line.number for line in lines] == list(range(1, 3 * ROUNDS + 1))  # two promotions and a demotion a round
     assert {line.outcome for line in lines} == {"done"}
     chain = [(line.before, line.after) for line in lines]
-    assert all(earlier[1] == later[0] for earlier, later in zip(chain, chain[1:], strict=False))
+    assert all(earlier[1] == later[0] for earlier, later in itertools.pairwise(chain))
     assert not [tag for tag in mlflow.MlflowClient().get_registered_model(MODEL).tags if tag.startswith(lock.PREFIX)]
 
 
@@ -89,15 +109,12 @@ KILLS = [
 
 @pytest.mark.parametrize(("write", "step", "production", "outcome"), KILLS, ids=[kill[1] for kill in KILLS])
 def test_a_promotion_killed_before_any_step_is_repaired_by_sync(
-    make_version: Callable, write: int, step: str, production: int, outcome: str | None
+    make_version: Callable, killed: Callable, write: int, step: str, production: int, outcome: str | None
 ) -> None:
     make_version(bias_deg=(1, 1))
     make_version(bias_deg=(0.5, 0.5))
     stages.promote(MODEL, 1)
-    command = ["die", str(write), "promote", "--version", "2", "--model-name", MODEL]
-    died = subprocess.run([sys.executable, str(RACER), *command], capture_output=True, text=True, timeout=120)
-    assert died.returncode == -9, died.stdout + died.stderr
-    assert f"write {write}: " in died.stdout.splitlines()[-1]
+    killed(write, "promote", "--version", "2")
     assert stages.resolve(MODEL).version == production  # whoever serves goes on meanwhile
 
     repaired, drifted = stages.sync(MODEL)
@@ -110,12 +127,11 @@ def test_a_promotion_killed_before_any_step_is_repaired_by_sync(
     assert not [tag for tag in mlflow.MlflowClient().get_registered_model(MODEL).tags if tag.startswith(lock.PREFIX)]
 
 
-def test_the_next_promotion_repairs_as_well_and_says_so(make_version: Callable) -> None:
+def test_the_next_promotion_repairs_as_well_and_says_so(make_version: Callable, killed: Callable) -> None:
     for bias in (1.0, 0.9, 0.8):
         make_version(bias_deg=(bias, bias))
     stages.promote(MODEL, 1)
-    command = ["die", "5", "promote", "--version", "2", "--model-name", MODEL]
-    subprocess.run([sys.executable, str(RACER), *command], capture_output=True, timeout=120)
+    killed(5, "promote", "--version", "2")
 
     change = stages.promote(MODEL, 3)
 
@@ -140,15 +156,12 @@ def test_the_next_promotion_repairs_as_well_and_says_so(make_version: Callable) 
     ],
 )
 def test_other_changes_are_repaired_the_same_way(
-    make_version: Callable, write: int, command: list[str], stage: str, outcome: str
+    make_version: Callable, killed: Callable, write: int, command: list[str], stage: str, outcome: str
 ) -> None:
     make_version()
     make_version()
     stages.promote(MODEL, 1)
-    died = subprocess.run(
-        [sys.executable, str(RACER), "die", str(write), *command], capture_output=True, text=True, timeout=120
-    )
-    assert died.returncode == -9, died.stdout + died.stderr
+    killed(write, *command)
     stages.sync(MODEL)
     state = State.read(MODEL)
     assert state.stage_of(int(command[-1])) == stage
@@ -169,7 +182,7 @@ def test_a_ticket_of_a_dead_process_is_taken_down_at_once(make_version: Callable
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     ticket = lock._identity() | {"pid": dead.pid, "number": 1}
-    client.set_registered_model_tag(MODEL, "lock.dead", lock.json.dumps(ticket))
+    client.set_registered_model_tag(MODEL, "lock.dead", json.dumps(ticket))
     with lock.turn(MODEL, wait_s=5) as turn:
         turn.check()
     assert "lock.dead" not in client.get_registered_model(MODEL).tags
@@ -181,7 +194,7 @@ def test_a_ticket_of_another_machine_is_dead_when_it_stays_unchanged(
     make_version()
     client = mlflow.MlflowClient()
     ticket = lock._identity() | {"machine": "elsewhere", "number": None}
-    client.set_registered_model_tag(MODEL, "lock.far", lock.json.dumps(ticket))
+    client.set_registered_model_tag(MODEL, "lock.far", json.dumps(ticket))
     with pytest.raises(RegistryError, match="try again"), lock.turn(MODEL, wait_s=0.5):
         pytest.fail("a ticket that may be alive was passed over")
     monkeypatch.setattr(lock, "LEASE_S", 0.5)

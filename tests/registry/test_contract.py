@@ -1,0 +1,125 @@
+"""The contract: sealed once, and any change of any byte of a package is found and named."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import packages
+import pytest
+
+from registry import contract
+from registry.exceptions import ContractError
+
+FILES = (*contract.FILES, contract.FILE_NAME)
+
+
+@pytest.fixture(scope="module")
+def sealed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("package")
+    packages.make_package(folder, bias_deg=(1, 2))
+    return folder
+
+
+@pytest.fixture
+def folder(sealed_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the package that a test may damage."""
+    for name in FILES:
+        (tmp_path / name).write_bytes((sealed_folder / name).read_bytes())
+    return tmp_path
+
+
+def reseal(folder: Path, **changes: object) -> None:
+    """Change fields of contract.json and seal it again, as software of another version might."""
+    path = folder / contract.FILE_NAME
+    fields = json.loads(path.read_text()) | changes | {"seal": "0" * 64}
+    blank = json.dumps(fields)
+    path.write_text(blank.replace("0" * 64, contract.hashlib.sha256(blank.encode()).hexdigest()))
+
+
+def test_a_sealed_package_verifies_and_says_what_it_promises(folder: Path) -> None:
+    promise = contract.verify(folder)
+    assert promise.contract_version == 1
+    assert promise.output.convention == "dashgaze"
+    assert set(promise.files) == set(contract.FILES)
+    assert promise.errors.model.azimuth_error_deg == pytest.approx(1.0, abs=0.1)
+    assert len(promise.golden) == 5
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_flipped_byte_anywhere_in_a_file_is_found_and_the_file_named(folder: Path, name: str) -> None:
+    intact = (folder / name).read_bytes()
+    places = np.random.default_rng(0).integers(len(intact), size=25)
+    for place in [0, len(intact) - 1, *places]:
+        damaged = bytearray(intact)
+        damaged[place] ^= 1 << (int(place) % 8)
+        (folder / name).write_bytes(damaged)
+        with pytest.raises(ContractError, match=name):
+            contract.verify(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ContractError, match=name):
+        contract.verify(folder)
+
+
+def test_an_unknown_contract_version_is_refused_with_both_versions(folder: Path) -> None:
+    reseal(folder, contract_version=2)
+    with pytest.raises(ContractError, match=r"contract version 2 is not known here .*knows 1"):
+        contract.verify(folder)
+
+
+def test_a_promise_this_software_does_not_know_is_refused(folder: Path) -> None:
+    reseal(folder, head_pose=True)
+    with pytest.raises(ContractError, match="head_pose"):
+        contract.verify(folder)
+
+
+def test_an_unknown_convention_is_refused(folder: Path) -> None:
+    output = json.loads((folder / contract.FILE_NAME).read_text())["output"]
+    reseal(folder, output=output | {"convention": "upside-down"})
+    with pytest.raises(ContractError, match=r"output\.convention"):
+        contract.verify(folder)
+
+
+def test_a_machine_that_computes_other_angles_is_refused_by_the_golden_pictures(folder: Path) -> None:
+    golden = json.loads((folder / contract.FILE_NAME).read_text())["golden"]
+    golden[2]["azimuth_deg"] += 0.2
+    reseal(folder, golden=golden)
+    with pytest.raises(ContractError, match="golden picture 3"):
+        contract.verify(folder)
+
+
+def test_golden_answers_within_a_tenth_of_a_degree_are_accepted(folder: Path) -> None:
+    golden = json.loads((folder / contract.FILE_NAME).read_text())["golden"]
+    golden[2]["azimuth_deg"] += 0.05
+    reseal(folder, golden=golden)
+    contract.verify(folder)
+
+
+def test_four_golden_pictures_are_not_enough(tmp_path: Path, folder: Path) -> None:
+    golden = json.loads((folder / contract.FILE_NAME).read_text())["golden"]
+    reseal(folder, golden=golden[:4])
+    with pytest.raises(ContractError, match="4 golden pictures"):
+        contract.verify(folder)
+
+
+def test_sealing_names_the_field_that_does_not_fit(folder: Path) -> None:
+    picture = packages.picture(0, 0)
+    with pytest.raises(ContractError, match=r"errors\.samples"):
+        contract.seal(
+            folder,
+            golden_jpegs=[picture] * 5,
+            model_name="gaze-tracker",
+            crop={"layout": "dashgaze"},
+            errors={
+                "split": "blocks",
+                "leaking": False,
+                "samples": 0,
+                "model": packages.mean_errors(*[np.zeros((1, 2))] * 2),
+            },
+            digests={"data": "a", "drive": "b", "base": "c", "code": "d"},
+            training={},
+            rendered_sample_drive=False,
+        )

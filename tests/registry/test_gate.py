@@ -1,0 +1,205 @@
+"""The gate: what it refuses, and why."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import packages
+import pytest
+
+from registry import gate, history, stages, versions
+from registry.exceptions import ContractError, GateRefused, InputError
+from registry.gate import Outcome
+
+MODEL = "gaze-tracker"
+
+
+@pytest.fixture
+def judge(make_version: Callable, tmp_path: Path) -> Callable[..., Outcome]:
+    """``judge(challenger, champion=None)``, both as options of ``make_version``; the gate's outcome."""
+
+    def ask(challenger: dict, champion: dict | None = None, limits: gate.Configuration | None = None) -> Outcome:
+        old = versions.get(MODEL, make_version(**champion)) if champion is not None else None
+        new = versions.get(MODEL, make_version(**challenger))
+        return gate.judge(new, old, limits or gate.configure(), tmp_path / "scratch")
+
+    return ask
+
+
+def failed(outcome: Outcome) -> list[str]:
+    return [check.name for check in outcome.checks if not check.passed]
+
+
+def test_a_good_first_version_passes(judge: Callable) -> None:
+    assert judge({"bias_deg": (2, 3)}).passed
+
+
+def test_each_angle_has_its_absolute_limit(judge: Callable) -> None:
+    assert failed(judge({"bias_deg": (5.5, 0)})) == ["azimuth error"]
+    assert failed(judge({"bias_deg": (0, 6.5)})) == ["elevation error"]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "name"), [("constant", "beats the constant"), ("calibrated", "beats the linear calibration")]
+)
+def test_it_must_beat_constant_and_calibration(judge: Callable, baseline: str, name: str) -> None:
+    good = {"azimuth_error_deg": 1.0, "elevation_error_deg": 1.0, "angular_error_deg": 1.4}
+    assert failed(judge({"bias_deg": (2, 2), baseline: good})) == [name]
+    assert failed(judge({"bias_deg": (2, 2), baseline: None})) == [name]
+
+
+def test_one_angle_alone_may_not_be_far_worse_than_the_calibration(judge: Callable) -> None:
+    # Better in 3-D than the calibration, but worse in azimuth by 2 degrees.
+    calibrated = {"azimuth_error_deg": 1.0, "elevation_error_deg": 8.0, "angular_error_deg": 8.1}
+    assert failed(judge({"bias_deg": (3, 0), "calibrated": calibrated})) == ["beats the linear calibration"]
+
+
+def test_a_leaking_split_is_refused(judge: Callable) -> None:
+    assert failed(judge({"split": "random", "leaking": True})) == ["split"]
+
+
+def test_too_few_held_out_samples_decide_nothing(judge: Callable) -> None:
+    assert failed(judge({"n_holdout": 12})) == ["held-out samples"]
+
+
+def test_errors_better_than_the_model_shows_are_found(judge: Callable) -> None:
+    boast = {"azimuth_error_deg": 0.5, "elevation_error_deg": 0.5, "angular_error_deg": 0.7}
+    assert failed(judge({"bias_deg": (3, 3), "model": boast})) == ["stated errors come out again"]
+
+
+def test_a_challenger_worse_than_the_champion_on_the_same_samples_is_refused(judge: Callable) -> None:
+    outcome = judge({"bias_deg": (2, 2)}, champion={"bias_deg": (1, 1)})
+    assert failed(outcome) == ["against champion v1, the challenger's samples: 3-D error"]
+
+
+def test_a_challenger_within_the_margin_passes(judge: Callable) -> None:
+    assert judge({"bias_deg": (1.1, 1.0)}, champion={"bias_deg": (1, 1)}).passed
+
+
+def test_a_single_scenario_must_not_get_much_worse(judge: Callable) -> None:
+    # Label 3 degrees away in scenario 4: the champion is biased by as much and answers it, the challenger does not.
+    held_out = packages.make_holdout(60)
+    held_out.labels_deg[held_out.scenarios == 4] += [3.0, 0.0]
+    outcome = judge({"holdout": held_out}, champion={"holdout": held_out, "bias_deg": (3, 0)})
+    assert failed(outcome) == ["against champion v1, the challenger's samples: worst scenario (4)"]
+
+
+def test_frames_that_the_champion_was_trained_on_do_not_count_for_it(judge: Callable) -> None:
+    """A champion that is right only where it was trained does not keep its place by these frames."""
+    held_out = packages.make_holdout(60)
+    champion = packages.make_holdout(60, first_frame=90_000, trained_frames=held_out.frames)
+    outcome = judge({"holdout": held_out}, champion={"holdout": champion})
+    assert failed(outcome) == ["against champion v1, the challenger's samples: comparable"]
+    assert "0 that neither was trained on (60 left out)" in outcome.failures()
+
+
+def test_a_challenger_that_wins_only_on_frames_it_was_trained_on_is_refused(judge: Callable) -> None:
+    """It was trained on its own held-out samples, the champion was not: nothing is left to win on."""
+    honest = packages.make_holdout(60)
+    cheating = packages.make_holdout(60, trained_frames=honest.frames)
+    outcome = judge({"holdout": cheating}, champion={"holdout": honest, "bias_deg": (2, 2)})
+    assert failed(outcome) == ["held-out samples", "against champion v1, the challenger's samples: comparable"]
+
+
+def test_a_challenger_at_home_on_another_drive_is_held_against_the_champions_drive_as_well(judge: Callable) -> None:
+    """Better on its own drive, worse on the champion's: each drive's labels sit where one model is biased."""
+    there = packages.make_holdout(60, drive="e" * 64, label_shift_deg=(4, 0))
+    here = packages.make_holdout(60)
+    outcome = judge({"holdout": there, "bias_deg": (4, 0)}, champion={"holdout": here})
+    assert "against champion v1, the champion's samples: 3-D error" in failed(outcome)
+    assert "against champion v1, the challenger's samples: 3-D error" not in failed(outcome)
+
+
+def test_a_challenger_that_breaks_its_contract_is_no_matter_of_opinion(make_version: Callable, tmp_path: Path) -> None:
+    damage(make_version(), "model.onnx")
+    with pytest.raises(ContractError, match=r"version 1: model\.onnx"):
+        stages.promote(MODEL, 1, force=True, why="in a hurry")
+
+
+def test_a_champion_that_cannot_be_opened_is_a_failed_check_that_can_be_forced(make_version: Callable) -> None:
+    make_version()
+    make_version()
+    stages.promote(MODEL, 1)
+    damage(1, "model.onnx")
+    with pytest.raises(GateRefused, match=r"champion opens .*model\.onnx"):
+        stages.promote(MODEL, 2)
+    stages.promote(MODEL, 2, force=True, why="the champion is damaged")
+    assert stages.resolve(MODEL).version == 2
+
+
+def test_force_needs_a_reason_and_the_history_says_forced(make_version: Callable) -> None:
+    make_version(bias_deg=(1, 1))
+    make_version(bias_deg=(4, 4))
+    stages.promote(MODEL, 1)
+    with pytest.raises(InputError, match="--why"):
+        stages.promote(MODEL, 2, force=True)
+    with pytest.raises(GateRefused, match='--force --why "…"'):
+        stages.promote(MODEL, 2)
+    assert stages.resolve(MODEL).version == 1
+
+    stages.promote(MODEL, 2, force=True, why="the customer wants to see it")
+
+    refused, forced = history.read(MODEL)[1:]
+    assert (refused.outcome, refused.forced) == ("refused", False)
+    assert (forced.outcome, forced.forced, forced.why) == ("done", True, "the customer wants to see it")
+    assert [check["passed"] for check in forced.gate].count(False) == 1
+
+
+def test_force_where_the_gate_agrees_is_not_called_forced(make_version: Callable) -> None:
+    make_version()
+    change = stages.promote(MODEL, 1, force=True, why="to be sure")
+    assert not change.line.forced
+
+
+def test_a_dry_run_changes_and_writes_nothing(make_version: Callable) -> None:
+    make_version()
+    assert stages.promote(MODEL, 1, dry_run=True).outcome.passed
+    assert stages.State.read(MODEL).holders("Production") == []
+    assert history.read(MODEL) == []
+
+
+def test_staging_checks_the_contract_only(make_version: Callable) -> None:
+    make_version(bias_deg=(20, 20))
+    assert stages.promote(MODEL, 1, "Staging").outcome is None
+    damage(make_version(), "model.safetensors")
+    with pytest.raises(ContractError, match=r"model\.safetensors"):
+        stages.promote(MODEL, 2, "Staging")
+
+
+def test_a_file_replaces_single_limits(tmp_path: Path) -> None:
+    (tmp_path / "gate.yaml").write_text("absolute: {azimuth_error_deg: 2}\nstages: [Staging, Production]\n")
+    found = gate.configure(tmp_path / "gate.yaml")
+    assert found.absolute.azimuth_error_deg == 2
+    assert found.absolute.elevation_error_deg == gate.configure().absolute.elevation_error_deg
+    assert found.stages == ["Staging", "Production"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("absolut: {azimuth_error_deg: 2}", "absolut is unknown; sections are stages, absolute"),
+        ("absolute: {azimuth: 2}", r"absolute\.azimuth"),
+        ("absolute: {azimuth_error_deg: low}", r"absolute\.azimuth_error_deg"),
+        ("absolute: 3", "absolute"),
+        ("stages: [Live]", "stages"),
+        ("[1, 2]", "holds a list"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_a_wrong_limit_is_named(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "gate.yaml").write_text(text)
+    with pytest.raises(InputError, match=reason):
+        gate.configure(tmp_path / "gate.yaml")
+    with pytest.raises(InputError, match="cannot be read"):
+        gate.configure(tmp_path / "absent.yaml")
+
+
+def damage(number: int, name: str) -> None:
+    """Flip a byte of a file of a registered version, where its artifacts lie."""
+    found = [
+        path
+        for path in Path("mlruns").rglob(name)
+        if path.parents[1].name == versions.get(MODEL, number).source.removeprefix("models:/")
+    ]
+    content = bytearray(found[0].read_bytes())
+    content[len(content) // 2] ^= 1
+    found[0].write_bytes(content)

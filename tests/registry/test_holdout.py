@@ -1,0 +1,54 @@
+"""The held-out samples: written and read back as they were, without pickles."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import packages
+import pytest
+
+from registry.exceptions import ContractError
+from registry.holdout import Holdout
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    written = packages.make_holdout(12)
+    written.write(tmp_path / "holdout.npz")
+    found = Holdout.read(tmp_path / "holdout.npz")
+    for field in fields(Holdout):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(written, field.name), err_msg=field.name)
+
+
+def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
+    packages.make_holdout(5).write(tmp_path / "a.npz")
+    packages.make_holdout(5).write(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "b.npz"]  # nothing half-written is left
+
+
+def test_a_pickle_inside_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "holdout.npz", jpeg_bytes=np.array([{"code": "here"}], dtype=object))
+    with pytest.raises(ContractError, match=r"holdout\.npz"):
+        Holdout.read(tmp_path / "holdout.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short"])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "holdout.npz").write_bytes(content)
+    with pytest.raises(ContractError, match=r"holdout\.npz"):
+        Holdout.read(tmp_path / "holdout.npz")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"frames": np.arange(3)}, "differ in length"),
+        ({"scenarios": np.full(6, 11)}, "1 to 10"),
+        ({"fps": 0.0}, "fps"),
+        ({"labels_deg": np.full((6, 2), np.nan)}, "NaN"),
+    ],
+)
+def test_samples_that_do_not_fit_together_are_refused(change: dict, reason: str) -> None:
+    good = {field.name: getattr(packages.make_holdout(6), field.name) for field in fields(Holdout)}
+    with pytest.raises(ValueError, match=reason):
+        Holdout(**(good | change))

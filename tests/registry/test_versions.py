@@ -1,0 +1,141 @@
+"""Versions: registered whole, described, fetched back as they were, and answering encoded pictures."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import mlflow
+import numpy as np
+import packages
+import pandas as pd
+import pytest
+
+from registry import card, contract, versions
+from registry.exceptions import ContractError, InputError, NoSuchVersion, RegistryError
+
+MODEL = "gaze-tracker"
+
+
+def artifacts(number: int) -> Path:
+    """The folder where the files of a version lie."""
+    model_id = versions.get(MODEL, number).source.removeprefix("models:/")
+    return next(path.parent for path in Path("mlruns").rglob(contract.FILE_NAME) if model_id in path.parts)
+
+
+def test_a_version_carries_its_errors_digests_and_card(make_version: Callable) -> None:
+    version = versions.get(MODEL, make_version(bias_deg=(1, 2), rendered=True))
+    assert version.error("azimuth_error_deg") == pytest.approx(1, abs=0.1)
+    assert version.error("calibrated_elevation_error_deg") > 5
+    assert version.tags["digest.base"] == "b" * 64
+    assert version.tags["rendered_sample_drive"] == "true"
+    assert "| **this model** | 1.00° |" in version.description
+    assert "rendered sample drive" in version.description
+    assert version.run_id
+
+
+def test_numbers_go_up_and_list_is_newest_first(make_version: Callable) -> None:
+    assert [make_version(), make_version()] == [1, 2]
+    assert [version.number for version in versions.every(MODEL)] == [2, 1]
+
+
+def test_what_is_fetched_is_what_was_registered(make_version: Callable, tmp_path: Path) -> None:
+    number = make_version(bias_deg=(1, 2))
+    folder = versions.download(MODEL, number, tmp_path / "fetched")
+    assert sorted(path.name for path in folder.iterdir()) == sorted((*contract.FILES, contract.FILE_NAME))
+    assert contract.verify(folder) == versions.verify(MODEL, number)
+
+
+def test_registering_leaves_the_callers_run_alone(tracking: str, tmp_path: Path) -> None:
+    packages.make_package(tmp_path / "package")
+    with mlflow.start_run() as run:
+        versions.register(tmp_path / "package", model_name=MODEL, run_id=run.info.run_id)
+        assert mlflow.active_run().info.run_id == run.info.run_id
+    assert versions.get(MODEL, 1).run_id == run.info.run_id
+
+
+def test_a_package_for_another_model_is_not_registered(tracking: str, tmp_path: Path) -> None:
+    packages.make_package(tmp_path / "package", model_name="other")
+    with pytest.raises(ContractError, match="sealed for model 'other'"):
+        versions.register(tmp_path / "package", model_name=MODEL, run_id="")
+
+
+def test_a_damaged_package_is_not_registered(tracking: str, tmp_path: Path) -> None:
+    packages.make_package(tmp_path / "package")
+    (tmp_path / "package" / "model.onnx").write_bytes(b"")
+    with pytest.raises(ContractError, match=r"model\.onnx"):
+        versions.register(tmp_path / "package", model_name=MODEL, run_id="")
+    with pytest.raises(NoSuchVersion):
+        versions.every(MODEL)
+
+
+@pytest.mark.parametrize("name", [*contract.FILES, contract.FILE_NAME])
+def test_one_flipped_byte_of_a_registered_file_is_found_at_verify_and_at_load(
+    make_version: Callable, name: str
+) -> None:
+    number = make_version()
+    path = artifacts(number) / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ContractError, match=f"gaze-tracker version 1: {name}"):
+        versions.verify(MODEL, number)
+    with pytest.raises(ContractError, match=name):
+        mlflow.pyfunc.load_model(f"models:/{MODEL}/{number}")
+
+
+def test_a_whole_package_put_in_the_place_of_another_is_found(make_version: Callable) -> None:
+    first, second = make_version(), make_version(bias_deg=(9, 9))
+    for name in (*contract.FILES, contract.FILE_NAME):
+        (artifacts(first) / name).write_bytes((artifacts(second) / name).read_bytes())
+    with pytest.raises(ContractError, match="not the one that was registered"):
+        versions.verify(MODEL, first)
+
+
+def test_files_that_are_gone_say_where_they_were(make_version: Callable) -> None:
+    number = make_version()
+    for path in artifacts(number).iterdir():
+        path.unlink()
+    artifacts_folder = next(path for path in Path("mlruns").rglob("artifacts") if path.parent.name == "artifacts")
+    artifacts_folder.rmdir()
+    with pytest.raises(RegistryError, match="version 1"):
+        versions.verify(MODEL, number)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_pyfunc_answers_encoded_pictures_of_any_size(make_version: Callable, suffix: str) -> None:
+    make_version(bias_deg=(2, -1))
+    picture = cv2.imdecode(np.frombuffer(packages.picture(10, 5), np.uint8), cv2.IMREAD_COLOR)
+    large = cv2.imencode(suffix, cv2.resize(picture, (950, 1068)))[1].tobytes()
+    found = mlflow.pyfunc.load_model(f"models:/{MODEL}/1").predict(pd.DataFrame({"image": [large, large]}))
+    assert list(found.columns) == ["azimuth_deg", "elevation_deg"]
+    np.testing.assert_allclose(found, [[12, 4]] * 2, atol=0.4)
+
+
+def test_pyfunc_names_the_row_that_is_no_picture(make_version: Callable) -> None:
+    make_version()
+    model = mlflow.pyfunc.load_model(f"models:/{MODEL}/1")
+    with pytest.raises(InputError, match="image in row 1: neither JPEG nor PNG"):
+        model.predict(pd.DataFrame({"image": [packages.picture(0, 0), b"text"]}))
+
+
+def test_the_version_needs_no_torch_and_its_requirements_are_pinned(make_version: Callable) -> None:
+    make_version()
+    path = mlflow.artifacts.download_artifacts(f"models:/{MODEL}/1/requirements.txt")
+    lines = io.StringIO(Path(path).read_text()).read().split()
+    assert any(line.startswith("onnxruntime==") for line in lines)
+    assert not any(line.startswith("torch") for line in lines)
+    assert all("==" in line for line in lines)
+
+
+def test_a_card_fits_what_postgresql_keeps(tmp_path: Path) -> None:
+    sealed = packages.make_package(tmp_path)
+    assert len(card.write(sealed, "verdict")) <= card.MAX_LENGTH
+    assert "verdict" in card.write(sealed, "verdict")
+    assert len(card.write(sealed, "x" * 10_000)) <= card.MAX_LENGTH
+    long = sealed.model_copy(update={"training": {f"setting {n}": "x" * 50 for n in range(200)}})
+    assert len(card.write(long)) <= card.MAX_LENGTH
+
+
+def test_a_leaking_split_is_marked_in_the_card(tmp_path: Path) -> None:
+    assert "leaks" in card.write(packages.make_package(tmp_path, leaking=True, split="random"))
