@@ -13,8 +13,8 @@ from training.rendering import noise
 from training.rendering.camera import Camera
 from training.rendering.portrait import Light, sunlit
 
-FRONT_WIDTH, FRONT_HEIGHT = 600, 420  # pixels of the driver's view ahead
-FRONT_PER_DEGREE = 5.0
+FRONT_WIDTH, FRONT_HEIGHT = 540, 378  # pixels of the driver's view ahead
+FRONT_PER_DEGREE = 4.5
 FRONT_TOP_DEG = 34.0
 
 FABRIC, LINER, PLASTIC, LEATHER, GLASS, SCREEN, DIAL, MIRROR = range(8)
@@ -169,8 +169,8 @@ def _march(position, rays, ahead, points, normals, material, occlusion):
                 t += 0.9 * d
                 if d < 0.35 or t > 2600.0:
                     break
-            if d >= 4.0:
-                m = GLASS
+            if d >= 4.0:  # nothing in the way: glass, but under the dash the dark of the footwell
+                m = LEATHER if ahead and dy < -0.2 else GLASS
             x, y, z = position[0] + t * dx, position[1] + t * dy, position[2] + t * dz
             e = 1.5
             g = np.zeros(3)
@@ -206,7 +206,8 @@ def _traced(position: np.ndarray, rays: np.ndarray, ahead: bool) -> Cabin:
 
 
 def behind(camera: Camera) -> Cabin:
-    """The cabin that a camera on the dash sees behind the driver."""
+    """The cabin that a camera on the dash sees behind the driver, at half its resolution (it is out of focus)."""
+    camera = camera.scaled(0.5)
     x, y = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
     local = np.stack(
         [(x - camera.centre[0]) / camera.focal, (y - camera.centre[1]) / camera.focal, np.ones(x.shape)], axis=-1
@@ -234,6 +235,9 @@ def _relight(points, normals, material, occlusion, rays, palette, sun, sun_colou
             nx, ny, nz = normals[row, column, 0], normals[row, column, 1], normals[row, column, 2]
             if m == GLASS or m == MIRROR:
                 dx, dy, dz = rays[row, column, 0], rays[row, column, 1], rays[row, column, 2]
+                if m == MIRROR:  # mirrors are aimed at the road behind: the horizon crosses their middle
+                    middle = 128.0 if points[row, column, 1] > 0.0 else -155.0
+                    dy = (points[row, column, 1] - middle) / 260.0
                 azimuth = math.atan2(dx, dz)
                 blur = noise.value(azimuth * 7.0 + moved, dy * 5.0, 71)
                 low = noise.step(0.05, -0.12, dy - 0.22 * (blur - 0.35))
@@ -284,6 +288,6 @@ def relight(cabin: Cabin, light: Light, outside: np.ndarray, moved: float) -> np
     return out
 
 
-def out_of_focus(picture: np.ndarray) -> np.ndarray:
-    """The blur of a lens that is focused on the face."""
-    return cv2.GaussianBlur(picture, (0, 0), 2.2)
+def out_of_focus(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Enlarge to the size of the camera's picture, with the blur of a lens that is focused on the face."""
+    return cv2.resize(cv2.GaussianBlur(picture, (0, 0), 1.1), (width, height), interpolation=cv2.INTER_LINEAR)

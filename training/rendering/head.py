@@ -9,6 +9,7 @@ but cut per pixel (:mod:`training.rendering.eyes`), so lids move without a new m
 import math
 from dataclasses import dataclass, fields
 
+import cv2
 import numba
 import numpy as np
 
@@ -16,7 +17,7 @@ from training.rendering import noise
 
 SKIN, HAIR, CLOTH = 0, 1, 2
 
-COLUMNS, ROWS = 220, 170
+COLUMNS, ROWS = 220, 170  # of the skin's grid at full fineness
 TEXTURE = 4  # texels per grid cell and side
 CENTRE = np.array([0.0, -25.0, -58.0])  # rays that sample the head start here
 NECK = np.array([0.0, -95.0, -85.0])  # the head turns about this point
@@ -211,7 +212,6 @@ def distance(x: float, y: float, z: float, s: np.ndarray) -> float:
     mouth = 23.0 + s[10]
     d = _join(d, _rod(x, y, z, 0.0, -66.5, 15.6, mouth, -71.5, 6.0, 3.8 * s[9], 1.8), 3.0)
     d = _join(d, _rod(x, y, z, 0.0, -77.0, 13.8, mouth - 3.0, -73.0, 6.0, 5.0 * s[9], 2.2), 4.0)
-    d = _carve(d, _rod(x, y, z, 0.0, -71.6, 21.5, mouth, -72.2, 9.5, 0.4, 0.6), 2.0)
     d = _carve(d, _rod(x, y, z, 0.0, -52.0, 23.0, 0.0, -61.0, 22.5, 2.0, 2.4), 4.5)
     d = _carve(d, _egg(x, y, z, 0.0, -86.0, 20.0, 16.0, 4.0, 6.0), 9.0)
     # nose
@@ -348,12 +348,14 @@ def _hair_grid(person: Person, rows: int, columns: int) -> tuple[np.ndarray, np.
 def _trunk_grid(person: Person) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Neck and shoulders: (rows, columns, 3) positions, normals, and (rows, columns) True where there is cloth."""
     around = np.linspace(-np.pi, np.pi, 72)
-    height = np.concatenate([np.linspace(-70, -165, 24), np.linspace(-168, -420, 40)])
+    height = np.concatenate([np.linspace(-76, -165, 26), np.linspace(-168, -420, 40)])
     down = _smooth(-135.0, -232.0, height)[:, None]
     half_width = 53.0 * person.width + 158.0 * down**1.3 + 0.02 * (-165 - height[:, None]).clip(0)
     half_depth = 56.0 + 44.0 * _smooth(-150.0, -300.0, height)[:, None]
-    slope = 1.0 + 0.0 * height[:, None]
-    x = half_width * np.sin(around) * slope
+    # The upper end closes inside the head, so that no edge shows when the head turns.
+    closing = 1.0 - 0.6 * _smooth(-135.0, -80.0, height)[:, None]
+    half_width, half_depth = half_width * closing, half_depth * closing
+    x = half_width * np.sin(around)
     z = -78.0 - 14.0 * down + half_depth * np.cos(around) * (1.0 - 0.25 * down * np.abs(np.sin(around)) ** 3)
     # The neck leans forward towards the head.
     z += 10.0 * _smooth(-165.0, -90.0, height)[:, None]
@@ -413,13 +415,14 @@ def _skin_texture(person: Person, positions: np.ndarray) -> np.ndarray:
     return colour.astype(np.float32)
 
 
-def build(person: Person) -> Head:
-    """Sample the surfaces of ``person``: skin, hair, neck and shoulders as one mesh, and the skin texture."""
-    import cv2
+def build(person: Person, fineness: float = 1.0) -> Head:
+    """Sample the surfaces of ``person``: skin, hair, neck and shoulders as one mesh, and the skin texture.
 
-    directions = _directions(ROWS, COLUMNS)
+    ``fineness`` scales the number of grid rows and columns; small pictures need fewer triangles.
+    """
+    rows, columns = round(ROWS * fineness), round(COLUMNS * fineness)
+    directions = _directions(rows, columns)
     positions, normals, occlusion = _sample(directions.reshape(-1, 3), CENTRE, person.proportions(), False)
-    rows, columns = ROWS, COLUMNS
     size = (columns * TEXTURE, rows * TEXTURE)
     # Corner-aligned enlargement: texel (TEXTURE·column, TEXTURE·row) is the vertex itself.
     across, down = np.meshgrid(np.arange(size[0]) / TEXTURE, np.arange(size[1]) / TEXTURE)
@@ -431,7 +434,7 @@ def build(person: Person) -> Head:
     grid_v, grid_u = np.meshgrid(np.arange(rows) * TEXTURE, np.arange(columns) * TEXTURE, indexing="ij")
     uv = np.stack([grid_u, grid_v], -1).reshape(-1, 2)
 
-    hair_rows, hair_columns = 110, 180
+    hair_rows, hair_columns = round(110 * fineness), round(180 * fineness)
     hair, hair_normals = _hair_grid(person, hair_rows, hair_columns)
     hair_v, hair_u = np.meshgrid(np.arange(hair_rows), np.arange(hair_columns), indexing="ij")
     trunk, trunk_normals, cloth = _trunk_grid(person)
@@ -439,7 +442,7 @@ def build(person: Person) -> Head:
     pieces = [
         (positions, normals, occlusion, uv, _grid_triangles(rows, columns), SKIN, False),
         (hair.reshape(-1, 3), hair_normals.reshape(-1, 3), np.ones(hair[..., 0].size),
-         np.stack([hair_u, hair_v], -1).reshape(-1, 2), _grid_triangles(hair_rows, hair_columns), HAIR, False),
+         np.stack([hair_u, hair_v], -1).reshape(-1, 2) / fineness, _grid_triangles(hair_rows, hair_columns), HAIR, False),
     ]  # fmt: skip
     trunk_triangles = _grid_triangles(*trunk.shape[:2])
     flat = trunk.reshape(-1, 3)

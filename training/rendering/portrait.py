@@ -377,7 +377,7 @@ class Studio:
 
     def __init__(self, head: Head, camera: Camera) -> None:
         self.head = head
-        self.camera = camera.scaled(SAMPLES)
+        self.aim(camera)
         height, width = self.camera.height, self.camera.width
         self._near = np.zeros((height, width), np.float32)
         self._index = np.empty((height, width), np.int32)
@@ -391,6 +391,10 @@ class Studio:
         )
         person = head.person
         self._colours = np.array([person.skin_colour, person.hair_colour, person.cloth_colour, person.iris_colour])
+
+    def aim(self, camera: Camera) -> None:
+        """Use another camera of the same picture size."""
+        self.camera = camera.scaled(SAMPLES)
 
     def picture(self, pose: Pose, gaze: np.ndarray, light: Light) -> tuple[np.ndarray, np.ndarray]:
         """The head in ``pose`` whose eyes look along the world direction ``gaze`` (3,).
