@@ -123,7 +123,8 @@ def _fit(
         errors = measure(network, held_out, device, size)
         tqdm.write(
             f"epoch {epoch + 1}/{epochs} at {size} px: loss {total / steps:.3f}, people not trained on: "
-            f"azimuth {errors['held_out/azimuth_error_deg']:.1f}°, elevation {errors['held_out/elevation_error_deg']:.1f}°"
+            f"azimuth {errors['held_out/azimuth_error_deg']:.1f}°, "
+            f"elevation {errors['held_out/elevation_error_deg']:.1f}°"
         )
         if mlflow.active_run():
             mlflow.log_metrics({"train/loss": total / steps, **errors}, step=epoch)
@@ -227,8 +228,8 @@ def _device(name: str) -> torch.device:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``python -m training pretrain``."""
-    parser.add_argument("--images", type=int, default=8000, help="lab pictures to render and train on (8000)")
-    parser.add_argument("--epochs", type=int, default=12, help="epochs, the last two at full size (12)")
+    parser.add_argument("--images", type=int, default=7000, help="lab pictures to render and train on (7000)")
+    parser.add_argument("--epochs", type=int, default=11, help="epochs, the last two at full size (11)")
     parser.add_argument("--seed", type=int, default=0, help="seed of pictures, weights and order (0)")
     parser.add_argument("--out", type=Path, default=BASE_CHECKPOINT, help="the .safetensors to write (the shipped one)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")

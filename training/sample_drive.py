@@ -31,7 +31,7 @@ from registry import angles
 from registry.command_line import leave
 from registry.exceptions import InputError
 from training import layouts
-from training.rendering import cabin, glances, journey, road
+from training.rendering import cabin, glances, journey, road, sheet
 from training.rendering.camera import Camera, looking, rotation
 from training.rendering.head import Head, Person, build, random_person
 from training.rendering.portrait import Pose, Studio, develop
@@ -308,13 +308,41 @@ def _row(track: glances.Track, number: int, measured: np.ndarray, blank: bool, t
     ]
 
 
+def contact_sheet(seed: int = 0) -> np.ndarray:
+    """Pictures of the drive with their measured gaze, whole frames and lab faces, (h, w, 3) uint8 RGB."""
+    scene = Scene(seed, SECONDS)
+    track = scene.track
+    awake = np.flatnonzero((track.blink < 0) & (track.fixation >= 0))
+    # The frames that come nearest to looking at each of these (azimuth, elevation), spread over the drive.
+    wanted = [(0, 0), (-28, -7), (23, 8), (21, -16), (0, -14), (33, -6), (-8, 1), (8, -1), (24, 7), (-27, -6)]
+    rows = []
+    for half in range(2):
+        pictures, texts = [], []
+        for column, place in enumerate(wanted[5 * half : 5 * half + 5]):
+            part = awake[len(awake) * column // 5 : len(awake) * (column + 1) // 5]
+            number = int(part[np.argmin(np.linalg.norm(track.gaze[part] - place, axis=1))])
+            eyes = Pose(*track.head[number], track.roll[number], tuple(track.shift[number])).place(np.zeros(3))
+            pictures.append(sheet.arrow(scene.driver_view(number), scene.camera, eyes, track.gaze[number]))
+            texts.append(f"azimuth {track.gaze[number, 0]:+.0f}, elevation {track.gaze[number, 1]:+.0f}")
+        rows.append(sheet.row(pictures, texts))
+    tunnel = int(np.argmax(scene.journey.exposure)) + 4
+    frames = [int(0.12 * len(scene)), min(tunnel, len(scene) - 1)]
+    rows.append(sheet.row([scene.frame(n) for n in frames], [f"{track.seconds[n]:.0f} s" for n in frames]))
+    rows += [sheet.lab_row(range(10)), sheet.lab_row(range(10, 20))]
+    return np.vstack(rows)
+
+
 def main(argv: list[str] | None = None) -> int:
     """``python -m training.sample_drive --out DIR``."""
     parser = argparse.ArgumentParser(prog="python -m training.sample_drive", description=f"Write the {NAME}.")
-    parser.add_argument("--out", type=Path, required=True, help="folder to render into")
+    parser.add_argument("--out", type=Path, default=Path("data"), help="folder to render into (data)")
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"how long the drive is ({SECONDS:.0f})")
     parser.add_argument("--seed", type=int, default=0, help="seed of the gaze track and of the journey (0)")
+    parser.add_argument("--sheet", type=Path, help="write the contact sheet to this PNG instead")
     arguments = parser.parse_args(argv)
+    if arguments.sheet:
+        arguments.sheet.write_bytes(cv2.imencode(".png", contact_sheet(arguments.seed)[..., ::-1])[1].tobytes())
+        return 0
     video, labels = render(arguments.out, arguments.seed, arguments.seconds)
     print(f"{NAME}: {video} {labels}")
     return 0

@@ -113,7 +113,9 @@ def _ahead(x, y, z):
     if e < d:
         d, m = e, SCREEN
     for vent in range(2):
-        e = _block(x, y, z, 395.0 + (vent - 0.5) * 140.0, -322.0, 640.0, 58.0, 22.0, 14.0, 8.0) + 2.0 * math.sin(y * 0.7)
+        e = _block(x, y, z, 395.0 + (vent - 0.5) * 140.0, -322.0, 640.0, 58.0, 22.0, 14.0, 8.0) + 2.0 * math.sin(
+            y * 0.7
+        )
         if e < d:
             d, m = e, LEATHER
     e = _ring(x, y, z)
@@ -233,7 +235,7 @@ def _relight(points, normals, material, occlusion, rays, palette, sun, sun_colou
         for column in range(material.shape[1]):
             m = material[row, column]
             nx, ny, nz = normals[row, column, 0], normals[row, column, 1], normals[row, column, 2]
-            if m == GLASS or m == MIRROR:
+            if m in (GLASS, MIRROR):
                 dx, dy, dz = rays[row, column, 0], rays[row, column, 1], rays[row, column, 2]
                 if m == MIRROR:  # mirrors are aimed at the road behind: the horizon crosses their middle
                     middle = 128.0 if points[row, column, 1] > 0.0 else -155.0

@@ -122,9 +122,11 @@ def trace(
             normal[0], normal[1], normal[2] = gx, gy, gz
             cx, cy, cz = ox - CORNEA_CENTRE * gx, oy - CORNEA_CENTRE * gy, oz - CORNEA_CENTRE * gz
             front = _sphere(cx, cy, cz, dx, dy, dz, CORNEA)
-            gloss[0], gloss[1], gloss[2] = (cx + front * dx) / CORNEA, (cy + front * dy) / CORNEA, (
-                cz + front * dz
-            ) / CORNEA
+            gloss[0], gloss[1], gloss[2] = (
+                (cx + front * dx) / CORNEA,
+                (cy + front * dy) / CORNEA,
+                (cz + front * dz) / CORNEA,
+            )
             if front < 0.0:
                 gloss[:] = normal
             kind = 3 if pupil > 0.5 else 2

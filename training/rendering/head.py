@@ -437,17 +437,28 @@ def build(person: Person, fineness: float = 1.0) -> Head:
     hair_rows, hair_columns = round(110 * fineness), round(180 * fineness)
     hair, hair_normals = _hair_grid(person, hair_rows, hair_columns)
     hair_v, hair_u = np.meshgrid(np.arange(hair_rows), np.arange(hair_columns), indexing="ij")
+    hair_uv = np.stack([hair_u, hair_v], -1).reshape(-1, 2) / fineness
     trunk, trunk_normals, cloth = _trunk_grid(person)
 
     pieces = [
         (positions, normals, occlusion, uv, _grid_triangles(rows, columns), SKIN, False),
         (hair.reshape(-1, 3), hair_normals.reshape(-1, 3), np.ones(hair[..., 0].size),
-         np.stack([hair_u, hair_v], -1).reshape(-1, 2) / fineness, _grid_triangles(hair_rows, hair_columns), HAIR, False),
+         hair_uv, _grid_triangles(hair_rows, hair_columns), HAIR, False),
     ]  # fmt: skip
     trunk_triangles = _grid_triangles(*trunk.shape[:2])
     flat = trunk.reshape(-1, 3)
     shade = 0.35 + 0.65 * _smooth(-105.0, -185.0, flat[:, 1])  # the chin shades the throat
-    pieces.append((flat, trunk_normals.reshape(-1, 3), shade, np.column_stack([-1.0 - np.abs(flat[:, 0]), flat[:, 1]]), trunk_triangles, CLOTH, True))
+    pieces.append(
+        (
+            flat,
+            trunk_normals.reshape(-1, 3),
+            shade,
+            np.column_stack([-1.0 - np.abs(flat[:, 0]), flat[:, 1]]),
+            trunk_triangles,
+            CLOTH,
+            True,
+        )
+    )
     surface = _assemble(pieces)
     clothed = cloth.reshape(-1)[trunk_triangles].mean(axis=1) > 0.5
     material = surface.material.copy()

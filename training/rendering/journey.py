@@ -91,7 +91,9 @@ class Journey:
     def outside(self, number: int) -> np.ndarray:
         """Colour of the sky through side and rear windows."""
         inside = self._inside[number]
-        return np.array([0.95, 0.98, 1.02]) * self._sky[number] * (1.0 - inside) + np.array([0.10, 0.075, 0.045]) * inside
+        return (
+            np.array([0.95, 0.98, 1.02]) * self._sky[number] * (1.0 - inside) + np.array([0.10, 0.075, 0.045]) * inside
+        )
 
 
 def _waves(rng: np.random.Generator, seconds: np.ndarray, period: float) -> np.ndarray:

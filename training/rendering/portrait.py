@@ -9,7 +9,7 @@ import numpy as np
 
 from training.rendering import eyes, noise, raster
 from training.rendering.camera import Camera, rotation
-from training.rendering.head import CLOTH, HAIR, NECK, SKIN, Head
+from training.rendering.head import HAIR, NECK, SKIN, Head
 
 SHADOW = 256  # texels of the shadow map's side
 SHADOW_MM = 420.0  # what its side covers
@@ -29,6 +29,10 @@ class Pose:
     def matrix(self) -> np.ndarray:
         """3×3, head coordinates → world coordinates."""
         return rotation(self.azimuth_deg, self.elevation_deg, self.roll_deg)
+
+    def place(self, points: np.ndarray) -> np.ndarray:
+        """Head coordinates (…, 3), mm → world coordinates."""
+        return (points - NECK) @ self.matrix().T + NECK + np.array(self.shift)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def _shadow(x: float, y: float, z: float, frame: np.ndarray, map_: np.ndarray, b
     px = (frame[0, 0] * x + frame[0, 1] * y + frame[0, 2] * z) * scale + frame[3, 0]
     py = (frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z) * scale + frame[3, 1]
     near = 1000.0 + frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z
-    x0, y0 = int(math.floor(px)), int(math.floor(py))
+    x0, y0 = math.floor(px), math.floor(py)
     if x0 < 1 or y0 < 1 or x0 >= size - 2 or y0 >= size - 2:
         return 1.0
     fx, fy = px - x0, py - y0
@@ -232,12 +236,8 @@ def _shade(
                     eye_gloss[0] *= side
                     # Back to the world; shadow of the upper lid and of the lashes on the eyeball.
                     for k in range(3):
-                        normal[k] = (
-                            pose[k, 0] * eye_normal[0] + pose[k, 1] * eye_normal[1] + pose[k, 2] * eye_normal[2]
-                        )
-                        mirror[k] = (
-                            pose[k, 0] * eye_gloss[0] + pose[k, 1] * eye_gloss[1] + pose[k, 2] * eye_gloss[2]
-                        )
+                        normal[k] = pose[k, 0] * eye_normal[0] + pose[k, 1] * eye_normal[1] + pose[k, 2] * eye_normal[2]
+                        mirror[k] = pose[k, 0] * eye_gloss[0] + pose[k, 1] * eye_gloss[1] + pose[k, 2] * eye_gloss[2]
                     open_ = 0.30 + 0.70 * noise.step(0.0, 3.4, up - ey) * noise.step(-0.6, 1.6, ey - down)
                     open_ *= 1.0 - 0.35 * along * along
                     lash = 0.8 * noise.step(0.9, 0.1, up - ey)
@@ -261,10 +261,10 @@ def _shade(
                         rim = thin * noise.step(1.0, 0.4, under)
                         albedo[1] *= 1.0 - 0.22 * rim
                         albedo[2] *= 1.0 - 0.20 * rim
-            if eye[8] > 0.0 and u >= 0.0 and abs(local[0]) > 60.0 and abs(local[1] - 3.0) < 0.5 + eye[8]:
-                if local[2] < 16.0 and local[2] > -84.0:
-                    for k in range(3):
-                        albedo[k] = 0.015
+            temple = abs(local[0]) > 60.0 and abs(local[1] - 3.0) < 0.5 + eye[8] and -84.0 < local[2] < 16.0
+            if eye[8] > 0.0 and u >= 0.0 and temple:
+                for k in range(3):
+                    albedo[k] = 0.015
             for k in range(3):
                 albedo[k] *= 1.0 - lash * (0.97 if k == 2 else 0.95)
         elif kind == HAIR:
@@ -405,9 +405,7 @@ class Studio:
         matrix = pose.matrix()
         shift = NECK + np.array(pose.shift)
         lean = np.array(pose.shift) * 0.4  # the trunk moves less than the head
-        positions = np.where(
-            surface.fixed[:, None], surface.positions + lean, (surface.positions - NECK) @ matrix.T + shift
-        )
+        positions = np.where(surface.fixed[:, None], surface.positions + lean, pose.place(surface.positions))
         normals = np.where(surface.fixed[:, None], surface.normals, surface.normals @ matrix.T)
         screen = camera.project(positions)
         raster.rasterise(screen, surface.triangles, self._near, self._index, self._inside)
@@ -442,7 +440,11 @@ class Studio:
         middle = np.array([0.0, -20.0, -70.0])
         offset = np.array([SHADOW / 2 - scale * right @ middle, SHADOW / 2 - scale * down @ middle, 0.0])
         screen = np.column_stack(
-            [positions @ right * scale + offset[0], positions @ down * scale + offset[1], 1000.0 + positions @ light.sun]
+            [
+                positions @ right * scale + offset[0],
+                positions @ down * scale + offset[1],
+                1000.0 + positions @ light.sun,
+            ]
         )
         raster.rasterise(screen, self.head.surface.triangles, *self._shadow)
         return np.stack([right, down, light.sun, offset])
@@ -465,6 +467,6 @@ def _encode(x: np.ndarray) -> np.ndarray:
 
 
 _GRID = np.arange(4096) / 4095.0
-_CURVE = np.round(
-    255.0 * np.where(_GRID <= 0.0031308, 12.92 * _GRID, 1.055 * np.power(_GRID, 1 / 2.4) - 0.055)
-).astype(np.uint8)
+_CURVE = np.round(255.0 * np.where(_GRID <= 0.0031308, 12.92 * _GRID, 1.055 * np.power(_GRID, 1 / 2.4) - 0.055)).astype(
+    np.uint8
+)

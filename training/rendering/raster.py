@@ -25,10 +25,10 @@ def rasterise(screen: np.ndarray, triangles: np.ndarray, nearness: np.ndarray, i
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
         if area <= 1e-9:
             continue
-        x0 = max(0, int(math.ceil(min(ax, bx, cx))))
-        x1 = min(width - 1, int(math.floor(max(ax, bx, cx))))
-        y0 = max(0, int(math.ceil(min(ay, by, cy))))
-        y1 = min(height - 1, int(math.floor(max(ay, by, cy))))
+        x0 = max(0, math.ceil(min(ax, bx, cx)))
+        x1 = min(width - 1, math.floor(max(ax, bx, cx)))
+        y0 = max(0, math.ceil(min(ay, by, cy)))
+        y1 = min(height - 1, math.floor(max(ay, by, cy)))
         if x0 > x1 or y0 > y1:
             continue
         scale = 1.0 / area

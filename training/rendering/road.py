@@ -117,7 +117,7 @@ def _car(dx, dy, dz, x, z, rear, paint, light, out):
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def _tree(s, y, z, spacing, seed, light, sun_side, out):
     """Draw the tree of a row at road distance ``s`` and height ``y``; True when there is one."""
-    cell = int(math.floor(s / spacing))
+    cell = math.floor(s / spacing)
     if noise.lattice(cell, 3, seed) < 0.3:
         return False
     across = s - (cell + 0.5 + 0.3 * (noise.lattice(cell, 4, seed) - 0.5)) * spacing
@@ -285,7 +285,9 @@ def _tunnel(dx, dy, dz, travelled, curve, far, tunnel0, tunnel1, light, sky_colo
     tiles = 1.25 if (wall < 0.5 and y < 2.4) else 0.7
     for k in range(3):
         warm = (1.0, 0.82, 0.55)[k]
-        out[k] = warm * (tone * tiles * near_lamp * math.exp(-z / 160.0) * 0.9 + 1.3 * lamp * math.exp(-z / 90.0) + 0.012)
+        out[k] = warm * (
+            tone * tiles * near_lamp * math.exp(-z / 160.0) * 0.9 + 1.3 * lamp * math.exp(-z / 90.0) + 0.012
+        )
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
