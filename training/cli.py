@@ -10,12 +10,14 @@ import inspect
 import logging
 import os
 import sys
+import warnings
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 import mlflow
+import optuna
 
 from registry.exceptions import InputError
 from training import evaluation, job, pretrain, samples
@@ -34,6 +36,9 @@ class OneLineParser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run one entry point; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Advice on schemas and on where a dataset may lie: nothing that the user of a command could heed.
+    warnings.filterwarnings("ignore", module=r"mlflow\.(types|data)\.")
     for noisy in ("alembic", "mlflow.store", "matplotlib", "numba"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:

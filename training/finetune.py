@@ -29,11 +29,11 @@ from training.model import FREEZE_CHOICES
 from training.trunk import BN_CHOICES, Features, reduced_precision
 
 EVALUATION_BATCH = 64
-STATISTICS_SAMPLES = 256  # training samples, spread over the drive, for precise BatchNorm
+STATISTICS_SAMPLES = 128  # training samples, spread over the drive, for precise BatchNorm
 WARM_UP_STEPS = 20
 WEIGHT_DECAY = 1e-4
 GRADIENT_NORM = 1.0  # a single odd batch of 16 cannot throw a trial off
-PATIENCE = 6  # epochs without a better validation error before a trial stops early
+PATIENCE = 5  # epochs without a better validation error before a trial stops early
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def export(network: nn.Module, folder: Path) -> None:
     network = network.cpu().float().eval().to(memory_format=torch.contiguous_format)
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
     safetensors.torch.save_file(state, folder / contract.WEIGHTS)
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript"):
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
         # The exporter reports its steps and its own deprecations; none of them is the user's business.
         warnings.simplefilter("ignore")
         torch.onnx.export(

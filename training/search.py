@@ -36,7 +36,7 @@ from training.trunk import BN_CHOICES
 log = logging.getLogger(__name__)
 
 FIRST_LR = 5e-4  # of the opening trials, brought into the searched range
-PRUNE_AFTER_EPOCHS = 4
+PRUNE_AFTER_EPOCHS = 3
 HOPELESS_FACTOR = 1.5
 GRACE_S = 20  # for a trial that was told to end
 
@@ -91,7 +91,7 @@ class SearchSpace:
                 "freeze": freeze,
                 "bn": "target" if "target" in self.bn else self.bn[0],
                 "lr": min(max(FIRST_LR, self.lr_min), self.lr_max),
-                "epochs": (self.epochs_min + self.epochs_max) // 2,
+                "epochs": self.epochs_min + (self.epochs_max - self.epochs_min) // 4,
             }
             for freeze in cheapest_first[: self.trials]
         ]
