@@ -10,8 +10,6 @@ from registry.contract import Contract
 from registry.holdout import FILE_NAME, SCENARIOS, Holdout
 from registry.network import GazeNetwork
 
-# Frames of one drive closer than this are near copies.
-NEAR_COPY_S = 1.0
 _RESAMPLES = 2000
 # A bootstrap over fewer blocks says little: longer blocks are cut into stretches of consecutive samples.
 _MIN_BLOCKS = 10
@@ -86,14 +84,7 @@ def errors(network: GazeNetwork, held_out: Holdout) -> np.ndarray:
 
 def trained_on(samples: Holdout, package: Package) -> np.ndarray:
     """(n,) bool: which samples the package's model has seen, or a near copy (the same drive within a second)."""
-    trained = np.sort(package.holdout.trained_frames)
-    if samples.drive != package.holdout.drive or not len(trained):
-        return np.zeros(len(samples), dtype=bool)
-    after = np.clip(np.searchsorted(trained, samples.frames), 0, len(trained) - 1)
-    nearest = np.minimum(
-        np.abs(trained[after] - samples.frames), np.abs(trained[np.maximum(after - 1, 0)] - samples.frames)
-    )
-    return nearest < NEAR_COPY_S * samples.fps
+    return package.holdout.saw(samples.drive, samples.frames, samples.fps)
 
 
 def compare(first: Package, second: Package, samples: Holdout) -> Comparison:
@@ -145,6 +136,7 @@ def subset(samples: Holdout, keep: np.ndarray) -> Holdout:
         drive=samples.drive,
         fps=samples.fps,
         trained_frames=samples.trained_frames,
+        trained_drives=samples.trained_drives,
     )
 
 

@@ -12,6 +12,8 @@ from registry.exceptions import ContractError
 
 FILE_NAME = "holdout.npz"
 SCENARIOS = 10
+NEAR_COPY_S = 1.0
+"""Frames of one drive closer than this are near copies of each other."""
 
 
 @dataclass
@@ -36,6 +38,8 @@ class Holdout:
     """Frames per second of the drive."""
     trained_frames: np.ndarray
     """(m,) frame numbers of the same drive that the model was trained or validated on."""
+    trained_drives: tuple[str, ...] = ()
+    """sha256s of other recordings of which the model, or a version that it was fine-tuned from, has seen frames."""
 
     def __post_init__(self) -> None:
         self.labels_deg = np.asarray(self.labels_deg, dtype=np.float64).reshape(-1, 2)
@@ -56,6 +60,21 @@ class Holdout:
     def __len__(self) -> int:
         return len(self.jpegs)
 
+    def saw(self, drive: str, frames: np.ndarray, fps: float) -> np.ndarray:
+        """(n,) bool: which of these frames of ``drive`` the model has seen, or a near copy (within a second).
+
+        Of another drive that it was trained on every frame counts: which ones it saw is not kept.
+        """
+        frames = np.asarray(frames)
+        if drive in self.trained_drives:
+            return np.ones(len(frames), dtype=bool)
+        trained = np.sort(self.trained_frames)
+        if drive != self.drive or not len(trained):
+            return np.zeros(len(frames), dtype=bool)
+        after = np.clip(np.searchsorted(trained, frames), 0, len(trained) - 1)
+        nearest = np.minimum(np.abs(trained[after] - frames), np.abs(trained[np.maximum(after - 1, 0)] - frames))
+        return nearest < NEAR_COPY_S * fps
+
     def write(self, path: Path) -> None:
         """Write ``holdout.npz``, whole or not at all; the same samples give the same bytes."""
         ends = np.cumsum([len(jpeg) for jpeg in self.jpegs], dtype=np.int64)
@@ -70,6 +89,7 @@ class Holdout:
             "drive": np.array(self.drive, dtype=np.str_),
             "fps": np.array(self.fps, dtype=np.float64),
             "trained_frames": self.trained_frames,
+            "trained_drives": np.array(self.trained_drives, dtype=np.str_),
         }
         half_written = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
         with zipfile.ZipFile(half_written, "w") as archive:
@@ -97,6 +117,7 @@ class Holdout:
                     drive=str(stored["drive"]),
                     fps=float(stored["fps"]),
                     trained_frames=stored["trained_frames"],
+                    trained_drives=tuple(stored["trained_drives"].tolist()),
                 )
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ContractError(f"{path}: not the held-out samples of a version ({error}); register again") from error

@@ -8,8 +8,9 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from torch import nn
 
-from registry import contract, stages
+from registry import contract, holdout, stages
 from registry.exceptions import InputError, NoSuchVersion
+from registry.holdout import Holdout
 from training import model
 from training.sample_drive import BASE_CHECKPOINT
 
@@ -23,6 +24,8 @@ class Base:
     network: nn.Module
     name: str
     digest: str
+    holdout: Holdout | None = None
+    """What a registered base has seen; ``None`` for a file."""
 
 
 def load_base(address: str) -> Base:
@@ -36,7 +39,7 @@ def load_base(address: str) -> Base:
         with tempfile.TemporaryDirectory() as scratch:
             folder = fetch(address, Path(scratch))
             network = model.load(folder / contract.WEIGHTS)
-        name = address
+            return Base(network, address, model.digest(network), Holdout.read(folder / holdout.FILE_NAME))
     else:
         network, name = model.load(Path(address)), Path(address).name
     return Base(network, name, model.digest(network))

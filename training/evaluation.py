@@ -20,7 +20,6 @@ from training import baselines, checkpoints, figures, job, pictures
 from training.errors import QUANTITIES, measure
 from training.recordings import Recordings
 from training.report import RENDERED, scenario_table
-from training.splits import MIN_GAP_S
 from training.trunk import ActivationCache
 
 log = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ def run(config: EvaluateConfig) -> int:
         folder = checkpoints.fetch(config.model, Path(scratch) / "model")
         data = job.prepare_data(wanted)
         cache = ActivationCache(Path(config.work) / "cache")
-        chosen, scope = held_out(data, holdout.read(folder / holdout.FILE_NAME))
+        chosen, scope = held_out(data, Holdout.read(folder / holdout.FILE_NAME))
         crops = pictures.array(data, cache)[chosen]
         answers = {"model": GazeNetwork(folder / contract.NETWORK).predict(crops)}
         answers = _baselines(name, Path(scratch), crops, data.labels_deg[chosen]) | answers
@@ -88,15 +87,8 @@ def held_out(data: Recordings, kept: Holdout) -> tuple[np.ndarray, str]:
     """
     allowed = np.ones(len(data), dtype=bool)
     for index, drive in enumerate(data.drives):
-        if drive.drive != kept.drive or not len(kept.trained_frames):
-            continue
         mine = data.drive_index == index
-        trained = np.sort(kept.trained_frames)
-        frames = data.frames[mine]
-        at = np.searchsorted(trained, frames)
-        after = np.abs(trained[np.clip(at, 0, len(trained) - 1)] - frames)
-        before = np.abs(trained[np.clip(at - 1, 0, len(trained) - 1)] - frames)
-        allowed[mine] = np.minimum(before, after) >= MIN_GAP_S * drive.fps
+        allowed[mine] = ~kept.saw(drive.drive, data.frames[mine], drive.fps)
     if not allowed.any():
         raise InputError("evaluate: the model was trained on (neighbours of) every frame given; give another drive")
     source = RENDERED if data.rendered else "recording"

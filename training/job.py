@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -266,6 +266,7 @@ def _run(config: JobConfig, space: SearchSpace, name: str, run_id: str) -> int:
     with clock.part("prepare"):
         data = prepare_data(config)
     split = splits.split(config.split, data.frames, data.drives[0].fps, data.drive_index, config.seed)
+    package.check_lineage(data, split, base.holdout)
     source = RENDERED if data.rendered else "recording"
     mlflow.set_tags({"data_source": source, "leaking_split": str(split.leaking).lower(), "base_name": base.name})
     mlflow.log_metrics(
@@ -299,10 +300,12 @@ def _run(config: JobConfig, space: SearchSpace, name: str, run_id: str) -> int:
     clock.seconds["cache"] += found.cache_seconds
 
     with clock.part("report"), tempfile.TemporaryDirectory(dir=work) as scratch:
-        kept = package.held_out(data, stock.pictures, split)
+        kept = package.held_out(data, stock.pictures, split, base.holdout)
         folders = {"model": Path(scratch) / "model", "base": Path(scratch) / "base"}
         package.assemble(folders["model"], model.load(found.checkpoint), kept)
-        package.assemble(folders["base"], base.network, kept)
+        frames, drives = package.seen_before(kept.drive, base.holdout)
+        as_base = replace(kept, trained_frames=frames, trained_drives=tuple(sorted(drives)))
+        package.assemble(folders["base"], base.network, as_base)
         result = evaluate_on_test(data, stock.pictures, split, base_train_deg, bases, found, folders)
         report.log(result, run_id)
         version = register(config, result, kept, base, bases, found, folders, run_id)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from registry import contract, holdout
+from registry.exceptions import InputError
 from registry.holdout import Holdout
 from registry.network import INPUT_NAME, OUTPUT_NAME
 from training.recordings import Recordings
@@ -27,7 +28,11 @@ def export(network: nn.Module, folder: Path) -> None:
     network = network.cpu().float().eval().to(memory_format=torch.contiguous_format)
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
     safetensors.torch.save_file(state, folder / contract.WEIGHTS)
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(),
+        _quiet("torch.onnx", "onnxscript", "onnx_ir"),
+    ):
         # The exporter reports its steps and its own deprecations; none of them is the user's business.
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -56,14 +61,18 @@ def _quiet(*names: str):
             logger.setLevel(level)
 
 
-def held_out(recordings: Recordings, crops: np.ndarray, split: Split) -> Holdout:
-    """The test samples as they travel with the version, and which frames of the same drive were trained on.
+def held_out(recordings: Recordings, crops: np.ndarray, split: Split, lineage: Holdout | None = None) -> Holdout:
+    """The test samples as they travel with the version, and what the model has seen.
 
-    Frames used for validation count as trained on: the search has seen them.
+    Frames used for validation count as trained on: the search has seen them. ``lineage`` is the holdout of the
+    registered version that training started from; what that one saw, this one saw too.
     """
-    drive = int(recordings.drive_index[split.test[0]])
+    tested = int(recordings.drive_index[split.test[0]])
+    drive = recordings.drives[tested]
     seen = np.concatenate([split.train, split.validation])
-    same_drive = seen[recordings.drive_index[seen] == drive]
+    frames = recordings.frames[seen[recordings.drive_index[seen] == tested]]
+    elsewhere = {recordings.drives[index].drive for index in np.unique(recordings.drive_index[seen])}
+    frames_before, drives_before = seen_before(drive.drive, lineage)
     return Holdout(
         jpegs=[encode(crops[index]) for index in split.test],
         names=[recordings.driver_path(index).name for index in split.test],
@@ -71,10 +80,34 @@ def held_out(recordings: Recordings, crops: np.ndarray, split: Split) -> Holdout
         frames=recordings.frames[split.test],
         blocks=split.block[split.test],
         scenarios=split.scenario[split.test],
-        drive=recordings.drives[drive].drive,
-        fps=recordings.drives[drive].fps,
-        trained_frames=np.sort(recordings.frames[same_drive]),
+        drive=drive.drive,
+        fps=drive.fps,
+        trained_frames=np.union1d(frames, frames_before),
+        trained_drives=tuple(sorted((elsewhere | drives_before) - {drive.drive})),
     )
+
+
+def seen_before(drive: str, lineage: Holdout | None) -> tuple[np.ndarray, set[str]]:
+    """What a registered base has seen: frames of this drive, and other drives."""
+    if lineage is None:
+        return np.array([], dtype=np.int64), set()
+    others = set(lineage.trained_drives)
+    if lineage.drive == drive:
+        return lineage.trained_frames, others
+    return np.array([], dtype=np.int64), others | ({lineage.drive} if len(lineage.trained_frames) else set())
+
+
+def check_lineage(recordings: Recordings, split: Split, lineage: Holdout | None) -> None:
+    """:class:`InputError` when the registered base was trained on what is to test its successor."""
+    if lineage is None:
+        return
+    drive = recordings.drives[int(recordings.drive_index[split.test[0]])]
+    seen = int(lineage.saw(drive.drive, recordings.frames[split.test], drive.fps).sum())
+    if seen:
+        raise InputError(
+            f"base: it was trained on {seen} of the {len(split.test)} test frames (or their neighbours), so its "
+            "successor cannot be tested on them; start from another base or give another drive"
+        )
 
 
 def golden(kept: Holdout) -> list[bytes]:
