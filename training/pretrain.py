@@ -200,6 +200,7 @@ def _write(network: nn.Module, out: Path) -> None:
     }
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     safetensors.torch.save_file(state, partial, metadata={"format": "pt"})
+    partial.chmod(0o644)  # safetensors writes for the owner alone
     partial.replace(out)
 
 

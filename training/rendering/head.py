@@ -122,8 +122,8 @@ def random_person(seed: int) -> Person:
 @dataclass(frozen=True)
 class Surface:
     """A triangle mesh with what shading needs. ``positions`` and ``normals`` (n, 3), ``occlusion`` (n,) in [0, 1]
-    (1 = open), ``uv`` (n, 2) texel coordinates, ``triangles`` (m, 3), ``material`` (m,), ``fixed`` (n,) True where
-    the vertex belongs to the trunk and does not turn with the head."""
+    (1 = open), ``uv`` (n, 2) texel coordinates, ``triangles`` (m, 3), ``material`` (m,), ``fixed`` (n,) from 0 where a
+    vertex turns with the head to 1 where it stays with the trunk; the neck lies between."""
 
     positions: np.ndarray
     normals: np.ndarray
@@ -348,13 +348,10 @@ def _hair_grid(person: Person, rows: int, columns: int) -> tuple[np.ndarray, np.
 def _trunk_grid(person: Person) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Neck and shoulders: (rows, columns, 3) positions, normals, and (rows, columns) True where there is cloth."""
     around = np.linspace(-np.pi, np.pi, 72)
-    height = np.concatenate([np.linspace(-76, -165, 26), np.linspace(-168, -420, 40)])
+    height = np.concatenate([np.linspace(-62, -165, 28), np.linspace(-168, -420, 40)])
     down = _smooth(-135.0, -232.0, height)[:, None]
     half_width = 53.0 * person.width + 158.0 * down**1.3 + 0.02 * (-165 - height[:, None]).clip(0)
     half_depth = 56.0 + 44.0 * _smooth(-150.0, -300.0, height)[:, None]
-    # The upper end closes inside the head, so that no edge shows when the head turns.
-    closing = 1.0 - 0.6 * _smooth(-135.0, -80.0, height)[:, None]
-    half_width, half_depth = half_width * closing, half_depth * closing
     x = half_width * np.sin(around)
     z = -78.0 - 14.0 * down + half_depth * np.cos(around) * (1.0 - 0.25 * down * np.abs(np.sin(around)) ** 3)
     # The neck leans forward towards the head.
@@ -441,12 +438,13 @@ def build(person: Person, fineness: float = 1.0) -> Head:
     trunk, trunk_normals, cloth = _trunk_grid(person)
 
     pieces = [
-        (positions, normals, occlusion, uv, _grid_triangles(rows, columns), SKIN, False),
+        (positions, normals, occlusion, uv, _grid_triangles(rows, columns), SKIN, np.zeros(len(positions))),
         (hair.reshape(-1, 3), hair_normals.reshape(-1, 3), np.ones(hair[..., 0].size),
-         hair_uv, _grid_triangles(hair_rows, hair_columns), HAIR, False),
+         hair_uv, _grid_triangles(hair_rows, hair_columns), HAIR, np.zeros(hair[..., 0].size)),
     ]  # fmt: skip
     trunk_triangles = _grid_triangles(*trunk.shape[:2])
     flat = trunk.reshape(-1, 3)
+    fixed = _smooth(-95.0, -175.0, flat[:, 1])
     shade = 0.35 + 0.65 * _smooth(-105.0, -185.0, flat[:, 1])  # the chin shades the throat
     pieces.append(
         (
@@ -456,7 +454,7 @@ def build(person: Person, fineness: float = 1.0) -> Head:
             np.column_stack([-1.0 - np.abs(flat[:, 0]), flat[:, 1]]),
             trunk_triangles,
             CLOTH,
-            True,
+            fixed,
         )
     )
     surface = _assemble(pieces)
@@ -480,7 +478,7 @@ def _assemble(pieces: list) -> Surface:
         uv=np.concatenate([piece[3] for piece in pieces]).astype(np.float32),
         triangles=np.concatenate(triangles).astype(np.int32),
         material=np.concatenate(materials),
-        fixed=np.concatenate([np.full(len(piece[0]), piece[6]) for piece in pieces]),
+        fixed=np.concatenate([piece[6] for piece in pieces]),
     )
 
 

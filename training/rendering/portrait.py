@@ -9,7 +9,7 @@ import numpy as np
 
 from training.rendering import eyes, noise, raster
 from training.rendering.camera import Camera, rotation
-from training.rendering.head import HAIR, NECK, SKIN, Head
+from training.rendering.head import CLOTH, HAIR, NECK, Head
 
 SHADOW = 256  # texels of the shadow map's side
 SHADOW_MM = 420.0  # what its side covers
@@ -102,39 +102,126 @@ def _shadow(x: float, y: float, z: float, frame: np.ndarray, map_: np.ndarray, b
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
+def _skin(u, v, texture, plain, albedo):
+    """Fill ``albedo`` from the skin texture, bilinear; ``plain`` where there is none (u < 0)."""
+    if u < 0.0:
+        for k in range(3):
+            albedo[k] = plain[k] * 0.92
+        return
+    i, j = min(max(int(u), 0), texture.shape[1] - 2), min(max(int(v), 0), texture.shape[0] - 2)
+    fu, fv = u - i, v - j
+    for k in range(3):
+        upper = texture[j, i, k] * (1 - fu) + texture[j, i + 1, k] * fu
+        lower = texture[j + 1, i, k] * (1 - fu) + texture[j + 1, i + 1, k] * fu
+        albedo[k] = upper * (1 - fv) + lower * fv
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _hair(u, v, colour, seed, albedo):
+    """Fill ``albedo`` with a strand of hair and return how far it stands out, 0…1."""
+    strand = noise.value(u * 5.0, v * 0.22, seed) * 0.6 + noise.value(u * 14.0, v * 0.5, seed + 1) * 0.4
+    for k in range(3):
+        albedo[k] = colour[k] * (0.35 + 1.35 * strand)
+    return strand
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _lids(over, under, along, albedo):
+    """Lashes, crease and wet rim on the skin beside the opening: ``over`` and ``under`` (mm) say how far outside the
+    sample lies, ``along`` how far from the middle (1 = corner). Returns the dark of the lashes and a factor on the
+    open sky."""
+    thin = noise.step(1.12, 0.9, along)
+    if over >= 0.0:
+        crease = math.exp(-(((over - 3.6 - 1.2 * (1.0 - along)) / 0.75) ** 2))
+        return thin * 0.92 * noise.step(1.15, 0.35, over), 1.0 - 0.42 * crease * thin
+    rim = thin * noise.step(1.0, 0.4, under)
+    albedo[1] *= 1.0 - 0.22 * rim
+    albedo[2] *= 1.0 - 0.20 * rim
+    return thin * 0.45 * noise.step(0.9, 0.2, abs(under - 0.55)), 1.0
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _eyeball(ex, ey, ez, side, ray, gaze, pose, eye, iris_colour, reflected, seed, albedo, normal, seen, room):
+    """Trace the eye behind the sample at (ex, ey, ez) in eye coordinates; fills ``albedo``, the world ``normal`` and
+    what is ``seen`` in it. ``side`` is +1 for the right eye; ``room`` (5, 3) is scratch space."""
+    origin, local_ray, local_gaze, diffuse, gloss = room[0], room[1], room[2], room[3], room[4]
+    for k in range(3):
+        local_ray[k] = pose[0, k] * ray[0] + pose[1, k] * ray[1] + pose[2, k] * ray[2]
+        local_gaze[k] = gaze[k]
+    local_ray[0] *= side
+    local_gaze[0] *= side
+    origin[0], origin[1], origin[2] = ex, ey, ez
+    eyes.trace(origin, local_ray, local_gaze, eye[5], eye[7], iris_colour, seed, albedo, diffuse, gloss)
+    diffuse[0] *= side
+    gloss[0] *= side
+    for k in range(3):
+        normal[k] = pose[k, 0] * diffuse[0] + pose[k, 1] * diffuse[1] + pose[k, 2] * diffuse[2]
+        origin[k] = pose[k, 0] * gloss[0] + pose[k, 1] * gloss[1] + pose[k, 2] * gloss[2]
+    facing = -2.0 * (ray[0] * origin[0] + ray[1] * origin[1] + ray[2] * origin[2])
+    for k in range(3):
+        local_ray[k] = ray[k] + facing * origin[k]
+    eyes.reflection(local_ray, reflected, seen)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _lit(
+    point, normal, ray, albedo, seen, surface, open_, wet, lash, sun, sun_colour, above, below, fill, fill_colour,
+    windows, shadow_frame, shadow_map, out,
+):  # fmt: skip
+    """Fill ``out`` with the light that leaves a sample along −``ray``: wrapped diffuse, two highlights, a rim.
+
+    ``surface``: wrap in red, green, blue (light that goes under the skin comes out redder), shine, sharpness.
+    ``seen`` is what a wet surface reflects.
+    """
+    nl = normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2]
+    gate = 0.0
+    if nl > -0.35:
+        gate = sunlit(point[0], point[1], point[2], sun) if windows else 1.0
+        if gate > 0.0:
+            # Lifted off the surface and with some slack: a coarse map would shade itself in rings.
+            gate *= _shadow(
+                point[0] + 2.0 * normal[0],
+                point[1] + 2.0 * normal[1],
+                point[2] + 2.0 * normal[2],
+                shadow_frame,
+                shadow_map,
+                7.0 if wet else 3.0,
+            )
+        if wet:
+            gate *= 0.35 + 0.65 * open_
+    shine, sharp = surface[3], surface[4]
+    hemisphere = 0.5 + 0.5 * normal[1]
+    nf = max(0.0, 0.25 + 0.75 * (normal[0] * fill[0] + normal[1] * fill[1] + normal[2] * fill[2]))
+    sun_shine = shine * gate * _halfway(normal, sun, ray) ** sharp * 2.2 * nl**0.25 if nl > 0.0 else 0.0
+    fill_shine = shine * _halfway(normal, fill, ray) ** sharp * 1.2 * open_
+    graze = max(1.0 + (ray[0] * normal[0] + ray[1] * normal[1] + ray[2] * normal[2]), 0.0)
+    rim = shine * graze**4 * open_
+    for k in range(3):
+        diffuse = max(0.0, (nl + surface[k]) / (1.0 + surface[k])) ** 1.15
+        # Light that was absorbed comes out red: occlusion is weaker in red.
+        dim = open_ if wet else open_ ** (0.8 if k == 0 else 1.1)
+        ambient = above[k] * hemisphere + below[k] * (1.0 - hemisphere) + fill_colour[k] * nf
+        colour = albedo[k] * (sun_colour[k] * diffuse * gate + ambient * dim)
+        colour += sun_colour[k] * sun_shine + fill_colour[k] * fill_shine + above[k] * rim
+        if wet:
+            colour += 0.028 * seen[k] * (0.25 + 0.75 * open_) * (1.0 - 0.7 * lash)
+        out[k] = colour
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _halfway(normal, light, ray):
+    """Cosine between the normal and the direction halfway between light and viewer (Blinn 1977)."""
+    hx, hy, hz = light[0] - ray[0], light[1] - ray[1], light[2] - ray[2]
+    length = 1.0 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
+    return max(0.0, (normal[0] * hx + normal[1] * hy + normal[2] * hz) * length)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def _shade(
-    near,
-    index,
-    inside,
-    positions,
-    normals,
-    occlusion,
-    uv,
-    inverse,
-    triangles,
-    material,
-    texture,
-    colours,
-    eye,
-    gaze,
-    pose,
-    shift,
-    view,
-    lens,
-    sun,
-    sun_colour,
-    above,
-    below,
-    fill,
-    fill_colour,
-    reflected,
-    windows,
-    shadow_frame,
-    shadow_map,
-    seed,
-    picture,
-    cover,
-):
+    near, index, inside, positions, normals, occlusion, uv, inverse, triangles, material, texture, colours, eye, gaze,
+    pose, shift, view, lens, sun, sun_colour, above, below, fill, fill_colour, reflected, windows, shadow_frame,
+    shadow_map, seed, picture, cover,
+):  # fmt: skip
     """Colour of every sample that the z-buffer covers.
 
     ``colours`` rows: skin, hair, cloth, iris. ``eye``: half distance of the eyes, half width, upper, lower, slant,
@@ -142,18 +229,8 @@ def _shade(
     world about the neck. ``view`` rows: camera axes and position. ``lens``: focal, centre x, centre y.
     """
     height, width = near.shape
-    point = np.empty(3)
-    normal = np.empty(3)
-    ray = np.empty(3)
-    local = np.empty(3)
-    albedo = np.empty(3)
-    local_ray = np.empty(3)
-    eye_origin = np.empty(3)
-    eye_gaze = np.empty(3)
-    eye_normal = np.empty(3)
-    eye_gloss = np.empty(3)
-    mirror = np.empty(3)
-    seen = np.empty(3)
+    point, normal, ray, local = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
+    albedo, seen, surface, room = np.empty(3), np.zeros(3), np.zeros(5), np.empty((5, 3))
     elevation = math.degrees(math.asin(min(max(gaze[1], -1.0), 1.0)))
     even = False
     for block in range((height // 2) * (width // 2) * 4):
@@ -162,15 +239,12 @@ def _shade(
         y = (block >> 2) // (width // 2) * 2 + (corner >> 1)
         x = (block >> 2) % (width // 2) * 2 + (corner & 1)
         t = index[y, x]
+        cover[y, x] = 0.0 if t < 0 else 1.0
         if corner == 0:
-            even = False
+            even = t >= 0 and eye[8] == 0.0 and _even(index, near, material, y, x)
         if t < 0:
-            cover[y, x] = 0.0
             continue
-        cover[y, x] = 1.0
-        if corner == 0:
-            even = eye[8] == 0.0 and _even(index, near, material, y, x)
-        elif even:
+        if corner > 0 and even:
             for k in range(3):
                 picture[y, x, k] = picture[y & ~1, x & ~1, k]
             continue
@@ -185,142 +259,86 @@ def _shade(
             ray[k] = point[k] - view[3, k]
         _unit(normal)
         _unit(ray)
+        for k in range(3):
+            local[k] = NECK[k]
+            for axis in range(3):
+                local[k] += pose[axis, k] * (point[axis] - shift[axis])
         open_ = wa * occlusion[a] + wb * occlusion[b] + wc * occlusion[c]
         u = wa * uv[a, 0] + wb * uv[b, 0] + wc * uv[c, 0]
         v = wa * uv[a, 1] + wb * uv[b, 1] + wc * uv[c, 1]
-        kind = material[t]
-        # Head coordinates of the sample.
-        for k in range(3):
-            local[k] = (
-                pose[0, k] * (point[0] - shift[0])
-                + pose[1, k] * (point[1] - shift[1])
-                + pose[2, k] * (point[2] - shift[2])
-            ) + NECK[k]
-        wrap_r, wrap_g, wrap_b = 0.0, 0.0, 0.0
-        shine, sharp = 0.0, 20.0
-        wet = 0.0
-        lash = 0.0
-        if kind == SKIN:
-            wrap_r, wrap_g, wrap_b = 0.32, 0.16, 0.10
-            shine, sharp = 0.05, 18.0
-            if u >= 0.0:
-                i0 = min(max(int(u), 0), texture.shape[1] - 2)
-                j0 = min(max(int(v), 0), texture.shape[0] - 2)
-                fu, fv = u - i0, v - j0
-                for k in range(3):
-                    albedo[k] = (texture[j0, i0, k] * (1 - fu) + texture[j0, i0 + 1, k] * fu) * (1 - fv) + (
-                        texture[j0 + 1, i0, k] * (1 - fu) + texture[j0 + 1, i0 + 1, k] * fu
-                    ) * fv
-            else:
-                for k in range(3):
-                    albedo[k] = colours[0, k] * 0.92
+        wet, lash = False, 0.0
+        if material[t] == HAIR:
+            strand = _hair(u, v, colours[1], seed, albedo)
+            open_ = 0.45 + 0.55 * strand
+            surface[0], surface[1], surface[2], surface[3], surface[4] = 0.2, 0.2, 0.2, 0.16 * strand, 9.0
+        elif material[t] == CLOTH:
+            weave = noise.value(u * 0.9, v * 0.9, seed) * 0.16 + noise.value(u * 0.05, v * 0.02, seed + 4) * 0.3
+            for k in range(3):
+                albedo[k] = colours[2, k] * (0.75 + weave)
+            surface[0], surface[1], surface[2], surface[3], surface[4] = 0.0, 0.0, 0.0, 0.0, 20.0
+        else:
+            _skin(u, v, texture, colours[0], albedo)
+            surface[0], surface[1], surface[2], surface[3], surface[4] = 0.32, 0.16, 0.10, 0.05, 18.0
             side = 1.0 if local[0] > 0.0 else -1.0
-            ex = side * local[0] - eye[0]
-            ey = local[1]
-            if u >= 0.0 and abs(ex) < eye[1] + 4.0 and abs(ey) < 17.0:
+            ex, ey = side * local[0] - eye[0], local[1]
+            if u >= 0.0 and abs(ex) < eye[1] + 4.0 and abs(ey) < 17.0 and local[2] > -8.0:
                 even = False
-            if u >= 0.0 and abs(ex) < eye[1] + 3.0 and abs(ey) < 16.0 and local[2] > -8.0:
                 up, down = eyes.lid_heights(ex, eye[1], eye[2], eye[3], eye[4], elevation, eye[6])
                 along = abs(ex) / eye[1]
-                if down < ey < up:
-                    for k in range(3):
-                        local_ray[k] = pose[0, k] * ray[0] + pose[1, k] * ray[1] + pose[2, k] * ray[2]
-                    eye_origin[0], eye_origin[1], eye_origin[2] = ex, ey, local[2]
-                    local_ray[0] *= side
-                    eye_gaze[0], eye_gaze[1], eye_gaze[2] = side * gaze[0], gaze[1], gaze[2]
-                    eyes.trace(
-                        eye_origin, local_ray, eye_gaze, eye[5], eye[7], colours[3], seed, albedo, eye_normal,
-                        eye_gloss,
-                    )  # fmt: skip
-                    eye_normal[0] *= side
-                    eye_gloss[0] *= side
-                    # Back to the world; shadow of the upper lid and of the lashes on the eyeball.
-                    for k in range(3):
-                        normal[k] = pose[k, 0] * eye_normal[0] + pose[k, 1] * eye_normal[1] + pose[k, 2] * eye_normal[2]
-                        mirror[k] = pose[k, 0] * eye_gloss[0] + pose[k, 1] * eye_gloss[1] + pose[k, 2] * eye_gloss[2]
+                wet = down < ey < up
+                if wet:
+                    _eyeball(
+                        ex,
+                        ey,
+                        local[2],
+                        side,
+                        ray,
+                        gaze,
+                        pose,
+                        eye,
+                        colours[3],
+                        reflected,
+                        seed,
+                        albedo,
+                        normal,
+                        seen,
+                        room,
+                    )
+                    # The lids shade the eyeball, the lashes its upper edge.
                     open_ = 0.30 + 0.70 * noise.step(0.0, 3.4, up - ey) * noise.step(-0.6, 1.6, ey - down)
                     open_ *= 1.0 - 0.35 * along * along
                     lash = 0.8 * noise.step(0.9, 0.1, up - ey)
-                    wrap_r, wrap_g, wrap_b = 0.25, 0.22, 0.20
-                    shine = 0.0
-                    wet = 1.0
-                    facing = -2.0 * (ray[0] * mirror[0] + ray[1] * mirror[1] + ray[2] * mirror[2])
-                    for k in range(3):
-                        mirror[k] = ray[k] + facing * mirror[k]
-                    eyes.reflection(mirror, reflected, seen)
+                    surface[0], surface[1], surface[2], surface[3] = 0.25, 0.22, 0.20, 0.0
                 elif along < 1.12:
-                    over = ey - up
-                    thin = noise.step(1.12, 0.9, along)
-                    if over >= 0.0:
-                        lash = thin * (0.92 * noise.step(1.15, 0.35, over))
-                        crease = math.exp(-(((over - 3.6 - 1.2 * (1.0 - along)) / 0.75) ** 2))
-                        open_ *= 1.0 - 0.42 * crease * thin
-                    else:
-                        under = down - ey
-                        lash = thin * 0.45 * noise.step(0.9, 0.2, abs(under - 0.55))
-                        rim = thin * noise.step(1.0, 0.4, under)
-                        albedo[1] *= 1.0 - 0.22 * rim
-                        albedo[2] *= 1.0 - 0.20 * rim
+                    lash, dim = _lids(ey - up, down - ey, along, albedo)
+                    open_ *= dim
             temple = abs(local[0]) > 60.0 and abs(local[1] - 3.0) < 0.5 + eye[8] and -84.0 < local[2] < 16.0
             if eye[8] > 0.0 and u >= 0.0 and temple:
                 for k in range(3):
                     albedo[k] = 0.015
             for k in range(3):
-                albedo[k] *= 1.0 - lash * (0.97 if k == 2 else 0.95)
-        elif kind == HAIR:
-            strand = noise.value(u * 5.0, v * 0.22, seed) * 0.6 + noise.value(u * 14.0, v * 0.5, seed + 1) * 0.4
-            for k in range(3):
-                albedo[k] = colours[1, k] * (0.35 + 1.35 * strand)
-            open_ = 0.45 + 0.55 * strand
-            shine, sharp = 0.16 * strand, 9.0
-            wrap_r = wrap_g = wrap_b = 0.2
-        else:
-            weave = noise.value(u * 0.9, v * 0.9, seed) * 0.16 + noise.value(u * 0.05, v * 0.02, seed + 4) * 0.3
-            for k in range(3):
-                albedo[k] = colours[2, k] * (0.75 + weave)
-        # Light.
-        nl = normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2]
-        gate = 0.0
-        if nl > -0.35:
-            gate = 1.0
-            if windows:
-                gate = sunlit(point[0], point[1], point[2], sun)
-            if gate > 0.0:
-                # Lifted off the surface and with some slack: a coarse map would shade itself in rings.
-                gate *= _shadow(
-                    point[0] + 2.0 * normal[0],
-                    point[1] + 2.0 * normal[1],
-                    point[2] + 2.0 * normal[2],
-                    shadow_frame,
-                    shadow_map,
-                    3.0 + 4.0 * wet,
-                )
-            if wet > 0.0:
-                gate *= 0.35 + 0.65 * open_
-        hemisphere = 0.5 + 0.5 * normal[1]
-        nf = max(0.0, 0.25 + 0.75 * (normal[0] * fill[0] + normal[1] * fill[1] + normal[2] * fill[2]))
-        hx, hy, hz = sun[0] - ray[0], sun[1] - ray[1], sun[2] - ray[2]
-        hl = 1.0 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
-        nh = max(0.0, (normal[0] * hx + normal[1] * hy + normal[2] * hz) * hl)
-        gx, gy, gz = fill[0] - ray[0], fill[1] - ray[1], fill[2] - ray[2]
-        gl = 1.0 / math.sqrt(gx * gx + gy * gy + gz * gz + 1e-9)
-        ng = max(0.0, (normal[0] * gx + normal[1] * gy + normal[2] * gz) * gl)
-        sun_spec = shine * gate * nh**sharp * 2.2 * max(nl, 0.0) ** 0.25 if nl > 0 else 0.0
-        fill_spec = shine * ng**sharp * 1.2 * open_
-        graze = 1.0 + (ray[0] * normal[0] + ray[1] * normal[1] + ray[2] * normal[2])
-        rim_light = 0.10 * shine * 10.0 * max(graze, 0.0) ** 4 * open_
-        for k in range(3):
-            wrap = wrap_r if k == 0 else (wrap_g if k == 1 else wrap_b)
-            diffuse = max(0.0, (nl + wrap) / (1.0 + wrap)) ** 1.15
-            # Light that was absorbed comes out red: occlusion is weaker in red on skin.
-            dim = open_ if kind != SKIN or wet > 0.0 else open_ ** (0.8 if k == 0 else 1.1)
-            ambient = above[k] * hemisphere + below[k] * (1.0 - hemisphere) + fill_colour[k] * nf
-            light = sun_colour[k] * diffuse * gate + ambient * dim
-            colour = albedo[k] * light
-            colour += sun_colour[k] * sun_spec + fill_colour[k] * fill_spec + above[k] * rim_light
-            if wet > 0.0:
-                colour += 0.028 * seen[k] * (0.25 + 0.75 * open_) * (1.0 - 0.7 * lash)
-            picture[y, x, k] = colour
+                albedo[k] *= 1.0 - 0.95 * lash
+        _lit(
+            point,
+            normal,
+            ray,
+            albedo,
+            seen,
+            surface,
+            open_,
+            wet,
+            lash,
+            sun,
+            sun_colour,
+            above,
+            below,
+            fill,
+            fill_colour,
+            windows,
+            shadow_frame,
+            shadow_map,
+            picture[y, x],
+        )
         if eye[8] > 0.0:
             _glasses(x, y, near[y, x], picture, pose, shift, view, lens, eye, above)
 
@@ -405,8 +423,9 @@ class Studio:
         matrix = pose.matrix()
         shift = NECK + np.array(pose.shift)
         lean = np.array(pose.shift) * 0.4  # the trunk moves less than the head
-        positions = np.where(surface.fixed[:, None], surface.positions + lean, pose.place(surface.positions))
-        normals = np.where(surface.fixed[:, None], surface.normals, surface.normals @ matrix.T)
+        stays = surface.fixed[:, None]
+        positions = stays * (surface.positions + lean) + (1.0 - stays) * pose.place(surface.positions)
+        normals = stays * surface.normals + (1.0 - stays) * (surface.normals @ matrix.T)
         screen = camera.project(positions)
         raster.rasterise(screen, surface.triangles, self._near, self._index, self._inside)
         frame = self._cast(positions, light)
