@@ -132,12 +132,16 @@ def floor(video: Path, wanted: list[int], threads: int) -> Callable[[], int]:
     return decode_all
 
 
-def measure(video: Path, table: Path, count: int, repeats: int) -> dict[str, list[float]]:
-    """Seconds of every repeat, per side; the sides take turns, so that a slow minute hits all of them."""
+def measure(video: Path, table: Path, count: int, repeats: int) -> dict[str, list[tuple[float, float]]]:
+    """(seconds, processor seconds) of every repeat, per side.
+
+    The sides take turns, so that a slow minute hits all of them; processor seconds tell what a side costs where
+    other programs disturb the clock.
+    """
     drive = drives.read(video, table)
     wanted = drives.pick(drive, count)["frame"].tolist()
     decode = floor(video, wanted, frames.cores())
-    seconds: dict[str, list[float]] = {"seek per sample": [], "prepare": [], "floor": []}
+    seconds: dict[str, list[tuple[float, float]]] = {"seek per sample": [], "prepare": [], "floor": []}
     for _ in range(repeats):
         with tempfile.TemporaryDirectory(dir=video.parent) as scratch:
             sides = {
@@ -146,29 +150,32 @@ def measure(video: Path, table: Path, count: int, repeats: int) -> dict[str, lis
                 "seek per sample": lambda out=Path(scratch, "old"): seek_per_sample(video, wanted, drive.views, out),
             }
             for side, run in sides.items():
-                start = time.perf_counter()
+                start, worked = time.perf_counter(), time.process_time()
                 run()
-                seconds[side].append(time.perf_counter() - start)
+                seconds[side].append((time.perf_counter() - start, time.process_time() - worked))
     return seconds
 
 
-def report(measured: dict[int, tuple[int, dict[str, list[float]]]], arguments: argparse.Namespace) -> str:
+def report(measured: dict[int, tuple[int, dict[str, list[tuple[float, float]]]]], arguments: argparse.Namespace) -> str:
     """The results as Markdown: medians, spread and ratios."""
     lines = [
         f"{arguments.samples} samples of {arguments.frames} frames, {SIZE[0]}x{SIZE[1]} H.264, "
         f"{arguments.repeats} repeats in turn; {machine()}",
         "",
-        "| key frame every | bit rate | side | seconds (median) | fastest to slowest | against the floor |"
-        " seek per sample takes |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| key frame every | bit rate | side | seconds (median) | fastest to slowest | against the floor | "
+        "faster than seek per sample | processor seconds | against the floor |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for spacing, (size, seconds) in measured.items():
+    for spacing, (size, sides) in measured.items():
         rate = f"{size * 8 * 30 / arguments.frames / 1e6:.1f} Mbit/s"
-        median = {side: statistics.median(values) for side, values in seconds.items()}
-        for side, values in seconds.items():
+        clock = {side: statistics.median(seconds for seconds, _ in values) for side, values in sides.items()}
+        work = {side: statistics.median(worked for _, worked in values) for side, values in sides.items()}
+        for side, values in sides.items():
+            all_seconds = [seconds for seconds, _ in values]
             lines.append(
-                f"| {spacing} | {rate} | {side} | {median[side]:.2f} | {min(values):.2f} to {max(values):.2f} | "
-                f"{median[side] / median['floor']:.2f}× | {median['seek per sample'] / median[side]:.1f}× as long |"
+                f"| {spacing} | {rate} | {side} | {clock[side]:.2f} | {min(all_seconds):.2f} to {max(all_seconds):.2f} "
+                f"| {clock[side] / clock['floor']:.2f}× | {clock['seek per sample'] / clock[side]:.1f}× "
+                f"| {work[side]:.2f} | {work[side] / work['floor']:.2f}× |"
             )
     return "\n".join(lines)
 

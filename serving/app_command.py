@@ -33,6 +33,7 @@ def command(given: argparse.Namespace) -> list[str]:
         *("--server.address", given.host, "--server.port", str(given.port)),
         *("--server.headless", "true", "--browser.gatherUsageStats", "false"),
         *("--server.fileWatcherType", "none", "--client.toolbarMode", "minimal"),
+        *("--theme.light.primaryColor", "#0072B2", "--theme.dark.primaryColor", "#56B4E9"),
         "--",
         *(part for name, value in own.items() if value for part in (f"--{name}", value)),
     ]

@@ -79,7 +79,7 @@ def _over_time(table: pd.DataFrame) -> None:
     for name in ("azimuth", "elevation"):
         long = pd.concat(
             [
-                pd.DataFrame({"time": table["time"], "angle": table[column], "": what, "frame": table["frame"]})
+                pd.DataFrame({"time": table["time"], "angle": table[column], "whose": what, "frame": table["frame"]})
                 for what, column in (("measured", f"{name}_deg"), ("predicted", f"{name} predicted"))
             ]
         )
@@ -90,8 +90,8 @@ def _over_time(table: pd.DataFrame) -> None:
             .encode(
                 x=alt.X("time", title="time (s)"),
                 y=alt.Y("angle", title=f"{name} (degrees)"),
-                color=_colour_of(""),
-                tooltip=["frame", alt.Tooltip("angle", format="+.1f"), ""],
+                color=_colour_of("whose"),
+                tooltip=["frame", alt.Tooltip("angle", format="+.1f"), "whose"],
             )
             .properties(height=220)
         )

@@ -13,6 +13,7 @@ LANE = 1.8  # the car drives this far right of the centre line
 WIDTH, HEIGHT = 672, 336  # pixels of the panorama
 PER_DEGREE = 7.0
 TOP_DEG = 24.0  # elevation of the first row
+SHARP = 160  # columns left and right of the middle that the road camera sees
 
 
 @dataclass(frozen=True)
@@ -301,6 +302,11 @@ def _panorama(travelled, curve, pitch, lead, oncoming, tunnel0, tunnel1, sun, su
         elevation = math.radians(TOP_DEG - (row + 0.5) / PER_DEGREE) - pitch
         dy = math.tan(elevation)
         for column in range(width):
+            # Only the scene camera sees the sides, small and out of focus: a quarter of the rays will do.
+            if abs(column - width // 2) >= SHARP and (row & 1 or column & 1):
+                for k in range(3):
+                    picture[row, column, k] = picture[row & ~1, column & ~1, k]
+                continue
             azimuth = math.radians((column + 0.5 - 0.5 * width) / PER_DEGREE)
             dx, dz = math.sin(azimuth), math.cos(azimuth)
             scale = 1.0 / math.sqrt(1.0 + dy * dy)
