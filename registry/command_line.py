@@ -1,6 +1,7 @@
 """How every command of the project ends: status 0, or one line and status 2 where the user can mend it."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -42,6 +43,9 @@ def tracking_problem(error: Exception) -> str:
 
     where = f"MLflow at {mlflow.get_tracking_uri()}"
     text = one_line(error)
+    answered = re.search(r"failed with error code (\d+).*?Response body: '(.*?)'", text)
+    if answered:  # it is there, and refuses: a login that is wrong or may not do this
+        return f"{where} refused (HTTP {answered[1]}): {answered[2][:200]}; check the user name and its rights"
     if "Max retries exceeded" in text or "Connection refused" in text or "API request to" in text:
         return f"{where} does not answer; start it, or set MLFLOW_TRACKING_URI to the one that runs"
     return f"{where}: {text[:300]}"

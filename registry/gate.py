@@ -7,6 +7,7 @@ that one of the two was trained on, or near copies of them, are taken out first.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pydantic
@@ -63,7 +64,7 @@ class Scenarios(_Limits):
 class Configuration(_Limits):
     """The gate's limits; see ``gate.yaml``."""
 
-    stages: list[str]
+    stages: list[Literal["Staging", "Production"]]
     absolute: Absolute
     held_out: HeldOut
     baselines: Baselines

@@ -119,5 +119,5 @@ class Holdout:
                     trained_frames=stored["trained_frames"],
                     trained_drives=tuple(stored["trained_drives"].tolist()),
                 )
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ContractError(f"{path}: not the held-out samples of a version ({error}); register again") from error

@@ -1,6 +1,7 @@
 """What every room's tests share: a fresh registry and quick versions in it."""
 
 import contextlib
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -40,12 +41,15 @@ def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: by
         database.execute("UPDATE experiments SET artifact_location = ? || '/mlruns/' || experiment_id", [str(tmp_path)])
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    # `mlflow.set_experiment` sets the second for the whole process, for the next test's database as well.
+    for variable in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        os.environ.pop(variable, None)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(None)
     yield uri
     while mlflow.active_run():
         mlflow.end_run()
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
     mlflow.set_tracking_uri(None)
 
 

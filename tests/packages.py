@@ -12,7 +12,7 @@ import mlflow
 import numpy as np
 import onnx
 import safetensors.numpy
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from registry import angles, contract, versions
 from registry.holdout import Holdout
@@ -48,8 +48,8 @@ def write_network(path: Path, bias_deg: tuple[float, float] = (0.0, 0.0), gain: 
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 224, 224])],
         [helper.make_tensor_value_info("pitch_yaw", TensorProto.FLOAT, ["batch", 2])],
         [
-            helper.make_tensor("weight", TensorProto.FLOAT, half.shape, half.ravel()),
-            helper.make_tensor("bias", TensorProto.FLOAT, (2,), shift.astype(np.float32)),
+            numpy_helper.from_array(half, "weight"),
+            numpy_helper.from_array(shift.astype(np.float32), "bias"),
         ],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)

@@ -126,7 +126,8 @@ def on_server(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", server.user)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", server.password)
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    for variable in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(variable, raising=False)
     mlflow.set_tracking_uri(server.uri)
     mlflow.set_registry_uri(None)
     yield request.node.originalname.removeprefix("test_")[:40].replace("_", "-")

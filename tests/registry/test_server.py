@@ -73,7 +73,7 @@ def test_a_long_reason_and_a_full_gate_fit_the_database(on_server: str, make: Ca
     assert history.read(on_server)[-1].why == why
 
 
-def test_ten_races_of_two_processes_on_a_real_server(on_server: str, make: Callable) -> None:
+def test_races_of_two_processes_on_a_real_server(on_server: str, make: Callable) -> None:
     numbers = [make(bias_deg=(bias, 1), n_holdout=20) for bias in (1, 1.1)]
     racers = [
         subprocess.Popen(
@@ -86,7 +86,7 @@ def test_ten_races_of_two_processes_on_a_real_server(on_server: str, make: Calla
     ]
     try:
         assert [process.stdout.readline() for process in racers] == ["ready\n"] * 2
-        for _ in range(10):
+        for _ in range(3):
             for process, number in zip(racers, numbers, strict=True):
                 process.stdin.write(f"{number}\n")
                 process.stdin.flush()
@@ -99,7 +99,7 @@ def test_ten_races_of_two_processes_on_a_real_server(on_server: str, make: Calla
             process.kill()
             process.communicate()
     lines = history.read(on_server)
-    assert [line.number for line in lines] == list(range(1, 31))
+    assert [line.number for line in lines] == list(range(1, 10))
     assert {line.outcome for line in lines} == {"done"}
 
 

@@ -57,9 +57,15 @@ def test_second_call_finds_the_drive(rendered):
     assert [path.stat().st_mtime_ns for path in again] == before
 
 
-def test_same_seed_same_bytes_other_seed_other_drive(rendered, tmp_path):
+def test_same_seed_same_drive_other_seed_other_drive(rendered, tmp_path):
     again = sample_drive.render(tmp_path, seed=3, seconds=SECONDS)
-    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in rendered]
+    assert again[1].read_bytes() == rendered[1].read_bytes()
+    # Byte by byte as drawn, by any number of threads; x264 rounds a few pixels differently from time to time.
+    scenes = [sample_drive.Scene(seed=3, seconds=SECONDS) for _ in range(2)]
+    drawn = [scenes[0].frame(5), list(sample_drive._frames(scenes[1]))[5]]
+    assert np.array_equal(*drawn)
+    for one, other in zip(_pictures(rendered[0]), _pictures(again[0]), strict=True):
+        assert np.abs(one.astype(int) - other).mean() < 0.5
     other = glances.track(SECONDS, sample_drive.FPS, seed=4)
     assert sample_drive.labels_text(other, 4) != rendered[1].read_text()
 
@@ -82,8 +88,7 @@ def test_labels_have_the_blemishes_of_real_exports(tmp_path):
         labels.DUPLICATE,
     }  # fmt: skip
     assert reasons <= set(read.dropped)
-    assert len(read.table) >= 1000  # of a drive of at least 400 s
-    assert sample_drive.SECONDS >= 400
+    assert len(read.table) >= 1000  # enough for the samples=1000 of the README
 
 
 def test_measured_angles_are_those_of_the_track():
