@@ -29,7 +29,8 @@ class Place:
             "PYTHONPATH": str(ROOT),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
-        env.pop("MLFLOW_RUN_ID", None)
+        for variable in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+            env.pop(variable, None)
         return env
 
     def python(self, *arguments: str, timeout: float = 600, status: int | None = 0) -> subprocess.CompletedProcess:

@@ -158,7 +158,8 @@ def test_a_tracking_server_that_is_not_there_is_one_line(tmp_path):
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "PYTHONPATH": str(root),
     }
-    env.pop("MLFLOW_RUN_ID", None)
+    for variable in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        env.pop(variable, None)
     done = subprocess.run(
         [sys.executable, "-m", "training", "main", "--samples", "10"],
         capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120,
