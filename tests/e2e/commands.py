@@ -1,8 +1,11 @@
 """Run the project's commands as a user does: real processes in a folder of their own."""
 
+import functools
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,11 @@ class Place:
     """A working folder with its own tracking database."""
 
     folder: Path
+
+    def __post_init__(self) -> None:
+        # Two processes that meet an empty file would both create the tables; only one of them can.
+        if not (self.folder / "mlflow.db").exists():
+            shutil.copyfile(_empty_database(), self.folder / "mlflow.db")
 
     @property
     def uri(self) -> str:
@@ -57,3 +65,11 @@ class Place:
         """All runs of this place, parents and children."""
         mlflow.set_tracking_uri(self.uri)
         return mlflow.search_runs(search_all_experiments=True, output_format="list")
+
+
+@functools.cache
+def _empty_database() -> Path:
+    """A tracking database with tables and nothing in them."""
+    path = Path(tempfile.mkdtemp(prefix="tracking-")) / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
+    return path

@@ -40,8 +40,6 @@ def child_with_epochs(place: Place, epochs: int = 1):
     """A running trial that has finished some epochs."""
 
     def look():
-        if not (place.folder / "mlflow.db").exists():
-            return None
         for run in place.runs():
             if "mlflow.parentRunId" in run.data.tags and run.info.status == "RUNNING":
                 history = mlflow.MlflowClient(place.uri).get_metric_history(run.info.run_id, "val/loss")
