@@ -287,7 +287,7 @@ def _run(config: JobConfig, space: SearchSpace, name: str, run_id: str) -> int:
     cache = ActivationCache(work / "cache")
     identity = space_identity(space) | {"data": data.digest[:16], "base": base.digest[:16], "split": config.split}
     study = Study(work / "studies" / name, name, space, identity)
-    study.note_parent(run_id)
+    study.end_orphans(run_id)
     if study.resumed:
         log.info("study %s: resuming with %d of %d trials finished", name, len(study.finished()), space.trials)
     with clock.part("cache"):

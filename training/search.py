@@ -171,14 +171,19 @@ class Study:
             self.study.tell(one.number, state=TrialState.FAIL)
             self.study.enqueue_trial(one.params)
             end_run(one.user_attrs.get("run_id"), "KILLED", "cut off by a kill of the search")
-        for run_id in self.study.user_attrs.get("parents", []):
-            end_run(run_id, "KILLED", "cut off by a kill of the search")
         for part in self.folder.glob("*.part"):
             part.unlink()
 
-    def note_parent(self, run_id: str) -> None:
-        """Remember the parent run, so that a later resume can end it if this process is killed."""
-        self.study.set_user_attr("parents", [*self.study.user_attrs.get("parents", []), run_id])
+    def end_orphans(self, run_id: str) -> None:
+        """End the parent runs that kills of this study left RUNNING, wherever they struck (even before the search).
+
+        ``run_id`` is the parent run of this process. Nobody else can be running the study: its lock is ours.
+        """
+        experiment = mlflow.get_run(run_id).info.experiment_id
+        query = f"attributes.status = 'RUNNING' and tags.study = '{self.name}'"
+        for run in mlflow.MlflowClient().search_runs([experiment], query):
+            if run.info.run_id != run_id:
+                end_run(run.info.run_id, "KILLED", "cut off by a kill of the search")
 
     def finished(self) -> list[FrozenTrial]:
         """Trials that count against ``trials``: complete, pruned, or failed by themselves (not by a kill)."""

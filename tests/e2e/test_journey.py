@@ -57,7 +57,7 @@ def test_the_terminal_says_the_table_the_verdict_and_how_to_promote(journey):
 
 def test_dropped_rows_are_counted_by_reason(journey):
     (notes,) = (journey.folder / "data" / "prepared").glob("*/drive.json")
-    dropped = json.loads(notes.read_text())["dropped"]
+    dropped = json.loads(notes.read_text())["labels"]["dropped"]
     assert sum(dropped.values()) == 1 + 1 + 2 + 5  # malformed line, text as frame, blank angles, past the end
     assert "dropped" in (journey.folder / "out.txt").read_text()
 
@@ -98,7 +98,10 @@ def test_the_chosen_trial_is_the_one_with_the_best_validation_error(journey):
 
 
 def test_predictions_are_refused_until_a_version_is_promoted(journey):
-    done = journey.python("-m", "serving", "predict", "x.jpg", "--model", "nobody", "--stage", "Production", status=2)
+    (image, *_), _ = five_test_images(journey)
+    done = journey.python(
+        *("-m", "serving", "predict", str(image), "--model", "nobody", "--stage", "Production"), status=2
+    )
     assert len(done.stderr.strip().splitlines()) == 1
     assert "promote" in done.stderr
 
