@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -256,10 +256,11 @@ def run(config: JobConfig) -> int:
     with tracked_run(f"finetune-{name}") as run_id:
         _log_parameters(config)
         mlflow.set_tags({"study": name, "git_commit": git_commit()})
-        return _run(config, space, name, run_id)
+        with ExitStack() as stack:
+            return _run(config, space, name, run_id, stack)
 
 
-def _run(config: JobConfig, space: SearchSpace, name: str, run_id: str) -> int:
+def _run(config: JobConfig, space: SearchSpace, name: str, run_id: str, stack: ExitStack) -> int:
     clock = Clock()
     work = Path(config.work)
     base = checkpoints.load_base(config.base)
@@ -286,7 +287,7 @@ def _run(config: JobConfig, space: SearchSpace, name: str, run_id: str) -> int:
 
     cache = ActivationCache(work / "cache")
     identity = space_identity(space) | {"data": data.digest[:16], "base": base.digest[:16], "split": config.split}
-    study = Study(work / "studies" / name, name, space, identity)
+    study = stack.enter_context(closing(Study(work / "studies" / name, name, space, identity)))
     study.end_orphans(run_id)
     if study.resumed:
         log.info("study %s: resuming with %d of %d trials finished", name, len(study.finished()), space.trials)
@@ -312,7 +313,7 @@ def _run(config: JobConfig, space: SearchSpace, name: str, run_id: str) -> int:
     cache.close()
     mlflow.log_metrics({f"seconds/{part}": seconds for part, seconds in clock.seconds.items()})
     mlflow.set_tags({"registered_version": version})
-    print(closing(config, result, version, clock, name))
+    print(last_lines(config, result, version, clock, name))
     return 0
 
 
@@ -413,7 +414,7 @@ def _scenarios(result: Report) -> list[dict]:
     return rows
 
 
-def closing(config: JobConfig, result: Report, version: int, clock: Clock, study: str) -> str:
+def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, study: str) -> str:
     """The last lines on the terminal."""
     seconds = ", ".join(f"{part} {value:.0f} s" for part, value in clock.seconds.items())
     best = result.search.config()

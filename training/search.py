@@ -147,7 +147,11 @@ class Study:
             direction="minimize",
             load_if_exists=True,
         )
-        self._check_identity(identity)
+        try:
+            self._check_identity(identity)
+        except InputError:
+            self.close()
+            raise
         self.resumed = bool(self.study.trials)
         self._repair()
         if not self.resumed:
@@ -184,6 +188,10 @@ class Study:
         for run in mlflow.MlflowClient().search_runs([experiment], query):
             if run.info.run_id != run_id:
                 end_run(run.info.run_id, "KILLED", "cut off by a kill of the search")
+
+    def close(self) -> None:
+        """Let others run the study."""
+        self._lock.close()
 
     def finished(self) -> list[FrozenTrial]:
         """Trials that count against ``trials``: complete, pruned, or failed by themselves (not by a kill)."""
