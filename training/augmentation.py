@@ -14,9 +14,9 @@ class Augmentation:
     """Factor on all values, 1 ± light."""
     contrast: float = 0.25
     """Factor on the distance from the picture's mean, 1 ± contrast."""
-    shift: float = 0.04
+    shift: float = 0.02
     """Of the picture's width and height, either way."""
-    scale: float = 0.05
+    scale: float = 0.03
     """Zoom, 1 ± scale."""
     mirror: float = 0.0
     """Share of mirrored pictures. Off by default: the camera sits off the driver's axis, and the mirror image

@@ -2,8 +2,9 @@
 
 A composite video in the DashGaze layout at half size and the CSV that an eye tracker would have written, blemishes
 included, drawn by :mod:`training.rendering`. The driver is none of the lab people that the base checkpoint was
-trained on; the dash camera sits low and off to the driver's right, so a base that reads angles in its own camera's
-coordinates is wrong by about that much. ``python -m training.sample_drive --out DIR`` writes it by hand.
+trained on; the camera sits high on the A-pillar to the driver's left and the eye tracker's zero lies below the
+horizon, so a base that reads angles in its own camera's coordinates is wrong by about the two together. ``python -m
+training.sample_drive --out DIR`` writes it by hand.
 """
 
 import argparse
@@ -43,10 +44,11 @@ MARK = "rendered.json"
 FPS = 3
 SECONDS = 380.0
 SIZE = (1504, 540)  # half of DashGaze's 3008×1080
-CAMERA_AZIMUTH_DEG, CAMERA_ELEVATION_DEG = 7.5, -20.0  # where the driver sees the dash camera
+CAMERA_AZIMUTH_DEG, CAMERA_ELEVATION_DEG = -22.0, 14.0  # where the driver sees the camera: high on the A-pillar
 CAMERA_MM = 650.0
 TRACKER_NOISE_DEG = 0.3  # of the eye tracker that measures the CSV's angles
-_FOCAL = 1240.0  # pixels of the driver view
+TRACKER_TILT_DEG = -8.0  # elevation of the tracker's zero: its scene camera looks down at what hands do
+_FOCAL = 900.0  # pixels of the driver view
 _SCENE_HALF_DEG = 37.0  # half the field of view of the scene camera
 _DRIVER_SEED = 4242
 
@@ -69,7 +71,7 @@ def dash_camera() -> Camera:
     """The camera of the driver view, in the frame of the car."""
     view = layouts.views_for("dashgaze", *SIZE)["driver"]
     position = CAMERA_MM * angles.vectors(np.array([[CAMERA_AZIMUTH_DEG, CAMERA_ELEVATION_DEG]]))[0]
-    return looking(position, np.array([0.0, -8.0, -20.0]), _FOCAL, view.w, view.h)
+    return looking(position, np.array([0.0, 0.0, -20.0]), _FOCAL, view.w, view.h)
 
 
 def render(folder: Path, seed: int = 0, seconds: float = SECONDS) -> tuple[Path, Path]:
@@ -217,8 +219,7 @@ class Scene:
         scene = self.views["camera"]
         sx, sy = np.meshgrid(np.arange(scene.w) - (scene.w - 1) / 2, np.arange(scene.h) - (scene.h - 1) / 2)
         focal = scene.w / 2 / np.tan(np.radians(_SCENE_HALF_DEG))
-        # Scene cameras of eye trackers look a little down, at what hands do.
-        tilt = rotation(0.0, -6.0)
+        tilt = rotation(0.0, TRACKER_TILT_DEG)
         rays = np.stack([sx, -sy, np.full(sx.shape, focal)], axis=-1) @ tilt.T
         rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
         return _Maps(_in_panorama(azimuth, elevation), rays.astype(np.float32))
@@ -268,6 +269,11 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def measured_angles(gaze: np.ndarray) -> np.ndarray:
+    """(…, 2) azimuth and elevation, degrees, from the car's frame to the eye tracker's zero."""
+    return gaze - np.array([0.0, TRACKER_TILT_DEG])
+
+
 def labels_text(track: glances.Track, seed: int) -> str:
     """The CSV of a track: one row per frame, with the blemishes of real exports.
 
@@ -276,7 +282,7 @@ def labels_text(track: glances.Track, seed: int) -> str:
     """
     rng = np.random.default_rng([seed, 2])
     count = len(track.seconds)
-    measured = track.gaze + rng.normal(size=(count, 2)) * TRACKER_NOISE_DEG
+    measured = measured_angles(track.gaze) + rng.normal(size=(count, 2)) * TRACKER_NOISE_DEG
     blank = rng.random(count) < 0.012
     off = int(0.4 * count)
     rows = [_row(track, n, measured[n], bool(blank[n]), off <= n < off + max(1, count // 200)) for n in range(count)]
@@ -324,7 +330,9 @@ def contact_sheet(seed: int = 0) -> np.ndarray:
             number = int(part[np.argmin(np.linalg.norm(track.gaze[part] - place, axis=1))])
             eyes = Pose(*track.head[number], track.roll[number], tuple(track.shift[number])).place(np.zeros(3))
             pictures.append(sheet.arrow(scene.driver_view(number), scene.camera, eyes, track.gaze[number]))
-            texts.append(f"azimuth {track.gaze[number, 0]:+.0f}, elevation {track.gaze[number, 1]:+.0f}")
+            texts.append(
+                f"azimuth {track.gaze[number, 0]:+.0f}, elevation {track.gaze[number, 1] - TRACKER_TILT_DEG:+.0f}"
+            )
         rows.append(sheet.row(pictures, texts))
     tunnel = int(np.argmax(scene.journey.exposure)) + 4
     frames = [int(0.12 * len(scene)), min(tunnel, len(scene) - 1)]

@@ -101,12 +101,13 @@ def test_lab_labels_are_camera_angles():
     np.testing.assert_allclose(np.degrees(lab.gaze_in_camera(_gaze(12, 7), camera)), [7.0, 12.0], atol=1e-9)
 
 
-def test_low_camera_reads_the_gaze_too_high():
-    # The drive's camera is 20° below the driver's eyes and 7.5° to the right: gaze at the horizon reads about +20°
-    # in its coordinates, gaze straight ahead about −7.5°. This is the domain gap.
+def test_high_camera_and_tilted_tracker_make_the_gap():
+    # The drive's camera is 14° above the driver's eyes and 22° to the left: gaze at the horizon reads about −14° in
+    # its coordinates, gaze straight ahead about +22°; the tracker writes +8° for the horizon. This is the domain gap.
     pitch, yaw = np.degrees(lab.gaze_in_camera(_gaze(0, 0), sample_drive.dash_camera()))
-    assert 17.0 < pitch < 23.0
-    assert -10.5 < yaw < -5.0
+    assert -17.0 < pitch < -11.0
+    assert 19.0 < yaw < 25.0
+    assert -sample_drive.TRACKER_TILT_DEG - pitch > 15.0
 
 
 def test_lab_pictures_repeat_and_span_the_range():

@@ -348,20 +348,23 @@ def _hair_grid(person: Person, rows: int, columns: int) -> tuple[np.ndarray, np.
 def _trunk_grid(person: Person) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Neck and shoulders: (rows, columns, 3) positions, normals, and (rows, columns) True where there is cloth."""
     around = np.linspace(-np.pi, np.pi, 72)
-    height = np.concatenate([np.linspace(-62, -165, 28), np.linspace(-168, -420, 40)])
-    down = _smooth(-135.0, -232.0, height)[:, None]
-    half_width = 53.0 * person.width + 158.0 * down**1.3 + 0.02 * (-165 - height[:, None]).clip(0)
-    half_depth = 56.0 + 44.0 * _smooth(-150.0, -300.0, height)[:, None]
+    # The rows follow the collar, so that its edge is a line of the mesh and not a staircase of triangles.
+    collar = -162.0 + 14.0 * np.cos(around * 2) - 14.0 * _smooth(0.5, 0.0, np.abs(around))
+    neck, shirt = np.linspace(0.0, 1.0, 28)[:, None], np.linspace(0.0, 1.0, 41)[:, None]
+    height = np.concatenate([-62.0 + (collar + 62.0) * neck, collar + (-420.0 - collar) * shirt])
+    down = _smooth(-135.0, -232.0, height)
+    half_width = 53.0 * person.width + 158.0 * down**1.3 + 0.02 * (-165 - height).clip(0)
+    half_depth = 56.0 + 44.0 * _smooth(-150.0, -300.0, height)
+    cloth = np.repeat([False, True], [len(neck), len(shirt)])[:, None].repeat(len(around), axis=1)
+    half_width, half_depth = half_width + 3.0 * cloth, half_depth + 3.0 * cloth  # cloth lies on the skin
     x = half_width * np.sin(around)
     z = -78.0 - 14.0 * down + half_depth * np.cos(around) * (1.0 - 0.25 * down * np.abs(np.sin(around)) ** 3)
     # The neck leans forward towards the head.
-    z += 10.0 * _smooth(-165.0, -90.0, height)[:, None]
-    throat = np.exp(-(((around[None, :]) / 0.28) ** 2)) * np.exp(-(((height[:, None] + 128) / 14) ** 2))
-    z += 4.0 * throat
-    y = height[:, None] - 8.0 * np.cos(around) * (1 - down) + 0.0 * x
+    z += 10.0 * _smooth(-165.0, -90.0, height)
+    z += 4.0 * np.exp(-((around / 0.28) ** 2)) * np.exp(-(((height + 128) / 14) ** 2))  # throat
+    y = height - 8.0 * np.cos(around) * (1 - down)
     positions = np.stack([x, y, z], axis=-1)
-    collar = -172.0 + 16.0 * np.cos(around * 2)[None, :] - 14.0 * _smooth(0.5, 0.0, np.abs(around))[None, :]
-    return positions, _grid_normals(positions), y < collar
+    return positions, _grid_normals(positions), cloth
 
 
 def _skin_texture(person: Person, positions: np.ndarray) -> np.ndarray:
@@ -458,7 +461,7 @@ def build(person: Person, fineness: float = 1.0) -> Head:
         )
     )
     surface = _assemble(pieces)
-    clothed = cloth.reshape(-1)[trunk_triangles].mean(axis=1) > 0.5
+    clothed = cloth.reshape(-1)[trunk_triangles].mean(axis=1) > 0.2
     material = surface.material.copy()
     material[-len(trunk_triangles) :] = np.where(clothed, CLOTH, SKIN)
     # Neck skin has no texture: its u is negative.

@@ -27,9 +27,10 @@ def arrow(picture: np.ndarray, camera: Camera, eyes: np.ndarray, azimuth_elevati
 def caption(picture: np.ndarray, text: str) -> np.ndarray:
     """A copy of ``picture`` with a line of text at its foot."""
     drawn = picture.copy()
-    at = (6, picture.shape[0] - 8)
-    cv2.putText(drawn, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.putText(drawn, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
+    # The shadow is the same text moved: OpenCV 5 sets heavier letters wider.
+    for shift, colour in ((1, (0, 0, 0)), (0, (255, 255, 255))):
+        at = (6 + shift, picture.shape[0] - 8 + shift)
+        cv2.putText(drawn, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
     return drawn
 
 
