@@ -67,7 +67,8 @@ def _legend(picture: np.ndarray, arrows: list[Arrow]) -> None:
     for number, arrow in enumerate(reversed(arrows)):
         text = f"{arrow.label} {arrow.azimuth_deg:+.1f} / {arrow.elevation_deg:+.1f} deg"
         at = (round(12 * scale), height - round(14 * scale) - number * line)
-        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), round(5 * scale) + 2, cv2.LINE_AA)
-        cv2.putText(
-            picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, arrow.colour, max(1, round(2 * scale)), cv2.LINE_AA
-        )
+        weight = max(1, round(2 * scale))
+        # The shadow is the same text moved: OpenCV 5 sets heavier letters wider.
+        for shift, colour in ((weight, (0, 0, 0)), (0, arrow.colour)):
+            place = (at[0] + shift, at[1] + shift)
+            cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, weight, cv2.LINE_AA)

@@ -112,13 +112,14 @@ def finetune(
     deadline: float = float("inf"),
     criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = functional.l1_loss,
     optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
+    dropout: float = DROPOUT,
 ) -> Outcome:
     """Train ``tail`` (changed in place) on the ``train`` samples; judge it on the ``validation`` samples.
 
     ``targets`` is (n, 2) ``(pitch, yaw)`` radians for all samples. ``keep_going`` hears every epoch and may end the
-    trial; ``deadline`` is on ``time.monotonic``'s clock and is looked at after every step. ``criterion`` and
-    ``optimizer_class`` are what ``benchmarks.recipe`` varies. Raises :class:`OutOfMemory` when the batch does not
-    fit, :class:`FloatingPointError` when no epoch has a finite error.
+    trial; ``deadline`` is on ``time.monotonic``'s clock and is looked at after every step. ``criterion``,
+    ``optimizer_class`` and ``dropout`` are what ``benchmarks.recipe`` varies. Raises :class:`OutOfMemory` when the
+    batch does not fit, :class:`FloatingPointError` when no epoch has a finite error.
     """
     device = source.device
     draw = torch.Generator().manual_seed(config.seed)
@@ -126,7 +127,7 @@ def finetune(
     tail = tail.to(device, memory_format=torch.channels_last)
     for module in tail.modules():
         if isinstance(module, nn.Dropout):
-            module.p = DROPOUT
+            module.p = dropout
     parameters = [parameter for parameter in tail.parameters() if parameter.requires_grad]
     optimizer = optimizer_class(parameters, lr=config.lr, weight_decay=WEIGHT_DECAY)
     steps_per_epoch = max(1, len(train) // config.batch_size)

@@ -1,0 +1,96 @@
+"""``python -m benchmarks.recipe``: what each choice of the fine-tuning loop is worth, one changed at a time.
+
+All rows train the whole network (``freeze=none``, BatchNorm statistics of the drive) on the same samples of the
+rendered sample drive for the same epochs and are judged on the *validation* blocks; the test blocks are not touched.
+"""
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from registry.angles import pitch_yaw_to_deg
+from training import model, pictures, recordings, sample_drive, samples, splits
+from training.alignment import align
+from training.augmentation import Augmentation
+from training.finetune import TrialConfig, finetune, predict
+from training.trunk import ActivationCache, Material, features, reestimated
+
+CPU = torch.device("cpu")
+ROWS = {
+    "as shipped": {},
+    "loss: smooth L1 (beta 0.05 rad)": {"criterion": lambda a, b: functional.smooth_l1_loss(a, b, beta=0.05)},
+    "loss: mean squared error": {"criterion": functional.mse_loss},
+    "optimiser: Adam": {"optimizer_class": torch.optim.Adam},
+    "dropout 0.4, as built": {"dropout": 0.4},
+    "no dropout": {"dropout": 0.0},
+    "shift 4 %, scale 5 %": {"augmentation": Augmentation(shift=0.04, scale=0.05)},
+    "no augmentation": {"augmentation": None},
+}
+
+
+def main() -> None:
+    given = _arguments()
+    work = Path(given.work)
+    video, labels = sample_drive.render(work / "sample-drive")
+    folder = samples.prepare(video, labels, given.samples, "dashgaze", work / "prepared" / f"sample-{given.samples}")
+    data = recordings.load((folder,))
+    split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0)
+    print(f"machine: {platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    print(
+        f"{len(split.train)} training and {len(split.validation)} validation samples; {given.epochs} epochs at "
+        f"{given.lr:g}; errors of the best epoch in degrees, seeds 0…{given.seeds - 1}\n"
+    )
+    print("| change | azimuth | elevation | 3-D | seconds |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory(dir=work) as scratch:
+        cache = ActivationCache(Path(scratch))
+        crops, key = pictures.array(data, cache), pictures.key(data)
+        base = reestimated(model.load(sample_drive.BASE_CHECKPOINT), crops, split.train, CPU)
+        _align(base, crops, key, data, split)
+        for name, options in ROWS.items():
+            changed = dict(options)
+            augmentation = changed.pop("augmentation", Augmentation())
+            stock = Material(crops, key, split.train, split.validation, augmentation)
+            results, began = [], time.perf_counter()
+            for seed in range(given.seeds):
+                network = model.build()
+                network.load_state_dict(base.state_dict())
+                config = TrialConfig("none", "target", given.lr, given.epochs, seed=seed)
+                source = features(network, "none", stock, cache, CPU)
+                _, tail = model.cut(network, "none")
+                outcome = finetune(tail, source, data.targets, split.train, split.validation, config, **changed)
+                results.append(outcome.best)
+            means = [
+                sum(getattr(best, f"{angle}_error_deg") for best in results) / len(results)
+                for angle in ("azimuth", "elevation", "angular")
+            ]
+            seconds = (time.perf_counter() - began) / given.seeds
+            print(f"| {name} | " + " | ".join(f"{mean:.2f}" for mean in means) + f" | {seconds:.0f} |", flush=True)
+        cache.close()
+
+
+def _align(base: torch.nn.Module, crops, key, data, split) -> None:
+    """Start where trials start: the head shifted to the labels of the training samples."""
+    stock = Material(crops, key, split.train, split.validation)
+    _, tail = model.cut(base, "none")
+    answers = pitch_yaw_to_deg(predict(tail, features(base, "none", stock, None, CPU), split.train))
+    align(answers, data.labels_deg[split.train]).adopt(base)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", default="data", help="where the sample drive lies (data)")
+    parser.add_argument("--samples", type=int, default=500, help="samples of the drive (500)")
+    parser.add_argument("--epochs", type=int, default=8, help="epochs of each row (8)")
+    parser.add_argument("--lr", type=float, default=3e-4, help="learning rate of each row (3e-4)")
+    parser.add_argument("--seeds", type=int, default=1, help="repetitions with other seeds (1)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
