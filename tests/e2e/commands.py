@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["-P", "epochs_min=2", "-P", "epochs_max=4", "-P", "freeze=backbone,layer3"]
@@ -73,3 +74,15 @@ def _empty_database() -> Path:
     path = Path(tempfile.mkdtemp(prefix="tracking-")) / "mlflow.db"
     mlflow.MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
     return path
+
+
+def parent_of(place: Place) -> mlflow.entities.Run:
+    return next(run for run in place.runs() if "verdict" in run.data.tags)
+
+
+def five_test_images(place: Place) -> tuple[list[Path], pd.DataFrame]:
+    run_id = parent_of(place).info.run_id
+    text = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/tables/test_predictions.csv")
+    table = pd.read_csv(text).iloc[[0, 5, 10, 15, 20]]
+    (folder,) = (place.folder / "data" / "prepared").iterdir()
+    return [folder / name for name in table["file"]], table

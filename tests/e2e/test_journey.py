@@ -13,31 +13,9 @@ import drives
 import mlflow
 import pandas as pd
 import pytest
-import torch
-from e2e.commands import SMALL, Place
-
-from training import model
+from e2e.commands import Place, five_test_images, parent_of
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def journey(tmp_path_factory) -> Place:
-    place = Place(tmp_path_factory.mktemp("journey"))
-    video, labels = drives.recording(place.folder / "recording", seconds=70, fps=8)
-    torch.manual_seed(5)
-    torch.save(model.build().state_dict(), place.folder / "gaze_tracker_endterm.pth")
-    done = place.mlflow_run(
-        *("-P", "samples=300", "-P", f"video={video}", "-P", f"labels={labels}"),
-        *("-P", f"base={place.folder / 'gaze_tracker_endterm.pth'}", "-P", "trials=3", "-P", "study=journey"),
-        *SMALL,
-    )
-    (place.folder / "out.txt").write_text(done.stdout + done.stderr)
-    return place
-
-
-def parent_of(place: Place) -> mlflow.entities.Run:
-    return next(run for run in place.runs() if "verdict" in run.data.tags)
 
 
 def test_the_terminal_says_the_table_the_verdict_and_how_to_promote(journey):
@@ -104,23 +82,6 @@ def test_predictions_are_refused_until_a_version_is_promoted(journey):
     )
     assert len(done.stderr.strip().splitlines()) == 1
     assert "promote" in done.stderr
-
-
-@pytest.fixture(scope="module")
-def promoted(journey) -> Place:
-    # A few epochs on a few frames need not pass the gate; here it is the way from there to an answer.
-    journey.python(
-        "-m", "registry", "promote", "--version", "1", "--stage", "Production", "--force", "--why", "journey"
-    )
-    return journey
-
-
-def five_test_images(place: Place) -> tuple[list[Path], pd.DataFrame]:
-    run_id = parent_of(place).info.run_id
-    text = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/tables/test_predictions.csv")
-    table = pd.read_csv(text).iloc[[0, 5, 10, 15, 20]]
-    (folder,) = (place.folder / "data" / "prepared").iterdir()
-    return [folder / name for name in table["file"]], table
 
 
 def test_serving_gives_the_angles_of_the_test_table(promoted):

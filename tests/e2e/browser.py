@@ -1,0 +1,71 @@
+"""A real Chromium, and servers with pages to look at."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from e2e.commands import Place
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+def executable() -> str:
+    """The browser of this machine; the test is skipped where there is none, but never on CI."""
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is not installed; .ci/run installs it")
+        pytest.skip("no Chromium on this machine (apt install chromium)")
+    return found
+
+
+@contextmanager
+def page(width: int = 1400, height: int = 1000, dark: bool = False) -> Iterator:
+    """A page in a fresh browser; errors of waiting name the text that did not come."""
+    path = executable()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        try:
+            context = browser.new_context(
+                viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+            )
+            context.set_default_timeout(60_000)
+            yield context.new_page()
+        finally:
+            browser.close()
+
+
+@contextmanager
+def running(place: Place, *command: str, health: str) -> Iterator[str]:
+    """``python -m … --port N``; yields its address once ``health`` answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = place.start("-m", *command, "--port", str(port))
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while not _well(address + health):
+            assert process.poll() is None, (place.folder / "started.log").read_text()[-3000:]
+            assert time.monotonic() < deadline, f"{command} did not come up"
+            time.sleep(0.2)
+        yield address
+    finally:
+        subprocess.run(["pkill", "-TERM", "-g", str(process.pid)], check=False)
+        process.wait(30)
+
+
+def _well(url: str) -> bool:
+    try:
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False

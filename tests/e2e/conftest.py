@@ -1,0 +1,42 @@
+"""One real run for all journeys: a stranger's recording and checkpoint, trained and promoted."""
+
+import shutil
+from pathlib import Path
+
+import drives
+import pytest
+import torch
+from e2e.commands import SMALL, Place
+
+from training import model
+
+
+@pytest.fixture(scope="session")
+def journey(tmp_path_factory) -> Place:
+    place = Place(tmp_path_factory.mktemp("journey"))
+    video, labels = drives.recording(place.folder / "recording", seconds=70, fps=8)
+    torch.manual_seed(5)
+    torch.save(model.build().state_dict(), place.folder / "gaze_tracker_endterm.pth")
+    done = place.mlflow_run(
+        *("-P", "samples=300", "-P", f"video={video}", "-P", f"labels={labels}"),
+        *("-P", f"base={place.folder / 'gaze_tracker_endterm.pth'}", "-P", "trials=3", "-P", "study=journey"),
+        *SMALL,
+    )
+    (place.folder / "out.txt").write_text(done.stdout + done.stderr)
+    return place
+
+
+@pytest.fixture(scope="session")
+def promoted(journey) -> Place:
+    # A few epochs on a few frames need not pass the gate; here it is the way from there to an answer.
+    journey.python(
+        "-m", "registry", "promote", "--version", "1", "--stage", "Production", "--force", "--why", "journey"
+    )
+    return journey
+
+
+@pytest.fixture
+def own_registry(promoted, tmp_path: Path) -> Place:
+    """The journey's registry copied, for tests that change who is in Production; the artifacts are shared."""
+    shutil.copyfile(promoted.folder / "mlflow.db", tmp_path / "mlflow.db")
+    return Place(tmp_path)

@@ -1,0 +1,106 @@
+"""Every page of the app in a real browser, on a model that was really trained; numbers against the files."""
+
+import json
+import re
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from e2e import browser
+from e2e.commands import Place, parent_of
+
+from registry import angles, versions
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
+
+def prepared(place: Place) -> Path:
+    (folder,) = (place.folder / "data" / "prepared").iterdir()
+    return folder
+
+
+@pytest.fixture
+def app(own_registry, promoted):
+    with browser.running(
+        own_registry, "serving", "app", "--data", str(prepared(promoted)), health="/_stcore/health"
+    ) as address:
+        yield address
+
+
+def metric(page, label: str) -> float:
+    """The number under a label of the page, degrees."""
+    value = page.get_by_test_id("stMetric").filter(has_text=label).get_by_test_id("stMetricValue").inner_text()
+    return float(re.search(r"[-+−]?\d+(\.\d+)?", value.replace("−", "-")).group())
+
+
+def test_comparison_shows_the_truth_of_the_frame_and_the_answer_of_the_server(app, promoted):
+    with browser.page() as page:
+        page.goto(app)
+        page.get_by_text("Measured azimuth").wait_for()
+        for scenario in ("1", "7"):
+            if scenario != "1":
+                before = page.get_by_text(re.compile(r"Frame \d+ \(")).first.inner_text()
+                page.get_by_role("radio", name=scenario, exact=True).click()
+                page.wait_for_function(
+                    "before => [...document.querySelectorAll('[data-testid=stImageCaption]')]"
+                    ".some(e => /Frame \\d+ \\(/.test(e.innerText) && e.innerText.trim() !== before.trim())",
+                    arg=before,
+                )
+            caption = page.get_by_text(re.compile(r"Frame \d+ \(")).first.inner_text()
+            frame = int(re.search(r"Frame (\d+)", caption).group(1))
+            assert f"scenario {scenario};" in caption
+            (truth,) = prepared(promoted).glob(f"frame_*{frame}_gt.json")
+            measured = json.loads(truth.read_text())
+            page.wait_for_timeout(500)
+            assert metric(page, "Measured azimuth") == pytest.approx(measured["azimuth_deg"], abs=0.06)
+            assert metric(page, "Measured elevation") == pytest.approx(measured["elevation_deg"], abs=0.06)
+            picture = str(truth).replace("_gt.json", "_driver.jpg")
+            answer = json.loads(promoted.python("-m", "serving", "predict", picture).stdout)
+            error = angles.wrap_deg(
+                np.array([answer["azimuth_deg"], answer["elevation_deg"]])
+                - np.array([measured["azimuth_deg"], measured["elevation_deg"]])
+            )
+            assert metric(page, "Azimuth error") == pytest.approx(error[0], abs=0.11)
+            assert metric(page, "Elevation error") == pytest.approx(error[1], abs=0.11)
+
+
+def test_drive_page_finds_the_errors_of_the_report(app, promoted):
+    run_id = parent_of(promoted).info.run_id
+    text = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/tables/test_predictions.csv")
+    table = pd.read_csv(text)
+    with browser.page() as page:
+        page.goto(app + "/drive")
+        page.get_by_text("Worst frames").wait_for(timeout=120_000)
+        page.get_by_text("held out (").wait_for()
+        assert metric(page, "Frames") == len(table)
+        for angle in ("azimuth", "elevation"):
+            expected = (table[f"model_{angle}_deg"] - table[f"measured_{angle}_deg"]).abs().mean()
+            assert metric(page, f"Mean {angle} error") == pytest.approx(expected, abs=0.11)
+
+
+def test_try_it_answers_an_uploaded_picture_as_predict_does(app, promoted):
+    picture = sorted(prepared(promoted).glob("*_driver.jpg"))[10]
+    answer = json.loads(promoted.python("-m", "serving", "predict", str(picture)).stdout)
+    with browser.page() as page:
+        page.goto(app + "/try")
+        page.locator("input[type=file]").first.set_input_files(str(picture))
+        page.get_by_text("Answered by").wait_for()
+        assert metric(page, "Azimuth") == pytest.approx(answer["azimuth_deg"], abs=0.11)
+        assert metric(page, "Elevation") == pytest.approx(answer["elevation_deg"], abs=0.11)
+
+
+def test_a_promotion_shows_up_on_the_open_page(app, own_registry, promoted):
+    mlflow.set_tracking_uri(own_registry.uri)
+    folder = mlflow.artifacts.download_artifacts("models:/gaze-tracker/1")
+    package = next(Path(folder).rglob("contract.json")).parent
+    with browser.page() as page:
+        page.goto(app + "/versions")
+        page.get_by_text("gaze-tracker version 1").wait_for()
+        assert "journey" in page.get_by_text("Reason given").inner_text()
+        second = versions.register(package, model_name="gaze-tracker", run_id=parent_of(promoted).info.run_id)
+        assert second == 2
+        own_registry.python("-m", "registry", "promote", "--version", "2", "--force", "--why", "seen in the browser")
+        page.get_by_text("gaze-tracker version 2").wait_for(timeout=30_000)
+        page.get_by_text("seen in the browser").wait_for()
