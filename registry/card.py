@@ -58,7 +58,11 @@ def _scenarios(sealed: Contract) -> str:
 
 
 def _made(sealed: Contract) -> str:
-    settings = ", ".join(f"{name} {value}" for name, value in sealed.training.items())
+    settings = ", ".join(
+        f"{name.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        for name, value in sealed.training.items()
+        if value != ""
+    )
     digests = ", ".join(f"{name} `{digest[:12]}`" for name, digest in sealed.digests.model_dump().items())
     return f"Training: {settings or 'not stated'}. Digests: {digests}."
 
@@ -66,7 +70,8 @@ def _made(sealed: Contract) -> str:
 def _limits(sealed: Contract) -> str:
     limits = [
         "It knows the camera, the place and the people of its drive; on another camera or driver, measure again.",
-        "Angles are relative to the dash camera. Azimuth is positive to the driver's right, elevation up.",
+        "Angles count from the zero of the measured angles that it was trained on, not from the camera's axis. Azimuth is "
+        "positive to the driver's right, elevation up.",
     ]
     if sealed.rendered_sample_drive:
         limits.append("It was trained on rendered pictures: it shows how the software works, not how a real car looks.")

@@ -34,7 +34,7 @@ def before_after(errors: dict[str, Errors], caption: str) -> Figure:
         axis.bar_label(bars, [f"{mean:.1f}°" for mean in means], padding=3, fontsize=9)
     axis.set_xticks(range(3), ["azimuth", "elevation", "3-D angle"])
     axis.set_ylabel("mean error on the held-out blocks (degrees)")
-    axis.legend(frameon=False, ncols=2)
+    axis.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.08))  # clear of the bars
     axis.set_title(caption, fontsize=10, loc="left")
     return figure
 

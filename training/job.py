@@ -376,7 +376,7 @@ def register(
         "validation_angular_error_deg": found.best.user_attrs["result"]["value"],
         "trial": found.best.number,
         "trials": len(found.trials),
-        "study": found.best.user_attrs.get("study", config.study),
+        "study": found.study,
         "base": base.name,
         "train_samples": len(split.train),
         "alignment": bases[chosen.bn].alignment.describe(),

@@ -115,6 +115,7 @@ class SearchResult:
     checkpoint: Path
     trials: list[FrozenTrial]
     cache_seconds: float
+    study: str
 
     def config(self) -> TrialConfig:
         return TrialConfig(**self.best.user_attrs["config"])
@@ -314,7 +315,7 @@ class Study:
                 f"resume with study={self.name}"
             )
         cache_seconds = sum(one.user_attrs["result"]["cache_seconds"] for one in trials if "result" in one.user_attrs)
-        return SearchResult(best, self._checkpoint(best.number), trials, cache_seconds)
+        return SearchResult(best, self._checkpoint(best.number), trials, cache_seconds, self.name)
 
 
 def end_run(run_id: str | None, status: str, why: str) -> None:
