@@ -70,8 +70,8 @@ def _made(sealed: Contract) -> str:
 def _limits(sealed: Contract) -> str:
     limits = [
         "It knows the camera, the place and the people of its drive; on another camera or driver, measure again.",
-        "Angles count from the zero of the measured angles that it was trained on, not from the camera's axis. Azimuth is "
-        "positive to the driver's right, elevation up.",
+        "Angles count from the zero of the measured angles that it was trained on, not from the camera's axis. "
+        "Azimuth is positive to the driver's right, elevation up.",
     ]
     if sealed.rendered_sample_drive:
         limits.append("It was trained on rendered pictures: it shows how the software works, not how a real car looks.")
