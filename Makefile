@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SAMPLES ?= 1000
+# Seconds for the search of `make train`; 0 = until all trials are done. What is found by then is registered.
+TIMEOUT ?= 840
 ARGS ?=
 
 .PHONY: train test lint format ui demo clean
 
 train: $(STAMP)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow run . --env-manager local --experiment-name gaze-finetuning -P samples=$(SAMPLES) $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow run . --env-manager local --experiment-name gaze-finetuning -P samples=$(SAMPLES) -P timeout=$(TIMEOUT) $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest tests $(ARGS)

@@ -129,7 +129,8 @@ def finetune(
         if isinstance(module, nn.Dropout):
             module.p = dropout
     parameters = [parameter for parameter in tail.parameters() if parameter.requires_grad]
-    optimizer = optimizer_class(parameters, lr=config.lr, weight_decay=WEIGHT_DECAY)
+    # One kernel for the update of all parameters: as loops it is a sixth of a step on a CPU.
+    optimizer = optimizer_class(parameters, lr=config.lr, weight_decay=WEIGHT_DECAY, fused=True)
     steps_per_epoch = max(1, len(train) // config.batch_size)
     average = AveragedModel(tail, multi_avg_fn=get_ema_multi_avg_fn(decay=1 - 1 / (1 + steps_per_epoch)))
     targets_all = torch.tensor(targets, dtype=torch.float32)

@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 FIRST_LR = 5e-4  # of the opening trials, brought into the searched range
 PRUNE_AFTER_EPOCHS = 3
+# How far behind the best trial at the same epoch a trial may be, from that epoch on. Late in a trial "as good as the
+# best one was" is not enough: finishing would only repeat it. Looser than the noise of validation early on.
+BEHIND = {3: 1.25, 6: 1.05, 10: 0.99}
 HOPELESS_FACTOR = 1.5
 GRACE_S = 20  # for a trial that was told to end
 
@@ -91,7 +94,7 @@ class SearchSpace:
                 "freeze": freeze,
                 "bn": "target" if "target" in self.bn else self.bn[0],
                 "lr": min(max(FIRST_LR, self.lr_min), self.lr_max),
-                "epochs": self.epochs_min + (self.epochs_max - self.epochs_min) // 4,
+                "epochs": self.epochs_min + (self.epochs_max - self.epochs_min) // 8,
             }
             for freeze in cheapest_first[: self.trials]
         ]
@@ -256,14 +259,23 @@ class Study:
         self.study.tell(asked, None if state == TrialState.PRUNED else result.value, state=state)
 
     def _should_stop(self, asked: optuna.Trial, value: float, epoch: int) -> bool:
-        """Prune by the median of the trials at the same epoch, or when the best result is out of reach.
+        """Prune by the median of the trials at the same epoch, behind the best one there, or with it out of reach.
 
         Out of reach: in the epochs that are left the trial would have to improve by more than any trial here ever
         did from that epoch on (with a margin).
         """
         if epoch < PRUNE_AFTER_EPOCHS:
             return False
-        return asked.should_prune() or self._out_of_reach(value, epoch)
+        return asked.should_prune() or self._behind(value, epoch) or self._out_of_reach(value, epoch)
+
+    def _behind(self, value: float, epoch: int) -> bool:
+        """Whether the best trial so far was clearly better at this very epoch."""
+        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        best = min(complete, key=lambda one: one.value, default=None)
+        if best is None or epoch not in best.intermediate_values:
+            return False
+        allowed = [factor for first, factor in BEHIND.items() if epoch >= first]
+        return bool(allowed) and value > allowed[-1] * best.intermediate_values[epoch]
 
     def _out_of_reach(self, value: float, epoch: int) -> bool:
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
