@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -54,7 +55,14 @@ class Place:
         """``python …`` in a process group of its own, in the background."""
         log = (self.folder / "started.log").open("ab")
         return subprocess.Popen(
-            [sys.executable, *arguments], cwd=self.folder, env=self.env, stdout=log, stderr=log, start_new_session=True
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=self.env,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            # A shell starts background jobs with Ctrl-C ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def mlflow_run(self, *parameters: str, **options) -> subprocess.CompletedProcess:

@@ -78,7 +78,7 @@ def test_the_chosen_trial_is_the_one_with_the_best_validation_error(journey):
 def test_predictions_are_refused_until_a_version_is_promoted(journey):
     (image, *_), _ = five_test_images(journey)
     done = journey.python(
-        *("-m", "serving", "predict", str(image), "--model", "nobody", "--stage", "Production"), status=2
+        *("-m", "serving", "predict", str(image), "--model", "gaze-tracker", "--stage", "Staging"), status=2
     )
     assert len(done.stderr.strip().splitlines()) == 1
     assert "promote" in done.stderr
