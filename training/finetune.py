@@ -1,7 +1,7 @@
 """One fine-tuning: train the tail behind the freeze boundary, keep the best epoch.
 
 The loop is written out in :func:`finetune`. Its choices, each measured by ``python -m benchmarks.recipe``
-(docs/recipe.md has the table):
+(docs/benchmarks.md says what is known):
 
 - L1 loss on the angles: the error that is reported, and blinks do not dominate it as they do a squared loss.
 - AdamW, a short warm-up, then a *constant* learning rate, validated with an exponential moving average of the
