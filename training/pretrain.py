@@ -17,6 +17,7 @@ import mlflow
 import numpy as np
 import safetensors.torch
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -56,7 +57,7 @@ def faces(people: range, images: int, seed: int) -> Faces:
         for at, (picture, target) in enumerate(lab.pictures(head, share[k], seed), start=starts[k]):
             out.pictures[at], out.targets[at] = picture, target
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(fill, range(len(people)))
         for _ in tqdm(done, total=len(people), desc="rendering lab people", unit="person"):
             pass

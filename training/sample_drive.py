@@ -26,6 +26,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from registry import angles
@@ -236,7 +237,8 @@ def _in_panorama(azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> tuple[np
 def _frames(scene: Scene) -> Iterator[np.ndarray]:
     """All frames in order, drawn by as many threads as there are cores, a few ahead."""
     workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
+    # The matrices are small: BLAS threads of their own would only wait, spinning, on the cores that draw.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         waiting: deque = deque()
         for number in range(len(scene)):
             waiting.append(pool.submit(scene.frame, number))
