@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SAMPLES ?= 1000
 # Seconds for the search of `make train`; 0 = until all trials are done. What is found by then is registered.
-TIMEOUT ?= 840
+TIMEOUT ?= 480
 ARGS ?=
 
 .PHONY: train test lint format ui demo clean

@@ -5,7 +5,8 @@ study, which may prune; a trial that fails or is killed is recorded as such and 
 lies in one SQLite file in its own folder, so that the same name resumes it.
 
 Order: the first trials try every freeze choice once, cheapest first, at a middling learning rate, so that the
-expensive ones are judged against results that are already there. Then TPE (Bergstra et al. 2011) chooses.
+expensive ones are judged against results that are already there; the last of them, which trains most of the network,
+gets the most epochs. Then TPE (Bergstra et al. 2011) chooses.
 """
 
 import fcntl
@@ -35,11 +36,11 @@ from training.trunk import BN_CHOICES
 
 log = logging.getLogger(__name__)
 
-FIRST_LR = 5e-4  # of the opening trials, brought into the searched range
+FIRST_LR = 3e-4  # of the opening trials, brought into the searched range
 PRUNE_AFTER_EPOCHS = 3
 # How far behind the best trial at the same epoch a trial may be, from that epoch on. Late in a trial "as good as the
 # best one was" is not enough: finishing would only repeat it. Looser than the noise of validation early on.
-BEHIND = {3: 1.25, 6: 1.05, 10: 0.99}
+BEHIND = {1: 1.5, 2: 1.35, 3: 1.25, 6: 1.05, 10: 0.99}
 HOPELESS_FACTOR = 1.5
 GRACE_S = 20  # for a trial that was told to end
 
@@ -89,12 +90,13 @@ class SearchSpace:
     def opening(self) -> list[dict]:
         """Parameters of the first trials: every freeze choice once, cheapest first."""
         cheapest_first = sorted(self.freeze, key=FREEZE_CHOICES.index)
+        longest = self.epochs_min + (self.epochs_max - self.epochs_min) // 3
         return [
             {
                 "freeze": freeze,
                 "bn": "target" if "target" in self.bn else self.bn[0],
                 "lr": min(max(FIRST_LR, self.lr_min), self.lr_max),
-                "epochs": self.epochs_min + (self.epochs_max - self.epochs_min) // 8,
+                "epochs": longest if freeze == cheapest_first[-1] else self.epochs_min,
             }
             for freeze in cheapest_first[: self.trials]
         ]
@@ -264,9 +266,9 @@ class Study:
         Out of reach: in the epochs that are left the trial would have to improve by more than any trial here ever
         did from that epoch on (with a margin).
         """
-        if epoch < PRUNE_AFTER_EPOCHS:
-            return False
-        return asked.should_prune() or self._behind(value, epoch) or self._out_of_reach(value, epoch)
+        if self._behind(value, epoch):
+            return True
+        return epoch >= PRUNE_AFTER_EPOCHS and (asked.should_prune() or self._out_of_reach(value, epoch))
 
     def _behind(self, value: float, epoch: int) -> bool:
         """Whether the best trial so far was clearly better at this very epoch."""
