@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import os
 import random
 import re
 import socket
@@ -16,14 +15,13 @@ import packages
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from registry import stages
 
 pytestmark = pytest.mark.slow
 
-# GAZE_FUZZ_MUTATIONS=10000 takes a minute.
-MUTATIONS = int(os.environ.get("GAZE_FUZZ_MUTATIONS", "4000"))
+MUTATIONS = 10_000
 EXAMPLES = 60
 DOCUMENTED = {200, 400, 408, 413, 415, 422, 503}
 # What an answer must not show: paths, traces, modules.
@@ -126,7 +124,7 @@ def test_generated_requests_conform_to_the_openapi_description(server) -> None:
             response = case.call()
             assert not LEAK.search(response.text), response.text
             # Status, content type and body as described. That any string of bytes is a picture is not described.
-            case.validate_response(response, excluded_checks=[positive_data_acceptance, negative_data_rejection])
+            case.validate_response(response, excluded_checks=[positive_data_acceptance])
 
         conforms()
         tried.add(operation.path)

@@ -1,4 +1,4 @@
-"""``/invocations`` against MLflow's own server on the same version: the same numbers for the same bodies."""
+"""``/invocations`` against MLflow's own server on the same version: the same numbers wherever both answer."""
 
 import base64
 import json
@@ -78,9 +78,11 @@ def test_invocations_give_the_numbers_of_mlflow_models_serve(theirs, start_serve
         rows = answer.json()["predictions"]
         assert [row["azimuth_deg"] for row in rows] == pytest.approx([-19, 1, 21], abs=0.6)
         expected = theirs.post("/invocations", content=body, headers=headers)
-        print(shape, expected.status_code, expected.text[:1500])
-        # MLflow's server does not decode base64 in tensor shapes of a binary column; tables are what its clients send.
-        if shape.startswith("dataframe"):
-            assert expected.status_code == 200, expected.text
-            for row, their_row in zip(rows, expected.json()["predictions"], strict=True):
-                assert row == pytest.approx(their_row, abs=1e-3), shape
+        if shape in ("inputs", "instances"):
+            # MLflow's server hands the base64 text of these two shapes to the model as it is; we decode it there too.
+            assert expected.status_code == 400
+            assert "neither JPEG nor PNG" in expected.text
+            continue
+        assert expected.status_code == 200, (shape, expected.text)
+        for row, their_row in zip(rows, expected.json()["predictions"], strict=True):
+            assert row == pytest.approx(their_row, abs=1e-3), shape
