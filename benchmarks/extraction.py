@@ -16,8 +16,6 @@ The pictures move and carry noise that changes from frame to frame, so the decod
 """
 
 import argparse
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -31,6 +29,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.machine import machine
 from training import drive as drives
 from training import frames, layouts, samples
 
@@ -178,22 +177,6 @@ def report(measured: dict[int, tuple[int, dict[str, list[tuple[float, float]]]]]
                 f"| {work[side]:.2f} | {work[side] / work['floor']:.2f}× |"
             )
     return "\n".join(lines)
-
-
-def machine() -> str:
-    """Processor, cores and the versions that decide the speed."""
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        models = [
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ]
-        name = models[0] if models else name
-    return (
-        f"{name}, {frames.cores()} of {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"PyAV {av.__version__}, OpenCV {cv2.__version__}"
-    )
 
 
 def _parser() -> argparse.ArgumentParser:

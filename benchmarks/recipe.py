@@ -5,8 +5,6 @@ rendered sample drive for the same epochs and are judged on the *validation* blo
 """
 
 import argparse
-import os
-import platform
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+from benchmarks.machine import machine
 from registry.angles import pitch_yaw_to_deg
 from training import model, pictures, recordings, sample_drive, samples, splits
 from training.alignment import align
@@ -41,7 +40,7 @@ def main() -> None:
     folder = samples.prepare(video, labels, given.samples, "dashgaze", work / "prepared" / f"sample-{given.samples}")
     data = recordings.load((folder,))
     split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0)
-    print(f"machine: {platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    print(f"machine: {machine()}")
     print(
         f"{len(split.train)} training and {len(split.validation)} validation samples; {given.epochs} epochs at "
         f"{given.lr:g}; errors of the best epoch in degrees, seeds 0…{given.seeds - 1}\n"

@@ -12,7 +12,6 @@ scaled to 15 (``--old-epochs 15`` runs them all).
 
 import argparse
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks import old_recipe
+from benchmarks.machine import machine
 from training import model, recordings, sample_drive, samples, splits, trial
 from training.finetune import TrialConfig, finetune
 from training.trunk import ActivationCache, features
@@ -40,7 +40,7 @@ def main() -> None:
     folder = samples.prepare(video, labels, SAMPLES, "dashgaze", work / "prepared" / f"sample-drive-{SAMPLES}")
     data = recordings.load((folder,))
     split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0)
-    print(f"machine: {platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    print(f"machine: {machine()}")
     print(f"{len(split.train)} training and {len(split.validation)} validation samples of {SAMPLES}\n")
     rows = []
 
