@@ -1,10 +1,11 @@
 """A load generator of the standard library alone: ``python -m benchmarks.client PLAN.json``.
 
 The plan is one JSON object: ``host``, ``port``, ``path``, ``content_type``, ``bodies`` (files), ``connections``,
-``seconds`` and ``answers`` (the file to write). Every connection sends one body after another for that many seconds
-and keeps what came back, one JSON line a request: when it was sent (Unix time), how long it took (seconds), which
-body, status (0 for a broken connection), and the answer's text. It knows nothing of gaze and imports nothing heavy,
-because it runs on the cores of the server that it measures.
+``seconds``, ``answers`` (the file to write) and ``stop`` (a file). Every connection sends one body after another for
+that many seconds, and after them until the file ``stop`` is there. It keeps what came back, one JSON line a request:
+when it was sent (Unix time), how long it took (seconds), which body, status (0 for a broken connection), and the
+answer's text. It knows nothing of gaze and imports nothing heavy, because it runs on the cores of the server that it
+measures.
 """
 
 import json
@@ -37,7 +38,7 @@ def _connection(plan: dict, bodies: list[bytes], first: int, lines: list[str]) -
     headers = {"Content-Type": plan["content_type"]}
     connection = HTTPConnection(plan["host"], plan["port"], timeout=TIMEOUT_S)
     number = first
-    while time.monotonic() < end:
+    while time.monotonic() < end or not Path(plan["stop"]).exists():
         which = number % len(bodies)
         number += plan["connections"]
         sent, began = time.time(), time.monotonic()

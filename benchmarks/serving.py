@@ -5,7 +5,8 @@
 registers two versions of one network (the second answers 5° more in azimuth, so that every answer tells which
 version gave it), starts ``python -m serving``, and measures two claims:
 
-1. **Following**: 16 connections send pictures for 60 s while the two versions are promoted in turn, ten times. Counted
+1. **Following**: 16 connections send pictures for 60 s, or longer if the promotions take longer, while the two versions
+   are promoted in turn, ten times, each as soon as the server has followed the one before. Counted
    are requests that failed for any reason, and answers that are not those of the version that they name.
 2. **Speed**: the same pictures to ``mlflow models serve`` of the same version and to this server, in turn, several
    rounds: one picture a request, and 16. MLflow's server gets its JSON table; this one gets the same table on
@@ -30,7 +31,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import mlflow
@@ -49,8 +49,8 @@ ROOT = Path(__file__).parent.parent
 NAME = "gaze-tracker"
 PICTURES = 32
 SHIFT_DEG = 5.0
-SAME_DEG = 0.01
-"""Rounding and batch size may move an answer by this much, the other version moves it by ``SHIFT_DEG``."""
+SAME_DEG = contract.GOLDEN_TOLERANCE_DEG
+"""The server's precision may move an answer by this much, the other version moves it by ``SHIFT_DEG``."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,35 @@ class Answer:
     text: str
 
 
+@dataclass(frozen=True)
+class Server:
+    """A running server process."""
+
+    port: int
+    pid: int
+
+    def memory(self, what: str) -> str:
+        """Resident memory now (``VmRSS``) or at most so far (``VmHWM``)."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return f"{int(next(line for line in lines if line.startswith(what)).split()[1]) / 1024:.0f} MiB"
+
+
 def main() -> None:
     given = _arguments()
     work = Path(given.work).resolve()
     print(f"machine: {machine()}\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="serving-") as scratch, _registry(Path(scratch)) as folder:
         jpegs = _register(folder, work)
-        with _server(folder) as ours:
-            _following(ours, folder, jpegs, given)
-            with _mlflow_server(folder) as theirs:
-                _speed(ours, theirs, folder, jpegs, given)
+        for precision in ("auto", "float32"):
+            began = time.monotonic()
+            with _server(folder, precision) as ours:
+                ready = time.monotonic() - began
+                print(f"# `--precision {precision}`: answers in {_state(ours.port)['precision']}\n")
+                if precision == "auto":
+                    _following(ours.port, folder, jpegs, given)
+                with _mlflow_server(folder) as theirs:
+                    _speed(ours.port, theirs.port, folder, jpegs, given)
+                print(f"\nready after {ready:.1f} s; memory {ours.memory('VmRSS')}, at most {ours.memory('VmHWM')}\n")
 
 
 # --- two versions ------------------------------------------------------------------------------------------------
@@ -131,21 +150,21 @@ def _register_one(folder: Path, network: torch.nn.Module, kept: Holdout) -> None
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[int]:
-    command = ["serving", "--poll", "0.2", "--cache", str(folder / "serving-cache")]
-    with _process(folder, command, "/readyz") as port:
-        yield port
+def _server(folder: Path, precision: str) -> Iterator[Server]:
+    command = ["serving", "--poll", "0.2", "--cache", str(folder / "serving-cache"), "--precision", precision]
+    with _process(folder, command, "/readyz") as server:
+        yield server
 
 
 @contextmanager
-def _mlflow_server(folder: Path) -> Iterator[int]:
+def _mlflow_server(folder: Path) -> Iterator[Server]:
     command = ["mlflow", "models", "serve", "-m", f"models:/{NAME}/1", "--env-manager", "local"]
-    with _process(folder, command, "/ping") as port:
-        yield port
+    with _process(folder, command, "/ping") as server:
+        yield server
 
 
 @contextmanager
-def _process(folder: Path, command: list[str], health: str) -> Iterator[int]:
+def _process(folder: Path, command: list[str], health: str) -> Iterator[Server]:
     """``python -m COMMAND --port …`` until it answers ``health``; ended with its children afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -166,10 +185,15 @@ def _process(folder: Path, command: list[str], health: str) -> Iterator[int]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"{' '.join(command)} did not start:\n{log.read_text()[-3000:]}")
             time.sleep(0.2)
-        yield port
+        yield Server(port, process.pid)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(60)
+
+
+def _state(port: int) -> dict:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz?verbose", timeout=30) as answer:
+        return json.load(answer)
 
 
 def _answers(url: str) -> bool:
@@ -184,14 +208,17 @@ def _answers(url: str) -> bool:
 def _load(
     folder: Path, port: int, path: str, kind: str, bodies: list[Path], connections: int, seconds: float
 ) -> Iterator[list[Answer]]:
-    """Load while the block runs; the list is filled when the block has ended and the last answer is in."""
+    """Load for ``seconds`` or until the block ends, whatever is later; the list is filled behind the block."""
     plan = {"host": "127.0.0.1", "port": port, "path": path, "content_type": kind, "bodies": [str(b) for b in bodies]}
     plan |= {"connections": connections, "seconds": seconds, "answers": str(folder / "answers.jsonl")}
+    plan["stop"] = str(folder / "stop")
+    (folder / "stop").unlink(missing_ok=True)
     (folder / "plan.json").write_text(json.dumps(plan))
     command = [sys.executable, "-m", "benchmarks.client", str(folder / "plan.json")]
     process = subprocess.Popen(command, cwd=ROOT)
     answers: list[Answer] = []
     yield answers
+    (folder / "stop").touch()
     if process.wait():
         raise SystemExit("benchmarks.client failed")
     answers += [Answer(*json.loads(line)) for line in (folder / "answers.jsonl").read_text().splitlines()]
@@ -205,23 +232,25 @@ def _following(port: int, folder: Path, jpegs: list[bytes], given: argparse.Name
         number: GazeNetwork(folder / f"package-{number}" / contract.NETWORK).predict_encoded(jpegs) for number in (1, 2)
     }
     bodies = _written(folder, "jpg", jpegs)
-    promoted = []
+    slow = 0.0
     with _load(folder, port, "/v1/gaze", "image/jpeg", bodies, given.clients, given.seconds) as answers:
+        began = time.monotonic()
         for k in range(given.swaps):
-            time.sleep(given.seconds / (given.swaps + 1) / 2)
+            time.sleep(max(0.0, began + (k + 0.5) * given.seconds / given.swaps - time.monotonic()))
             stages.promote(NAME, 2 - k % 2, force=True, why="benchmark: back and forth under load")
-            promoted.append(time.time())
-            time.sleep(given.seconds / (given.swaps + 1) / 2)
+            promoted = time.monotonic()
+            while _state(port)["version"] != 2 - k % 2:
+                time.sleep(0.05)
+            slow = max(slow, time.monotonic() - promoted)
     failed = [answer for answer in answers if answer.status != 200]
     good = [(answer, json.loads(answer.text)) for answer in answers if answer.status == 200]
     wrong = sum(not _is_of_its_version(answer, content, expected) for answer, content in good)
-    by_time = sorted(good, key=lambda pair: pair[0].sent)
-    swaps = sum(one["version"] != other["version"] for (_, one), (_, other) in pairwise(by_time))
     served = {number: sum(content["version"] == number for _, content in good) for number in (1, 2)}
-    print(f"## {given.swaps} promotions in {given.seconds:g} s under load from {given.clients} clients\n")
-    print("| requests | failed | answers of another version than named | answered by 1 / 2 | changes seen |")
+    lasted = max(answer.sent + answer.seconds for answer in answers) - min(answer.sent for answer in answers)
+    print(f"## {given.swaps} promotions in {lasted:.0f} s under load from {given.clients} clients\n")
+    print("| requests | failed | answers of another version than named | answered by 1 / 2 | followed after |")
     print("|---|---|---|---|---|")
-    print(f"| {len(answers)} | {len(failed)} | {wrong} | {served[1]} / {served[2]} | {swaps} |\n")
+    print(f"| {len(answers)} | {len(failed)} | {wrong} | {served[1]} / {served[2]} | {slow:.1f} s at most |\n")
     for answer in failed[:5]:
         print(f"failed: status {answer.status}: {answer.text[:200]}")
     print(_times("latency", [answer.seconds for answer in answers]) + "\n", flush=True)

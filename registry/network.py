@@ -1,5 +1,6 @@
 """The registered network: an ONNX file that answers gaze angles, run by ONNX Runtime, without torch."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,31 @@ OUTPUT_NAME = "pitch_yaw"
 _AT_ONCE = 32
 
 
-class GazeNetwork:
-    """A gaze network opened from its ONNX file.
+class Network(ABC):
+    """Whatever answers pictures with angles."""
+
+    precision = "float32"
+    """What it computes in."""
+
+    @abstractmethod
+    def predict(self, pictures: np.ndarray) -> np.ndarray:
+        """(n, 224, 224, 3) uint8 RGB → (n, 2) float64 ``(azimuth, elevation)`` degrees, convention ``dashgaze``."""
+
+    def predict_encoded(self, encoded: list[bytes], names: list[str] | None = None) -> np.ndarray:
+        """JPEG or PNG bytes of any size → (n, 2) degrees as :meth:`predict`; ``InputError`` names a bad picture."""
+        names = names or [f"image {number}" for number in range(len(encoded))]
+        answers = [np.empty((0, 2))]
+        for start in range(0, len(encoded), _AT_ONCE):
+            pictures = [
+                preprocess.resize(preprocess.decode(data, name))
+                for data, name in zip(encoded[start : start + _AT_ONCE], names[start : start + _AT_ONCE], strict=True)
+            ]
+            answers.append(self.predict(np.stack(pictures)))
+        return np.concatenate(answers)
+
+
+class GazeNetwork(Network):
+    """A gaze network opened from its ONNX file, run by ONNX Runtime in float32.
 
     The file's input ``images`` is float32 (batch, 3, 224, 224), RGB in [0, 1]; its output ``pitch_yaw`` is
     float32 (batch, 2), radians. Anything else is a :class:`ContractError` at once, not at the first picture.
@@ -67,21 +91,9 @@ class GazeNetwork:
             raise ContractError(f"{name}: input shape is {shape}, not (batch, 3, {size}, {size}) with any batch")
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:
-        """(n, 224, 224, 3) uint8 RGB → (n, 2) float64 ``(azimuth, elevation)`` degrees, convention ``dashgaze``."""
+        """See :meth:`Network.predict`."""
         answers = [
             self._session.run([OUTPUT_NAME], {INPUT_NAME: preprocess.to_input(pictures[start : start + _AT_ONCE])})[0]
             for start in range(0, len(pictures), _AT_ONCE)
         ]
         return angles.pitch_yaw_to_deg(np.concatenate(answers) if answers else np.empty((0, 2)))
-
-    def predict_encoded(self, encoded: list[bytes], names: list[str] | None = None) -> np.ndarray:
-        """JPEG or PNG bytes of any size → (n, 2) degrees as :meth:`predict`; ``InputError`` names a bad picture."""
-        names = names or [f"image {number}" for number in range(len(encoded))]
-        answers = [np.empty((0, 2))]
-        for start in range(0, len(encoded), _AT_ONCE):
-            pictures = [
-                preprocess.resize(preprocess.decode(data, name))
-                for data, name in zip(encoded[start : start + _AT_ONCE], names[start : start + _AT_ONCE], strict=True)
-            ]
-            answers.append(self.predict(np.stack(pictures)))
-        return np.concatenate(answers)

@@ -85,6 +85,9 @@ class ModelAnswer(BaseModel):
     input: dict[str, Any]
     output: dict[str, Any]
     digests: dict[str, str]
+    precision: str = Field(
+        description="What the server computes in: float32, or bfloat16 where that keeps the contract."
+    )
 
 
 class Readiness(BaseModel):
@@ -95,6 +98,7 @@ class Readiness(BaseModel):
     model: str | None = None
     version: int | None = None
     stage: str | None = None
+    precision: str | None = None
     problem: str | None = None
     failed_version: int | None = None
     failures: int | None = None
@@ -308,6 +312,7 @@ def _add_state(app: FastAPI, service: Service, metrics: Metrics) -> None:
             input=contract.input.model_dump(),
             output=contract.output.model_dump(),
             digests=contract.digests.model_dump(),
+            precision=predictor.precision,
         )
 
     @app.get("/livez", summary="200 while the process answers")
@@ -353,7 +358,9 @@ def _readiness(service: Service, *, verbose: bool) -> Readiness:
         "loads": standing.loads,
         "registry_answered": standing.checked,
     }
-    return answer.model_copy(update=details | (predictor.identity if predictor else {}))
+    if predictor is not None:
+        details |= predictor.identity | {"precision": predictor.precision}
+    return answer.model_copy(update=details)
 
 
 async def _pictures(request: Request, service: Service) -> list[Encoded]:

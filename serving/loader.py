@@ -1,5 +1,7 @@
 """From a stage to a verified model: ask the registry, fetch the package, check all of it, keep a local copy."""
 
+import ctypes
+import gc
 import hashlib
 import json
 import logging
@@ -8,19 +10,23 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from registry import contract
 from registry.exceptions import GazeError, NoSuchVersion, RegistryError
-from registry.network import GazeNetwork
+from registry.network import GazeNetwork, Network
+from serving import bfloat16
 from serving.predictor import Predictor, best_providers
 
 log = logging.getLogger("serving.loader")
 
 # Packages kept on disk: the one that answers and the ones a roll-back would ask for.
 KEPT_COPIES = 3
+
+PRECISIONS = ("auto", "float32")
+"""``auto``: bfloat16 where the processor has it and the version keeps its contract in it, else float32."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +62,20 @@ class Found:
 class Loader:
     """Loads what ``selector`` names, through a cache folder that outlives the process.
 
+    ``threads`` is what one prediction may use, ``streams`` how many predictions are asked for at once, ``precision``
+    one of ``PRECISIONS``.
+
     Raises :class:`NoSuchVersion` when the registry holds nothing of that kind, :class:`ContractError` when a
     package is broken, :class:`RegistryError` when the registry does not answer.
     """
 
-    def __init__(self, selector: Selector, cache: Path, *, threads: int | None = 1) -> None:
+    def __init__(
+        self, selector: Selector, cache: Path, *, threads: int | None = 1, precision: str = "float32", streams: int = 1
+    ) -> None:
         self.selector = selector
         self._threads = threads
+        self._streams = streams
+        self._try_bfloat16 = precision == "auto" and best_providers() == ("CPUExecutionProvider",)
         # Two registries may both have a gaze-tracker 3.
         registry_address = hashlib.sha256(f"{_registry_address()}\n{selector.model}".encode()).hexdigest()[:16]
         self._folder = cache / registry_address
@@ -80,6 +93,7 @@ class Loader:
         predictor = self._predictor(place, sealed, found)
         self._remember(found)
         self._prune(place)
+        _give_back_memory()
         return predictor
 
     def last_good(self) -> tuple[Found, Predictor] | None:
@@ -87,7 +101,9 @@ class Loader:
         try:
             found = Found(**json.loads(self._last.read_text(encoding="utf-8")))
             place = self._place(found)
-            return found, self._predictor(place, contract.verify(place), found)
+            kept = self._predictor(place, contract.verify(place), found)
+            _give_back_memory()
+            return found, kept
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, GazeError) as error:
@@ -129,7 +145,7 @@ class Loader:
             shutil.rmtree(arriving, ignore_errors=True)
 
     def _predictor(self, folder: Path, sealed: contract.Contract, found: Found) -> Predictor:
-        network = GazeNetwork(folder / contract.NETWORK, threads=self._threads, providers=best_providers())
+        network = self._network(folder, sealed)
         return Predictor(
             model=self.selector.model,
             version=found.version,
@@ -139,6 +155,14 @@ class Loader:
             network=network,
             folder=folder,
         )
+
+    def _network(self, folder: Path, sealed: contract.Contract) -> Network:
+        if self._try_bfloat16 and bfloat16.supported():
+            try:
+                return bfloat16.open_checked(folder, sealed, self._streams)
+            except bfloat16.Unfit as reason:
+                log.warning("this version answers in float32, several times slower than in bfloat16: %s", reason)
+        return GazeNetwork(folder / contract.NETWORK, threads=self._threads, providers=best_providers())
 
     def _remember(self, found: Found) -> None:
         half_written = self._last.with_name(f".{self._last.name}.{os.getpid()}")
@@ -150,6 +174,13 @@ class Loader:
         copies.sort(key=lambda path: (path == in_use, path.stat().st_mtime), reverse=True)
         for old in copies[KEPT_COPIES:]:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _give_back_memory() -> None:
+    """Hand the memory that loading took and freed back to the system; glibc would keep a hundred megabytes of it."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 
 from registry.contract import Contract
-from registry.network import GazeNetwork
+from registry.network import Network
 
 _PREFERRED = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
 
@@ -22,13 +22,18 @@ class Predictor:
     """Stage, ``@alias``, or empty for a fixed version."""
     since: str
     contract: Contract
-    network: GazeNetwork
+    network: Network
     folder: Path
     """The verified package."""
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:
         """(n, 224, 224, 3) uint8 RGB → (n, 2) float64 ``(azimuth, elevation)`` degrees."""
         return self.network.predict(pictures)
+
+    @property
+    def precision(self) -> str:
+        """What it computes in: ``float32`` or ``bfloat16``."""
+        return self.network.precision
 
     @property
     def identity(self) -> dict[str, object]:

@@ -19,7 +19,7 @@ from serving import api
 from serving.batching import Batcher, available_cores
 from serving.follower import Follower
 from serving.limits import Limits
-from serving.loader import Loader, Selector, cache_folder
+from serving.loader import PRECISIONS, Loader, Selector, cache_folder
 from serving.metrics import Metrics
 from serving.predictor import best_providers
 from serving.service import Service
@@ -40,6 +40,7 @@ class Settings:
     port: int = 8080
     workers: int = 1
     cache: str = ""
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.poll <= 3600:
@@ -48,6 +49,8 @@ class Settings:
             raise InputError(f"workers is {self.workers}; choose 1 to 64")
         if not 0 <= self.port <= 65535:
             raise InputError(f"port is {self.port}; choose 0 to 65535")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision is {self.precision!r}; choose one of {', '.join(PRECISIONS)}")
 
     def to_json(self) -> str:
         """The settings as text, for the environment of worker processes."""
@@ -76,7 +79,8 @@ def assemble(settings: Settings, *, token: str = "") -> FastAPI:
         largest=16 if on_cpu else 64,
         observe=metrics.batch.observe,
     )
-    loader = Loader(settings.selector, Path(settings.cache) if settings.cache else cache_folder())
+    cache = Path(settings.cache) if settings.cache else cache_folder()
+    loader = Loader(settings.selector, cache, precision=settings.precision, streams=threads)
     follower = Follower(loader, poll=settings.poll, metrics=metrics)
     service = Service(follower=follower, batcher=batcher, limits=settings.limits, metrics=metrics)
     return api.build(service=service, limits=settings.limits, metrics=metrics, token=token)

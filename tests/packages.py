@@ -103,12 +103,19 @@ def make_package(
     split: str = "blocks",
     leaking: bool = False,
     rendered: bool = False,
+    graph: bytes | None = None,
     **errors: dict | None,
 ) -> contract.Contract:
-    """A valid package in ``folder``: a model ``bias_deg`` off, its held-out samples, honest errors, a seal."""
+    """A valid package in ``folder``: a model ``bias_deg`` off, its held-out samples, honest errors, a seal.
+
+    ``graph`` is an ONNX file in place of the tiny network.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     held_out = holdout or make_holdout(n_holdout, seed=seed)
-    write_network(folder / contract.NETWORK, bias_deg, gain)
+    if graph is None:
+        write_network(folder / contract.NETWORK, bias_deg, gain)
+    else:
+        (folder / contract.NETWORK).write_bytes(graph)
     safetensors.numpy.save_file({"fc.3.bias": np.array(bias_deg, dtype=np.float32)}, folder / contract.WEIGHTS)
     held_out.write(folder / "holdout.npz")
     predicted = contract.GazeNetwork(folder / contract.NETWORK).predict_encoded(held_out.jpegs)

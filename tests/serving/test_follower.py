@@ -13,6 +13,7 @@ from registry.exceptions import NoSuchVersion, RegistryError
 from serving.follower import Follower
 from serving.loader import Loader, Selector
 from serving.metrics import Metrics
+from training import model, package
 
 ROOT = Path(__file__).parents[2]
 JPEG = packages.picture(0, 0)
@@ -276,12 +277,15 @@ def test_registry_dies_and_comes_back(make_version, tmp_path, start_server) -> N
             _end(registry)
 
 
-# The server's process has no torch, is up in under 3 s after the interpreter, and stays under 400 MB.
-def test_start_is_light(make_version, tmp_path, start_server) -> None:
-    make_version()
-    stages.promote("gaze-tracker", 1)
+# The server's process has no torch, is up in under 3 s after the interpreter, and stays under 400 MiB with a network of
+# the size that people serve. bfloat16 holds the weights once more, in 16 bits.
+@pytest.mark.parametrize(("precision", "limit_mib"), [("float32", 400), ("auto", 440)])
+def test_start_is_light(make_version, tmp_path, start_server, precision, limit_mib) -> None:
+    package.export(model.build(), tmp_path / "real")
+    make_version(graph=(tmp_path / "real" / "model.onnx").read_bytes())
+    stages.promote("gaze-tracker", 1, force=True, why="a network of random weights")
     began = time.monotonic()
-    server = start_server("--poll", "1")
+    server = start_server("--poll", "1", "--precision", precision)
     while True:
         try:
             if server.client.get("/livez").status_code == 200:
@@ -290,15 +294,15 @@ def test_start_is_light(make_version, tmp_path, start_server) -> None:
             assert time.monotonic() - began < 30, server.log.read_text()
             time.sleep(0.02)
     lively = time.monotonic() - began
+    # CPU seconds: the wall clock of a shared machine says more about its neighbours.
+    used = sum(map(int, Path(f"/proc/{server.process.pid}/stat").read_text().split()[13:15])) / 100
+    assert min(lively, used) < 3
     server.wait_ready(1)
     for _ in range(20):
         server.client.post("/v1/gaze", content=JPEG, headers={"content-type": "image/jpeg"})
     assert "torch" not in Path(f"/proc/{server.process.pid}/maps").read_text()
-    assert server.resident_mib("VmHWM") < 400
-    # CPU seconds: the wall clock of a shared machine says more about its neighbours.
-    used = sum(map(int, Path(f"/proc/{server.process.pid}/stat").read_text().split()[13:15])) / 100
-    assert min(lively, used) < 6
-    print(f"answers /livez after {lively:.1f} s, {server.resident_mib('VmHWM'):.0f} MiB")
+    assert server.resident_mib() < limit_mib
+    print(f"answers /livez after {lively:.1f} s, {server.resident_mib():.0f} MiB")
 
 
 def test_serving_imports_no_torch() -> None:
