@@ -109,7 +109,9 @@ def _job(place: Path, more: list[str], *, watch: bool) -> tuple[mlflow.entities.
     uri = f"sqlite:///{place / 'mlflow.db'}"
     env = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": uri}
     with (place / "job.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "training", "main", *more], cwd=place, env=env, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "training", "main", *more], cwd=place, env=env, stdout=log, stderr=log
+        )
         peak: dict[str, int] = {}
         if watch:
             threading.Thread(target=_watch, args=(process.pid, peak), daemon=True).start()

@@ -427,6 +427,7 @@ def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, st
             result.printed(),
             "",
             f"verdict: {result.verdict.line()}",
+            f"search: {trials_run(config, result.search)}",
             f"chosen: trial-{result.search.best.number:03d} of study {study} "
             f"(freeze={best.freeze}, bn={best.bn}, lr={best.lr:.2e})",
             f"registered: {config.model_name} version {version}",
@@ -435,6 +436,19 @@ def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, st
             f"time: {seconds}",
         ]
     )
+
+
+def trials_run(config: JobConfig, found: SearchResult) -> str:
+    """How many of the trials were run, in words; resuming runs the rest."""
+    ran = [trial for trial in found.trials if "result" in trial.user_attrs or "error" in trial.user_attrs]
+    failed = sum("error" in trial.user_attrs for trial in ran)
+    early = sum(trial.user_attrs["result"]["ended"] == "pruned" for trial in ran if "result" in trial.user_attrs)
+    said = f"{len(ran)} of {config.trials} trials, {early} of them ended early because they could not win"
+    if failed:
+        said += f", {failed} failed"
+    if len(ran) < config.trials:
+        said += f"; the time was up (timeout={config.timeout:g} s), study={found.study} goes on with the rest"
+    return said
 
 
 @contextmanager

@@ -26,6 +26,7 @@ def test_the_terminal_says_the_table_the_verdict_and_how_to_promote(journey):
         "linear calibration",
         "fine-tuned",
         "verdict: ",
+        "search: 3 of 3 trials",
         "registered: gaze-tracker",
     ):
         assert line in said

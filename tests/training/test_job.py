@@ -9,12 +9,14 @@ from pathlib import Path
 
 import drives
 import mlflow
+import optuna
 import pytest
 import torch
 
 from registry.exceptions import GazeError, InputError
 from training import cli, job
 from training.job import JobConfig
+from training.search import SearchResult
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +213,23 @@ def test_a_leaking_split_is_marked_wherever_its_numbers_appear(tracking, folder,
     source = mlflow.artifacts.download_artifacts(f"models:/gaze-tracker/{version.version}")
     contract = json.loads(next(Path(source).rglob("contract.json")).read_text())
     assert contract["errors"]["leaking"] is True
+
+
+def _trial(number: int, **attributes):
+    return optuna.trial.create_trial(value=1.0, user_attrs=attributes)
+
+
+def test_the_last_lines_say_how_many_trials_were_run_and_how_to_run_the_rest():
+    trials = [
+        _trial(0, result={"ended": "complete"}),
+        _trial(1, result={"ended": "pruned"}),
+        _trial(2, error="no memory"),
+        _trial(3),  # cut off by a kill and tried again: it does not count
+    ]
+    found = SearchResult(best=trials[0], checkpoint=Path(), trials=trials, cache_seconds=0, study="mine")
+    said = job.trials_run(JobConfig(trials=12, timeout=480), found)
+    assert said.startswith("3 of 12 trials, 1 of them ended early")
+    assert "1 failed" in said
+    assert "timeout=480 s" in said
+    assert "study=mine" in said
+    assert "time was up" not in job.trials_run(JobConfig(trials=3), found)
