@@ -84,15 +84,18 @@ def supported() -> bool:
     """Whether this processor multiplies in bfloat16 (AMX or AVX-512 BF16) and OpenVINO is installed for it."""
     try:
         import openvino
-    except ImportError:
+
+        return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except (ImportError, RuntimeError):  # not installed, or without support for this processor
         return False
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def open_checked(folder: Path, sealed: contract.Contract, threads: int) -> BFloat16Network:
     """The verified package's network in bfloat16; :class:`Unfit` when it does not keep the contract so."""
     graph = (folder / contract.NETWORK).read_bytes()
     held_out = holdout.Holdout.read(folder / holdout.FILE_NAME).jpegs
+    if not held_out:
+        raise Unfit("it has no held-out samples to compare the precisions on")
     spread = np.unique(np.linspace(0, len(held_out) - 1, min(len(held_out), COMPARED)).round().astype(int))
     # First and then dropped, so that both networks are never in memory at once; one picture at a time likewise.
     reference = GazeNetwork(graph, threads)

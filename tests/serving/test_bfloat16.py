@@ -15,9 +15,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from registry import contract, stages
+from registry.exceptions import InputError
 from registry.network import GazeNetwork
 from serving import bfloat16
 from serving.loader import Loader, Selector
+from serving.server import Settings
 from training import model, package, sample_drive
 
 # Faces, not noise: what a network answers to pictures unlike any face is arbitrary in any precision.
@@ -123,6 +125,11 @@ def test_a_network_without_a_head_is_unfit(tmp_path):
     onnx.save(network, tmp_path / "model.onnx")
     with pytest.raises(bfloat16.Unfit, match="fully connected"):
         bfloat16.BFloat16Network((tmp_path / "model.onnx").read_bytes(), threads=1)
+
+
+def test_an_unknown_precision_is_refused_with_the_legal_ones():
+    with pytest.raises(InputError, match="'half'; choose one of auto, float32"):
+        Settings(precision="half")
 
 
 def test_the_server_says_what_it_computes_in(make_version, start_server):
