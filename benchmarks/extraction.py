@@ -42,16 +42,18 @@ NOISE = 5
 def main(argv: list[str] | None = None) -> int:
     """Render, measure and print the table; with ``--out`` also write it to a file."""
     arguments = _parser().parse_args(argv)
-    with tempfile.TemporaryDirectory(prefix="extraction-") as scratch:
+    if arguments.folder:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="extraction-", dir=arguments.folder) as scratch:
         folder = arguments.folder or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
         table = labels(folder / f"labels-{arguments.frames}.csv", arguments.frames)
         measured = {}
         for spacing in arguments.spacings:
             video = folder / f"drive-{arguments.frames}-{spacing}.mp4"
             if not video.exists():
                 render(video, arguments.frames, spacing)
-            measured[spacing] = (video.stat().st_size, measure(video, table, arguments.samples, arguments.repeats))
+            out = Path(scratch, f"spacing-{spacing}")
+            measured[spacing] = (video.stat().st_size, measure(video, table, arguments.samples, arguments.repeats, out))
         page = report(measured, arguments)
     print(page)
     if arguments.out:
@@ -91,7 +93,7 @@ def labels(path: Path, count: int) -> Path:
 
 def seek_per_sample(video: Path, wanted: list[int], views: dict[str, layouts.View], out: Path) -> None:
     """The old recipe, as users have it: seek, read, cut, write, one sample after the other."""
-    out.mkdir()
+    out.mkdir(parents=True)
     capture = cv2.VideoCapture(str(video))
     for frame in wanted:
         capture.set(cv2.CAP_PROP_POS_FRAMES, frame)
@@ -131,27 +133,29 @@ def floor(video: Path, wanted: list[int], threads: int) -> Callable[[], int]:
     return decode_all
 
 
-def measure(video: Path, table: Path, count: int, repeats: int) -> dict[str, list[tuple[float, float]]]:
-    """(seconds, processor seconds) of every repeat, per side.
+def measure(video: Path, table: Path, count: int, repeats: int, out: Path) -> dict[str, list[tuple[float, float]]]:
+    """(seconds, processor seconds) of every repeat, per side; what the sides write goes below ``out`` and stays.
 
     The sides take turns, so that a slow minute hits all of them; processor seconds tell what a side costs where
-    other programs disturb the clock.
+    other programs disturb the clock. Nothing is deleted in between: a file system may be slow to create files
+    for half a minute after thousands were deleted (ext4 looks for an inode that was not freed just now), which is
+    not what a user meets.
     """
     drive = drives.read(video, table)
     wanted = drives.pick(drive, count)["frame"].tolist()
     decode = floor(video, wanted, frames.cores())
     seconds: dict[str, list[tuple[float, float]]] = {"seek per sample": [], "prepare": [], "floor": []}
-    for _ in range(repeats):
-        with tempfile.TemporaryDirectory(dir=video.parent) as scratch:
-            sides = {
-                "prepare": lambda out=Path(scratch, "new"): samples.prepare(video, table, count, "dashgaze", out),
-                "floor": decode,
-                "seek per sample": lambda out=Path(scratch, "old"): seek_per_sample(video, wanted, drive.views, out),
-            }
-            for side, run in sides.items():
-                start, worked = time.perf_counter(), time.process_time()
-                run()
-                seconds[side].append((time.perf_counter() - start, time.process_time() - worked))
+    for repeat in range(repeats):
+        new, old = out / f"new-{repeat}", out / f"old-{repeat}"
+        sides = {
+            "prepare": lambda folder=new: samples.prepare(video, table, count, "dashgaze", folder),
+            "floor": decode,
+            "seek per sample": lambda folder=old: seek_per_sample(video, wanted, drive.views, folder),
+        }
+        for side, run in sides.items():
+            start, worked = time.perf_counter(), time.process_time()
+            run()
+            seconds[side].append((time.perf_counter() - start, time.process_time() - worked))
     return seconds
 
 

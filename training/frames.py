@@ -23,6 +23,7 @@ from queue import Empty, SimpleQueue
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from registry.exceptions import DriveError
 
@@ -31,7 +32,7 @@ log = logging.getLogger("training.frames")
 INDEXED_CONTAINERS = ("mov", "mp4", "matroska", "webm")
 INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4")
 CHECKED_FRAMES = 24
-"""So many pictures from the start are decoded to see that decoder and index agree."""
+"""So many packets from the start are decoded to see that decoder and index agree."""
 SKIPPED_RATHER_THAN_SOUGHT = 64
 """Reading past so many packets costs less than a seek, which throws the read-ahead away."""
 
@@ -79,7 +80,8 @@ def cores() -> int:
 
 def scan(video: Path) -> Index:
     """Index the packets of a video without decoding it; :class:`DriveError` when it is no readable video."""
-    with _open(video) as container:
+    with _open(video) as container, ThreadPoolExecutor(1, thread_name_prefix="first") as beside:
+        first = beside.submit(_first_pictures, video)
         stream = container.streams.video[0]
         codec = stream.codec_context
         times, keys, hidden, sound = [], [], 0, True
@@ -99,12 +101,12 @@ def scan(video: Path) -> Index:
         names = container.format.name.split(",")
         indexed = codec.name in INDEXED_CODECS and not set(names).isdisjoint(INDEXED_CONTAINERS)
         rate = stream.average_rate or stream.guessed_rate
-        rotation = _rotation(video)
+        decoded, rotation = first.result()
         width, height = (codec.height, codec.width) if rotation % 180 else (codec.width, codec.height)
         stored = np.array(times, dtype=np.int64)
+        # The decoder must give exactly one picture for each of the first packets, at the times that the index says.
         exact = sound and indexed and _orderly(stored, keys, codec.name)
-        if exact:
-            exact = _decoder_agrees(video, stored)
+        exact = exact and decoded == sorted(stored[:CHECKED_FRAMES].tolist())
     numbers = np.argsort(np.argsort(stored, kind="stable"), kind="stable") if exact else np.empty(0, np.int64)
     return Index(
         width,
@@ -153,13 +155,14 @@ def read(video: Path, index: Index, frames: Iterable[int], deliver: Deliver, thr
     threads = threads or cores()
     missing = set(frames)
     lock = threading.Lock()
+    own = _Own()
 
     def hand_over(frame: int, picture: av.VideoFrame) -> None:
         with lock:
             if frame not in missing:
                 return
             missing.discard(frame)
-        deliver(frame, to_bgr(picture, index))
+        deliver(frame, to_bgr(picture, index, own.converter))
 
     if index.exact:
         _read_runs(video, index, runs(index, missing), hand_over, threads)
@@ -170,15 +173,25 @@ def read(video: Path, index: Index, frames: Iterable[int], deliver: Deliver, thr
     return sorted(missing)
 
 
-def to_bgr(picture: av.VideoFrame, index: Index) -> np.ndarray:
+class _Own(threading.local):
+    """What each decoding thread has for itself."""
+
+    def __init__(self) -> None:
+        self.converter = VideoReformatter()
+
+
+def to_bgr(picture: av.VideoFrame, index: Index, converter: VideoReformatter) -> np.ndarray:
     """A decoded picture → (h, w, 3) uint8 BGR as shown, the same values that OpenCV gives.
+
+    ``converter`` keeps its tables from picture to picture; each thread needs one of its own. A picture converted
+    by itself (``to_ndarray(format=...)``) builds them anew and starts threads: six times the work.
 
     Raises :class:`DriveError` when it is of another size than the video said, since views would be cut wrongly.
 
     The whole picture at once: the views of a composite tile it, and it is a hundredth of the cost of the frames
     decoded on the way to a kept one.
     """
-    shown = picture.to_ndarray(format="bgr24")
+    shown = converter.reformat(picture, format="bgr24", threads=1).to_ndarray()
     if index.rotation:
         shown = np.ascontiguousarray(np.rot90(shown, index.rotation // 90))
     if shown.shape[:2] != (index.height, index.width):
@@ -211,7 +224,7 @@ def _rotation(video: Path) -> int:
     with _open(video) as container:
         try:
             for picture in container.decode(video=0):
-                return round(picture.rotation / 90) * 90 % 360
+                return _turn(picture)
         except av.error.FFmpegError:
             return 0
     return 0
@@ -232,21 +245,30 @@ def _orderly(times: np.ndarray, keys: list[int], codec: str) -> bool:
     )
 
 
-def _decoder_agrees(video: Path, times: np.ndarray) -> bool:
-    """Whether the first packets decode to exactly one picture each, at the times that the index says."""
+def _first_pictures(video: Path) -> tuple[list[int | None] | None, int]:
+    """Times of the pictures that the first ``CHECKED_FRAMES`` packets decode to, and how far the player turns them.
+
+    The times are None when one of these packets does not decode.
+    """
     with _open(video) as container:
         stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        shown: list[int | None] = []
+        stream.codec_context.thread_type = "AUTO"
+        pictures: list[av.VideoFrame] = []
+        sound = True
         try:
             for position, packet in enumerate(container.demux(stream)):
                 if position >= CHECKED_FRAMES or packet.size == 0:
                     break
-                shown += [picture.pts for picture in stream.codec_context.decode(packet)]
-            shown += [picture.pts for picture in stream.codec_context.decode(None)]
+                pictures += stream.codec_context.decode(packet)
+            pictures += stream.codec_context.decode(None)
         except av.error.FFmpegError:
-            return False
-    return shown == sorted(times[:CHECKED_FRAMES].tolist())
+            sound = False
+        times = [picture.pts for picture in pictures] if sound else None
+        return times, _turn(pictures[0]) if pictures else _rotation(video)
+
+
+def _turn(picture: av.VideoFrame) -> int:
+    return round(picture.rotation / 90) * 90 % 360
 
 
 class _Untrusted(Exception):
