@@ -14,6 +14,9 @@ OUTPUT_NAME = "pitch_yaw"
 
 # Pictures that go through the network at once: bounds the memory that a large request takes.
 _AT_ONCE = 32
+# A processor is as fast with few (98 to 110 pictures a second on two cores with 1 to 32), and each takes 8 MB that
+# ONNX Runtime keeps for each thread that asks.
+_AT_ONCE_ON_CPU = 4
 
 
 class Network(ABC):
@@ -75,6 +78,7 @@ class GazeNetwork(Network):
             raise ContractError(
                 f"{name}: not a network that ONNX Runtime opens ({reason}); export it again as one file"
             ) from error
+        self._at_once = _AT_ONCE_ON_CPU if self._session.get_providers()[0] == "CPUExecutionProvider" else _AT_ONCE
         self._check_signature(name)
 
     def _check_signature(self, name: str) -> None:
@@ -92,8 +96,6 @@ class GazeNetwork(Network):
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:
         """See :meth:`Network.predict`."""
-        answers = [
-            self._session.run([OUTPUT_NAME], {INPUT_NAME: preprocess.to_input(pictures[start : start + _AT_ONCE])})[0]
-            for start in range(0, len(pictures), _AT_ONCE)
-        ]
+        parts = (pictures[start : start + self._at_once] for start in range(0, len(pictures), self._at_once))
+        answers = [self._session.run([OUTPUT_NAME], {INPUT_NAME: preprocess.to_input(part)})[0] for part in parts]
         return angles.pitch_yaw_to_deg(np.concatenate(answers) if answers else np.empty((0, 2)))
