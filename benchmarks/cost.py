@@ -5,6 +5,10 @@
 1. **Time**: the main job of 12 trials behind the frozen backbone on 250 … 4,000 samples of a 6,000-frame recording, its
    parts as the parent run logs them, beside *one* forward pass of the same samples through the network, measured in the
    same run. Every job starts without a cache. Also drawn as a figure.
+
+   The cache holds more pictures than there are samples: each training sample also in an augmented view, all of them for
+   both BatchNorm choices; and the statistics of one choice are taken from the training samples. So its cost is also
+   given in passes a *picture*: 1 would be that every one of them goes through the network once, at no other cost.
 2. **Memory**: the main job at 2,000 samples, once through every freeze choice, the whole network included: the sum over
    its processes, watched five times a second. RSS counts pages that processes share, and pages of the memory-mapped
    cache that the system may take back at any time, once per process; PSS counts what is shared once.
@@ -31,8 +35,9 @@ from matplotlib.figure import Figure
 
 from benchmarks import extraction
 from benchmarks.machine import machine
-from training import model, pictures, recordings, sample_drive, samples
-from training.trunk import ActivationCache, reduced_precision
+from training import model, pictures, recordings, sample_drive, samples, splits
+from training.augmentation import Augmentation
+from training.trunk import BN_CHOICES, ActivationCache, Material, reduced_precision
 
 ROOT = Path(__file__).parent.parent
 FRAMES = 6000
@@ -48,6 +53,8 @@ class Cost:
     samples: int
     parts: dict[str, float]
     forward: float
+    pictures: int
+    """What has to go through the network to fill the cache."""
 
     @property
     def total(self) -> float:
@@ -75,7 +82,15 @@ def _cost(place: Path, recording: list[str], video: Path, labels: Path, count: i
     run, _ = _job(place, [*recording, "--samples", str(count), "--freeze", "backbone"], watch=False)
     parts = {name: run.data.metrics[f"seconds/{name}"] for name in PARTS}
     folder = samples.prepare(video, labels, count, "dashgaze", place / "prepared")
-    return Cost(count, parts, _forward(recordings.load((folder,)), place / "cache"))
+    data = recordings.load((folder,))
+    return Cost(count, parts, _forward(data, place / "cache"), _cached(data))
+
+
+def _cached(data: recordings.Recordings) -> int:
+    """How many pictures go through the network: every cached view, and the training samples for their statistics."""
+    split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0)
+    stock = Material(np.empty((len(data), 0)), {}, split.train, split.validation, Augmentation())
+    return len(BN_CHOICES) * sum(len(indices) for _, indices in stock.jobs()) + len(split.train)
 
 
 def _forward(data: recordings.Recordings, folder: Path) -> float:
@@ -144,11 +159,12 @@ def _watch(pid: int, peak: dict[str, int]) -> None:
 
 def _print(costs: list[Cost]) -> None:
     print("## Main job, 12 trials behind the frozen backbone, no cache from before\n")
-    print("| samples | " + " | ".join(f"{name} s" for name in PARTS) + " | all s | one forward pass s |")
-    print("|---|" + "---|" * (len(PARTS) + 2))
+    more = " | all s | one forward pass s | pictures to cache |"
+    print("| samples | " + " | ".join(f"{name} s" for name in PARTS) + more)
+    print("|---|" + "---|" * (len(PARTS) + 3))
     for cost in costs:
         row = " | ".join(f"{cost.parts[name]:.1f}" for name in PARTS)
-        print(f"| {cost.samples} | {row} | {cost.total:.1f} | {cost.forward:.1f} |")
+        print(f"| {cost.samples} | {row} | {cost.total:.1f} | {cost.forward:.1f} | {cost.pictures} |")
     if len(costs) < 2:
         return
     counts = np.array([cost.samples for cost in costs])
@@ -160,7 +176,9 @@ def _print(costs: list[Cost]) -> None:
         spread = ((seconds - seconds.mean()) ** 2).sum()
         explained = 1 - ((seconds - slope * counts - start) ** 2).sum() / spread
         print(f"| {name} | {slope * 1000:.1f} | {start:.1f} | {slope / forward:.2f} | {explained:.3f} |")
-    print(f"| one forward pass | {forward * 1000:.1f} | | 1 | |\n", flush=True)
+    print(f"| one forward pass | {forward * 1000:.1f} | | 1 | |\n")
+    cache = np.polyfit([cost.pictures for cost in costs], [cost.parts["cache"] for cost in costs], 1)[0]
+    print(f"The cache costs {cache * 1000:.1f} ms a picture: {cache / forward:.2f} forward passes.\n", flush=True)
 
 
 def _draw(costs: list[Cost], path: Path) -> None:
@@ -168,7 +186,9 @@ def _draw(costs: list[Cost], path: Path) -> None:
     axes = figure.add_subplot()
     counts = [cost.samples for cost in costs]
     axes.stackplot(counts, *([cost.parts[name] for cost in costs] for name in PARTS), labels=PARTS, alpha=0.85)
-    axes.plot(counts, [cost.forward for cost in costs], "k--", marker="o", label="one forward pass")
+    axes.plot(counts, [cost.forward for cost in costs], "k--", marker="o", label="one forward pass of the samples")
+    once = [cost.parts["prepare"] + cost.forward / cost.samples * cost.pictures for cost in costs]
+    axes.plot(counts, once, "k:", marker=".", label="prepare, and every picture to cache forward once")
     axes.set_xlabel("samples")
     axes.set_ylabel("seconds")
     axes.set_title("Main job: 12 trials behind the frozen backbone, no cache from before")

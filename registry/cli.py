@@ -260,9 +260,7 @@ def _history(arguments: argparse.Namespace) -> None:
 
 
 def _history_row(line: Line) -> list[str]:
-    failed = [check["check"] for check in line.gate if not check["passed"]]
     marks = " (forced)" * line.forced
-    reasons = [line.why, f"gate failed: {', '.join(failed)}" if failed else "gate passed" if line.gate else ""]
     return [
         f"{line.number}",
         line.time.replace("T", " ").rstrip("Z"),
@@ -272,7 +270,7 @@ def _history_row(line: Line) -> list[str]:
         _move(line),
         line.outcome or "under way or interrupted",
         line.who,
-        "; ".join(filter(None, reasons)) or "-",
+        "; ".join(filter(None, [line.why, line.gate_said])) or "-",
     ]
 
 

@@ -61,6 +61,12 @@ class Line:
         """The line's tag; zero-padded, so that tags sort by time."""
         return f"{PREFIX}{self.number:06d}.{self.id}"
 
+    @property
+    def gate_said(self) -> str:
+        """What the gate came to, the failed checks by name; empty where it was not asked."""
+        failed = [check["check"] for check in self.gate if not check["passed"]]
+        return f"gate failed: {', '.join(failed)}" if failed else "gate passed" if self.gate else ""
+
 
 def who() -> str:
     """The person at this machine: MLflow's user name where one is set, else the system's, and the host."""

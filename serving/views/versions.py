@@ -141,7 +141,7 @@ def _history(lines: list) -> None:
             "from": line.from_stage,
             "to": line.to_stage,
             "outcome": line.outcome or "under way",
-            "why": line.why,
+            "why": "; ".join(filter(None, [line.why, line.gate_said])),
         }
         for line in reversed(lines)
     ]

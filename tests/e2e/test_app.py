@@ -109,3 +109,4 @@ def test_a_promotion_shows_up_on_the_open_page(app, own_registry, promoted):
         own_registry.python("-m", "registry", "promote", "--version", "2", "--force", "--why", "seen in the browser")
         page.get_by_text("gaze-tracker version 2").wait_for(timeout=30_000)
         page.get_by_text("seen in the browser").first.wait_for()
+        page.get_by_text(re.compile("seen in the browser; gate (passed|failed: )")).wait_for(state="attached")

@@ -141,13 +141,14 @@ def test_force_needs_a_reason_and_the_history_says_forced(make_version: Callable
     refused, forced = history.read(MODEL)[1:]
     assert (refused.outcome, refused.forced) == ("refused", False)
     assert (forced.outcome, forced.forced, forced.why) == ("done", True, "the customer wants to see it")
-    assert False in [check["passed"] for check in forced.gate]
+    assert refused.gate_said.startswith("gate failed: ") and refused.gate_said == forced.gate_said
 
 
 def test_force_where_the_gate_agrees_is_not_called_forced(make_version: Callable) -> None:
     make_version()
     change = stages.promote(MODEL, 1, force=True, why="to be sure")
     assert not change.line.forced
+    assert change.line.gate_said == "gate passed"
 
 
 def test_a_dry_run_changes_and_writes_nothing(make_version: Callable) -> None:
