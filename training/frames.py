@@ -79,7 +79,7 @@ def cores() -> int:
 
 
 def scan(video: Path) -> Index:
-    """Index the packets of a video without decoding it; :class:`DriveError` when it is no readable video."""
+    """Index a video by its packets, decoding only the first; :class:`DriveError` when it is no readable video."""
     with _open(video) as container, ThreadPoolExecutor(1, thread_name_prefix="first") as beside:
         first = beside.submit(_first_pictures, video)
         stream = container.streams.video[0]
@@ -250,24 +250,31 @@ def _first_pictures(video: Path) -> tuple[list[int | None] | None, int]:
 
     The times are None when one of these packets does not decode.
     """
+    times: list[int | None] = []
+    turns: list[int] = []
+    sound = True
     with _open(video) as container:
         stream = container.streams.video[0]
-        stream.codec_context.thread_type = "AUTO"
-        pictures: list[av.VideoFrame] = []
-        sound = True
+        decoder = stream.codec_context
+        decoder.thread_count = 1
+
+        def note(pictures: list[av.VideoFrame]) -> None:
+            times.extend(picture.pts for picture in pictures)
+            turns.extend(_turn(picture) for picture in pictures)
+
         try:
             for position, packet in enumerate(container.demux(stream)):
                 if position >= CHECKED_FRAMES or packet.size == 0:
                     break
-                pictures += stream.codec_context.decode(packet)
-            pictures += stream.codec_context.decode(None)
+                note(decoder.decode(packet))
+            note(decoder.decode(None))
         except av.error.FFmpegError:
             sound = False
-        times = [picture.pts for picture in pictures] if sound else None
-        return times, _turn(pictures[0]) if pictures else _rotation(video)
+    return times if sound else None, turns[0] if turns else _rotation(video)
 
 
 def _turn(picture: av.VideoFrame) -> int:
+    """How far the player turns the picture: degrees counter-clockwise, 0, 90, 180 or 270."""
     return round(picture.rotation / 90) * 90 % 360
 
 
