@@ -141,7 +141,17 @@ def _have_production(env: dict[str, str]) -> None:
         print("no version yet: fine-tuning on the rendered sample drive; this takes some minutes", flush=True)
         _run([sys.executable, "-m", "training", "main", *TRAINING], env)
     newest = max(int(version.version) for version in client.search_model_versions(f"name='{MODEL}'"))
-    _run([sys.executable, "-m", "registry", "promote", "--version", str(newest), "--stage", "Production"], env)
+    promote = [
+        "registry",
+        "promote",
+        "--version",
+        str(newest),
+        "--stage",
+        "Production",
+        "--why",
+        "first one of make demo",
+    ]
+    _run([sys.executable, "-m", *promote], env)
 
 
 def _run(command: list[str], env: dict[str, str]) -> None:
