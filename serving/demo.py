@@ -141,16 +141,7 @@ def _have_production(env: dict[str, str]) -> None:
         print("no version yet: fine-tuning on the rendered sample drive; this takes some minutes", flush=True)
         _run([sys.executable, "-m", "training", "main", *TRAINING], env)
     newest = max(int(version.version) for version in client.search_model_versions(f"name='{MODEL}'"))
-    promote = [
-        "registry",
-        "promote",
-        "--version",
-        str(newest),
-        "--stage",
-        "Production",
-        "--why",
-        "first one of make demo",
-    ]
+    promote = ["registry", "promote", "--version", str(newest), "--why", "first one of make demo"]
     _run([sys.executable, "-m", *promote], env)
 
 
