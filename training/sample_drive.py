@@ -255,7 +255,9 @@ def _encode(video: Path, scene: Scene) -> None:
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, FPS)
         # One thread: the same bytes on every machine, and the drawing keeps the cores busy.
-        stream.options = {"preset": "veryfast", "crf": "18", "g": str(8 * FPS), "threads": "1"}
+        # No macroblock tree: x264's weighs the same frames differently from run to run.
+        repeatable = {"threads": "1", "x264-params": "mbtree=0"}
+        stream.options = {"preset": "veryfast", "crf": "18", "g": str(8 * FPS)} | repeatable
         for number, picture in enumerate(tqdm(_frames(scene), total=len(scene), desc=NAME, unit="frame")):
             # Not FFmpeg's own conversion: its rounding depends on where in memory the picture happens to lie.
             frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p")

@@ -59,13 +59,11 @@ def test_second_call_finds_the_drive(rendered):
 
 def test_same_seed_same_drive_other_seed_other_drive(rendered, tmp_path):
     again = sample_drive.render(tmp_path, seed=3, seconds=SECONDS)
-    assert again[1].read_bytes() == rendered[1].read_bytes()
-    # Byte by byte as drawn, by any number of threads; x264 rounds a few pixels differently from time to time.
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in rendered]
+    # As drawn too, by any number of threads.
     scenes = [sample_drive.Scene(seed=3, seconds=SECONDS) for _ in range(2)]
     drawn = [scenes[0].frame(5), list(sample_drive._frames(scenes[1]))[5]]
     assert np.array_equal(*drawn)
-    for one, other in zip(_pictures(rendered[0]), _pictures(again[0]), strict=True):
-        assert np.abs(one.astype(int) - other).mean() < 0.5
     other = glances.track(SECONDS, sample_drive.FPS, seed=4)
     assert sample_drive.labels_text(other, 4) != rendered[1].read_text()
 
