@@ -138,8 +138,8 @@ def measure(video: Path, table: Path, count: int, repeats: int, out: Path) -> di
 
     The sides take turns, so that a slow minute hits all of them; processor seconds tell what a side costs where
     other programs disturb the clock. Nothing is deleted in between: a file system may be slow to create files
-    for half a minute after thousands were deleted (ext4 looks for an inode that was not freed just now), which is
-    not what a user meets.
+    for minutes after thousands were deleted (ext4 looks for an inode that was not freed lately), which is not what
+    a user meets.
     """
     drive = drives.read(video, table)
     wanted = drives.pick(drive, count)["frame"].tolist()
