@@ -300,7 +300,8 @@ def test_start_is_light(make_version, tmp_path, start_server, precision) -> None
     server.wait_ready(1)
     for _ in range(20):
         server.client.post("/v1/gaze", content=JPEG, headers={"content-type": "image/jpeg"})
-    assert "torch" not in Path(f"/proc/{server.process.pid}/maps").read_text()
+    loaded = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "torch" not in loaded and "libarrow" not in loaded
     assert server.resident_mib() < 400e6 / 2**20
     print(f"answers /livez after {lively:.1f} s, {server.resident_mib():.0f} MiB")
 
