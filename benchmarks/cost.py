@@ -35,9 +35,12 @@ from matplotlib.figure import Figure
 
 from benchmarks import extraction
 from benchmarks.machine import machine
-from training import model, pictures, recordings, sample_drive, samples, splits
-from training.augmentation import Augmentation
-from training.trunk import BN_CHOICES, ActivationCache, Material, reduced_precision
+from recording import recordings, samples
+from training.learning import model, pictures
+from training.learning.augmentation import Augmentation
+from training.learning.trunk import BN_CHOICES, ActivationCache, Material, reduced_precision
+from training.measuring import splits
+from training.sample import sample_drive
 
 ROOT = Path(__file__).parent.parent
 FRAMES = 6000

@@ -7,7 +7,7 @@ frames and once every 250, and measures three sides on each, in turn, several ti
 
 - **seek per sample**: the old recipe. For each sample OpenCV is set to the frame's number, the picture is read,
   cut into its views and written.
-- **prepare**: this project's ``training.samples.prepare``, everything included: checksums, index, labels,
+- **prepare**: this project's ``recording.samples.prepare``, everything included: checksums, index, labels,
   decoding, JPEG files and tables.
 - **floor**: nothing but decoding the packets that the samples depend on, read beforehand, in one process with
   the same number of threads; no colours, no JPEG, no files.
@@ -30,8 +30,8 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.machine import machine
-from training import drive as drives
-from training import frames, layouts, samples
+from recording import drive as drives
+from recording import frames, layouts, samples
 
 SIZE = (1504, 540)
 ENCODER = {"preset": "veryfast", "crf": "23"}

@@ -5,7 +5,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from training import frames
+from recording import frames
 
 PACKAGES = ("torch", "onnxruntime", "av", "opencv-python-headless")
 FEATURES = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")

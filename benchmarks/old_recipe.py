@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from registry.preprocess import decode, resize
-from training.recordings import Recordings
+from recording.preprocess import decode, resize
+from recording.recordings import Recordings
 
 BATCH = 16
 LEARNING_RATE = 1e-4

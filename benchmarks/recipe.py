@@ -13,12 +13,15 @@ import torch
 from torch.nn import functional
 
 from benchmarks.machine import machine
-from registry.angles import pitch_yaw_to_deg
-from training import model, pictures, recordings, sample_drive, samples, splits
-from training.alignment import align
-from training.augmentation import Augmentation
-from training.finetune import TrialConfig, finetune, predict
-from training.trunk import ActivationCache, Material, features, reestimated
+from recording import recordings, samples
+from recording.angles import pitch_yaw_to_deg
+from training.learning import model, pictures
+from training.learning.augmentation import Augmentation
+from training.learning.finetune import TrialConfig, finetune, predict
+from training.learning.trunk import ActivationCache, Material, features, reestimated
+from training.measuring import splits
+from training.measuring.alignment import align
+from training.sample import sample_drive
 
 CPU = torch.device("cpu")
 ROWS = {

@@ -25,9 +25,13 @@ import torch
 
 from benchmarks import old_recipe
 from benchmarks.machine import machine
-from training import model, recordings, sample_drive, samples, splits, trial
-from training.finetune import TrialConfig, finetune
-from training.trunk import ActivationCache, features
+from recording import recordings, samples
+from training.learning import model
+from training.learning.finetune import TrialConfig, finetune
+from training.learning.trunk import ActivationCache, features
+from training.measuring import splits
+from training.sample import sample_drive
+from training.searching import trial
 
 EPOCHS = 15
 SAMPLES = 500

@@ -38,12 +38,16 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine
+from recording import recordings, samples
+from recording.angles import absolute_errors
 from registry import contract, stages, versions
-from registry.angles import absolute_errors
 from registry.holdout import Holdout
 from registry.network import GazeNetwork
-from training import errors, model, package, pictures, recordings, sample_drive, samples, splits
-from training.trunk import ActivationCache
+from training.learning import model, pictures
+from training.learning.trunk import ActivationCache
+from training.measuring import errors, splits
+from training.reporting import package
+from training.sample import sample_drive
 
 ROOT = Path(__file__).parent.parent
 NAME = "gaze-tracker"

@@ -6,8 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from recording.exceptions import GateRefused, RegistryError
 from registry import card, comparison, gate, history, stages, versions
-from registry.exceptions import GateRefused, RegistryError
 from registry.history import Line
 from registry.versions import Version
 

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from registry.exceptions import GazeError
+from recording.exceptions import GazeError
 
 
 def leave(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from registry import angles, contract, versions
+from recording import angles
+from registry import contract, versions
 from registry.contract import Contract
 from registry.holdout import FILE_NAME, SCENARIOS, Holdout
 from registry.network import GazeNetwork

@@ -17,8 +17,9 @@ import numpy as np
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from registry import angles, holdout
-from registry.exceptions import ContractError
+from recording import angles
+from recording.exceptions import ContractError
+from registry import holdout
 from registry.network import GazeNetwork, Network
 
 FILE_NAME = "contract.json"
@@ -40,7 +41,7 @@ class _Strict(BaseModel):
 
 
 class InputPromise(_Strict):
-    """What the network reads, and how a picture becomes that (``registry.preprocess``)."""
+    """What the network reads, and how a picture becomes that (``recording.preprocess``)."""
 
     name: Literal["images"] = "images"
     dtype: Literal["float32"] = "float32"
@@ -51,7 +52,7 @@ class InputPromise(_Strict):
 
 
 class OutputPromise(_Strict):
-    """What the network answers, and in which convention (``registry.angles``) the two angles are meant."""
+    """What the network answers, and in which convention (``recording.angles``) the two angles are meant."""
 
     name: Literal["pitch_yaw"] = "pitch_yaw"
     unit: Literal["radian"] = "radian"

@@ -14,9 +14,9 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from recording.exceptions import ContractError, InputError, RegistryError
 from registry import comparison
 from registry.comparison import Package
-from registry.exceptions import ContractError, InputError, RegistryError
 from registry.holdout import Holdout
 from registry.versions import Version
 

@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 
 from mlflow import MlflowClient
 
+from recording.exceptions import InputError
 from registry import versions
-from registry.exceptions import InputError
 
 PREFIX = "history."
 _END = ".end"

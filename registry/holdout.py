@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from registry.exceptions import ContractError
+from recording.exceptions import ContractError
 
 FILE_NAME = "holdout.npz"
 SCENARIOS = 10

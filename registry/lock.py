@@ -27,8 +27,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
+from recording.exceptions import RegistryError
 from registry import versions
-from registry.exceptions import RegistryError
 from registry.history import who
 
 PREFIX = "lock."

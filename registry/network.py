@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from registry import angles, preprocess
-from registry.exceptions import ContractError
+from recording import angles, preprocess
+from recording.exceptions import ContractError
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "pitch_yaw"

@@ -10,7 +10,8 @@ import mlflow.pyfunc
 import pandas as pd
 from mlflow.models import set_model
 
-from registry import contract, exceptions
+from recording import exceptions
+from registry import contract
 
 
 class GazePyfunc(mlflow.pyfunc.PythonModel):

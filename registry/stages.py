@@ -16,8 +16,8 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from recording.exceptions import GateRefused, InputError, NoSuchVersion, RegistryError
 from registry import gate, history, lock, versions
-from registry.exceptions import GateRefused, InputError, NoSuchVersion, RegistryError
 from registry.history import GONE, Line
 from registry.versions import Version
 

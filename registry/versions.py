@@ -16,8 +16,9 @@ from mlflow.models import Model, ModelSignature
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import ColSpec, DataType, Schema
 
+import recording
+from recording.exceptions import ContractError, InputError, NoSuchVersion, RegistryError
 from registry import card, contract
-from registry.exceptions import ContractError, InputError, NoSuchVersion, RegistryError
 
 # Advice on how to write a pyfunc model: its signature is given, and this file is not where a user could heed it.
 warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method", category=UserWarning)
@@ -26,6 +27,7 @@ warnings.filterwarnings("ignore", message=".*An input example was not provided",
 DEFAULT_MODEL_NAME = "gaze-tracker"
 
 _ROOM = Path(__file__).parent
+_GROUND_FLOOR = Path(recording.__file__).parent
 # What `registry` needs at prediction time; torch is not among it.
 _REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pydantic")
 _SIGNATURE = ModelSignature(
@@ -80,7 +82,7 @@ def register(folder: Path, *, model_name: str, run_id: str, description_extra: s
         run_id=run_id,
         python_model=str(_ROOM / "pyfunc_model.py"),
         artifacts={name: str(folder / name) for name in (*contract.FILES, contract.FILE_NAME)},
-        code_paths=[str(_ROOM)],
+        code_paths=[str(_GROUND_FLOOR), str(_ROOM)],
         signature=_SIGNATURE,
         pip_requirements=[f"{name}=={installed(name)}" for name in _REQUIREMENTS],
     )

@@ -5,8 +5,8 @@ import importlib
 import os
 from collections.abc import Callable
 
+from recording.exceptions import InputError
 from registry.command_line import leave
-from registry.exceptions import InputError
 
 # Imported when chosen: the server is not to wait for what draws arrows, nor the other way round.
 COMMANDS = {

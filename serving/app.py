@@ -9,8 +9,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import streamlit as st
 
+from recording.exceptions import GazeError
 from registry.command_line import one_line
-from registry.exceptions import GazeError
 from serving.views import drive, ground_truth, shared, try_it, versions
 
 # Seconds between two looks at the registry: a promotion shows up by itself within this time.

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from registry.exceptions import InputError
+from recording.exceptions import InputError
 
 
 def main(argv: list[str]) -> int:

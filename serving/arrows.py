@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from registry import angles
+from recording import angles
 
 # Okabe and Ito's colours, told apart with any colour vision; RGB.
 PREDICTED = (230, 159, 0)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from registry import angles, contract, holdout
-from registry.exceptions import ContractError
+from recording import angles
+from recording.exceptions import ContractError
+from registry import contract, holdout
 from registry.network import GazeNetwork, Network
 
 COMPARED = 64

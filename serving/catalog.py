@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.exceptions import NoSuchVersion
+from recording.exceptions import NoSuchVersion
 from registry.holdout import Holdout
 from serving.loader import Found, Loader, Selector, registry_answers
 from serving.predictor import Predictor

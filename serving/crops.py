@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from registry.exceptions import InputError
+from recording.exceptions import InputError
 
 CropChoice = Literal["driver", "composite", "auto"]
 CHOICES: tuple[str, ...] = get_args(CropChoice)

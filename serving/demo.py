@@ -18,8 +18,8 @@ from pathlib import Path
 
 import mlflow
 
+from recording.exceptions import GazeError, InputError
 from registry.command_line import leave
-from registry.exceptions import GazeError, InputError
 
 MODEL = "gaze-tracker"
 PATIENCE_S = 120.0

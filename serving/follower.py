@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from recording.exceptions import GazeError, NoSuchVersion
 from registry.command_line import one_line
-from registry.exceptions import GazeError, NoSuchVersion
 from serving.loader import Found, Loader
 from serving.metrics import Metrics
 from serving.predictor import Predictor

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from registry.exceptions import InputError
-from registry.preprocess import MAX_PIXELS
+from recording.exceptions import InputError
+from recording.preprocess import MAX_PIXELS
 
 
 @dataclass(frozen=True)

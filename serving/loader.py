@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from recording.exceptions import GazeError, NoSuchVersion, RegistryError
 from registry import contract
-from registry.exceptions import GazeError, NoSuchVersion, RegistryError
 from registry.network import GazeNetwork, Network
 from serving import bfloat16
 from serving.predictor import Predictor, best_providers

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from registry import preprocess
-from registry.exceptions import InputError
+from recording import preprocess
+from recording.exceptions import InputError
 from serving.crops import driver_view
 
 # A progressive JPEG may repeat its scans thousands of times at a few bytes each; cameras and editors write about ten.

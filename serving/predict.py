@@ -15,8 +15,8 @@ from typing import Any, TextIO
 import numpy as np
 from tqdm import tqdm
 
-from registry import preprocess
-from registry.exceptions import InputError
+from recording import preprocess
+from recording.exceptions import InputError
 from serving import arrows, crops, pictures, videos
 from serving.batching import Batcher, available_cores
 from serving.loader import Loader, Selector, cache_folder

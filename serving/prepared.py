@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from registry.exceptions import InputError
+from recording.exceptions import InputError
 from registry.holdout import SCENARIOS, Holdout
 
 _HOW = "make one with: python -m training prepare --video drive.mp4 --labels sensors.csv --out FOLDER"

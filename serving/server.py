@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from registry.exceptions import InputError
+from recording.exceptions import InputError
 from serving import api
 from serving.batching import Batcher, available_cores
 from serving.follower import Follower

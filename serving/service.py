@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from registry import angles
-from registry.exceptions import InputError
+from recording import angles
+from recording.exceptions import InputError
 from serving import pictures
 from serving.batching import Batcher, Busy, available_cores
 from serving.follower import Follower

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from registry.exceptions import InputError
+from recording.exceptions import InputError
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
 

@@ -14,7 +14,8 @@ import onnx
 import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 
-from registry import angles, contract, versions
+from recording import angles
+from registry import contract, versions
 from registry.holdout import Holdout
 
 # Degrees of azimuth or elevation over the whole range of brightness.

@@ -8,11 +8,11 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from torch import nn
 
+from recording.exceptions import InputError, NoSuchVersion
 from registry import contract, holdout, stages
-from registry.exceptions import InputError, NoSuchVersion
 from registry.holdout import Holdout
-from training import model
-from training.sample_drive import BASE_CHECKPOINT
+from training.learning import model
+from training.sample.sample_drive import BASE_CHECKPOINT
 
 SCHEME = "models:/"
 
@@ -31,7 +31,7 @@ class Base:
 def load_base(address: str) -> Base:
     """``""`` (the lab base trained on rendered faces that ships with the project), a path, or ``models:/…``.
 
-    Raises :class:`~registry.exceptions.CheckpointError` or :class:`InputError` in one line.
+    Raises :class:`~recording.exceptions.CheckpointError` or :class:`InputError` in one line.
     """
     if not address:
         network, name = model.load(BASE_CHECKPOINT), "lab base of the rendered sample drive"

@@ -19,11 +19,13 @@ from typing import Any, NoReturn
 import mlflow
 import optuna
 
-from registry.exceptions import InputError
-from training import evaluation, job, pretrain, samples
+from recording import samples
+from recording.exceptions import InputError
+from training import evaluation, job
 from training.evaluation import EvaluateConfig
 from training.job import JobConfig
-from training.search import end_run
+from training.sample import pretrain
+from training.searching.study import end_run
 
 
 class OneLineParser(argparse.ArgumentParser):

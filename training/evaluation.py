@@ -12,15 +12,18 @@ from pathlib import Path
 import mlflow
 import numpy as np
 
+from recording.exceptions import InputError, NoSuchVersion
+from recording.recordings import Recordings
 from registry import contract, holdout
-from registry.exceptions import InputError, NoSuchVersion
 from registry.holdout import Holdout
 from registry.network import GazeNetwork
-from training import baselines, checkpoints, figures, job, pictures
-from training.errors import QUANTITIES, measure
-from training.recordings import Recordings
-from training.report import RENDERED, scenario_table
-from training.trunk import ActivationCache
+from training import checkpoints, job
+from training.learning import pictures
+from training.learning.trunk import ActivationCache
+from training.measuring import baselines
+from training.measuring.errors import QUANTITIES, measure
+from training.reporting import figures
+from training.reporting.report import RENDERED, scenario_table
 
 log = logging.getLogger(__name__)
 

@@ -17,23 +17,28 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from recording import recordings, samples
+from recording.angles import pitch_yaw_to_deg
+from recording.exceptions import GazeError, InputError
+from recording.recordings import Recordings
 from registry import contract, versions
-from registry.angles import pitch_yaw_to_deg
-from registry.exceptions import GazeError, InputError
 from registry.holdout import Holdout
 from registry.network import GazeNetwork
-from training import baselines, checkpoints, model, package, recordings, report, sample_drive, samples, splits
-from training.alignment import Alignment, align
+from training import checkpoints
 from training.checkpoints import Base
-from training.errors import measure
-from training.finetune import TrialConfig, predict
-from training.recordings import Recordings
-from training.report import RENDERED, Report
-from training.search import SearchResult, SearchSpace, Study, space_identity
-from training.splits import Split
-from training.trial import TrialSpec, material
-from training.trunk import ActivationCache, Material, features, fill, reestimated
-from training.verdict import judge, likely_causes
+from training.learning import model
+from training.learning.finetune import TrialConfig, predict
+from training.learning.trunk import ActivationCache, Material, features, fill, reestimated
+from training.measuring import baselines, splits
+from training.measuring.alignment import Alignment, align
+from training.measuring.errors import measure
+from training.measuring.splits import Split
+from training.measuring.verdict import judge, likely_causes
+from training.reporting import package, report
+from training.reporting.report import RENDERED, Report
+from training.sample import sample_drive
+from training.searching.study import SearchResult, SearchSpace, Study, space_identity
+from training.searching.trial import TrialSpec, material
 
 log = logging.getLogger(__name__)
 

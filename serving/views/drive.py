@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from registry import preprocess
+from recording import preprocess
 from serving import arrows, prepared
 from serving.arrows import Arrow
 from serving.prepared import Prepared

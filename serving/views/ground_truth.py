@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from registry import angles, preprocess
+from recording import angles, preprocess
 from serving import arrows, prepared
 from serving.arrows import Arrow
 from serving.predictor import Predictor

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from registry import angles, preprocess
-from registry.exceptions import GazeError
+from recording import angles, preprocess
+from recording.exceptions import GazeError
 from registry.holdout import Holdout
 from serving import catalog, prepared
 from serving.catalog import Catalog

@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from registry.exceptions import GazeError
+from recording.exceptions import GazeError
 from serving import arrows, crops, pictures, videos
 from serving.arrows import Arrow
 from serving.predictor import Predictor

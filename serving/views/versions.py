@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from registry.exceptions import GazeError
+from recording.exceptions import GazeError
 from serving import prepared
 from serving.views import shared
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from e2e.commands import SMALL, Place
 
-from training import model
+from training.learning import model
 
 
 @pytest.fixture(scope="session")

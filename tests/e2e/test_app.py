@@ -11,7 +11,8 @@ import pytest
 from e2e import browser
 from e2e.commands import Place, parent_of
 
-from registry import angles, versions
+from recording import angles
+from registry import versions
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

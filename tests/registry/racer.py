@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import mlflow
 from mlflow import MlflowClient
 
+from recording.exceptions import GazeError
 from registry import cli, stages
-from registry.exceptions import GazeError
 
 WRITES = (
     "set_registered_model_tag",

@@ -13,8 +13,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from recording.exceptions import RegistryError
 from registry import history, lock, stages
-from registry.exceptions import RegistryError
 from registry.stages import State
 
 RACER = Path(__file__).with_name("racer.py")

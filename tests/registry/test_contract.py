@@ -7,8 +7,8 @@ import numpy as np
 import packages
 import pytest
 
+from recording.exceptions import ContractError
 from registry import contract
-from registry.exceptions import ContractError
 
 FILES = (*contract.FILES, contract.FILE_NAME)
 

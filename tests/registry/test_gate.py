@@ -6,8 +6,8 @@ from pathlib import Path
 import packages
 import pytest
 
+from recording.exceptions import ContractError, GateRefused, InputError
 from registry import gate, history, stages, versions
-from registry.exceptions import ContractError, GateRefused, InputError
 from registry.gate import Outcome
 
 MODEL = "gaze-tracker"

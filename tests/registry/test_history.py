@@ -5,8 +5,8 @@ from collections.abc import Callable
 import mlflow
 import pytest
 
+from recording.exceptions import InputError
 from registry import history
-from registry.exceptions import InputError
 from registry.history import Line
 
 MODEL = "gaze-tracker"

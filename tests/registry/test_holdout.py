@@ -7,7 +7,7 @@ import numpy as np
 import packages
 import pytest
 
-from registry.exceptions import ContractError
+from recording.exceptions import ContractError
 from registry.holdout import Holdout
 
 

@@ -8,7 +8,7 @@ import packages
 import pytest
 from onnx import TensorProto, helper
 
-from registry.exceptions import ContractError, InputError
+from recording.exceptions import ContractError, InputError
 from registry.network import GazeNetwork
 
 

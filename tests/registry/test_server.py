@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from mlflow.server import get_app_client
 
+from recording.exceptions import GateRefused
 from registry import history, stages, versions
-from registry.exceptions import GateRefused
 from registry.stages import State
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.filterwarnings("ignore::FutureWarning")]

@@ -7,8 +7,8 @@ import packages
 import pandas as pd
 import pytest
 
+from recording.exceptions import ContractError, InputError, NoSuchVersion, RegistryError
 from registry import history, stages, versions
-from registry.exceptions import ContractError, InputError, NoSuchVersion, RegistryError
 from registry.stages import State
 
 MODEL = "gaze-tracker"

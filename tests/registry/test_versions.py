@@ -11,8 +11,8 @@ import packages
 import pandas as pd
 import pytest
 
+from recording.exceptions import ContractError, InputError, NoSuchVersion, RegistryError
 from registry import card, contract, versions
-from registry.exceptions import ContractError, InputError, NoSuchVersion, RegistryError
 
 MODEL = "gaze-tracker"
 

@@ -8,7 +8,8 @@ import packages
 import pytest
 from fastapi.testclient import TestClient
 
-from registry import angles, stages
+from recording import angles
+from registry import stages
 from serving import server
 from serving.limits import Limits
 from serving.loader import Selector

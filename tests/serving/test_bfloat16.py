@@ -14,13 +14,15 @@ import packages
 import pytest
 from onnx import TensorProto, helper
 
+from recording.exceptions import InputError
 from registry import contract, stages
-from registry.exceptions import InputError
 from registry.network import GazeNetwork
 from serving import bfloat16
 from serving.loader import Loader, Selector
 from serving.server import Settings
-from training import model, package, sample_drive
+from training.learning import model
+from training.reporting import package
+from training.sample import sample_drive
 
 # Faces, not noise: what a network answers to pictures unlike any face is arbitrary in any precision.
 PICTURES = np.stack(

@@ -8,12 +8,13 @@ import mlflow
 import packages
 import pytest
 
+from recording.exceptions import NoSuchVersion, RegistryError
 from registry import contract, stages
-from registry.exceptions import NoSuchVersion, RegistryError
 from serving.follower import Follower
 from serving.loader import Loader, Selector
 from serving.metrics import Metrics
-from training import model, package
+from training.learning import model
+from training.reporting import package
 
 ROOT = Path(__file__).parents[2]
 JPEG = packages.picture(0, 0)

@@ -7,8 +7,8 @@ import numpy as np
 import packages
 import pytest
 
-from registry import preprocess
-from registry.exceptions import InputError
+from recording import preprocess
+from recording.exceptions import InputError
 from serving import crops, pictures
 
 
@@ -17,7 +17,7 @@ def _png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)) + b"\0" * 64
 
 
-# The pixels that the network sees are those of training: decode and resize of registry.preprocess.
+# The pixels that the network sees are those of training: decode and resize of recording.preprocess.
 def test_reads_as_training_does() -> None:
     jpeg = packages.picture(7, 3)
     assert np.array_equal(pictures.read(jpeg, "a"), preprocess.resize(preprocess.decode(jpeg)))

@@ -13,10 +13,10 @@ import optuna
 import pytest
 import torch
 
-from registry.exceptions import GazeError, InputError
+from recording.exceptions import GazeError, InputError
 from training import cli, job
 from training.job import JobConfig
-from training.search import SearchResult
+from training.searching.study import SearchResult
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,116 @@
+"""A drive: one recording (video) with its measured gaze angles (labels), checked against each other."""
+
+import hashlib
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recording import frames, labels, layouts
+from recording.exceptions import DriveError, InputError
+
+log = logging.getLogger("recording.drive")
+
+RENDERED_MARK = "rendered.json"
+"""Lies next to a video that this project rendered (training.sample.sample_drive)."""
+RENDERED_NAME = "rendered sample drive"
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A recording whose labels can be sampled.
+
+    ``layout``: as it was asked for; ``views``: rectangle per view at the video's size. ``labels.table`` holds
+    the usable rows, at least one.
+    """
+
+    video: Path
+    labels_file: Path
+    layout: str
+    views: dict[str, layouts.View]
+    index: frames.Index
+    labels: labels.Labels
+    rendered: bool
+
+    @property
+    def name(self) -> str:
+        """What messages call this drive."""
+        return RENDERED_NAME if self.rendered else self.video.stem
+
+
+def read(video: Path, labels_file: Path, layout: str | Path = "dashgaze") -> Drive:
+    """Index the video and read the labels.
+
+    Raises :class:`DriveError` when either cannot be read, when no row is usable or when the labels name other
+    frames than the video has, and :class:`InputError` when the layout does not fit.
+    """
+    video, labels_file = Path(video), Path(labels_file)
+    index = frames.scan(video)
+    views = layouts.views_for(layout, index.width, index.height, f"video {video}")
+    table = labels.read(labels_file, index.frames)
+    if table.table.empty:
+        raise DriveError(_nothing_usable(video, index.frames, labels_file, table))
+    return Drive(video, labels_file, str(layout), views, index, table, (video.parent / RENDERED_MARK).is_file())
+
+
+def sample_count(samples: object) -> int:
+    """``samples`` as a positive whole number; :class:`InputError` otherwise."""
+    try:
+        count = int(str(samples))
+    except ValueError:
+        raise InputError(f"samples={samples!r} is not a whole number; give how many frames to use, as 500") from None
+    if count <= 0:
+        raise InputError(f"samples={count} is not positive; give how many frames to use, as 500")
+    return count
+
+
+def pick(drive: Drive, samples: int) -> pd.DataFrame:
+    """``samples`` rows of the usable labels, evenly spaced, first and last included; all where there are fewer."""
+    table = drive.labels.table
+    if len(table) <= samples:
+        return table.reset_index(drop=True)
+    rows = np.linspace(0, len(table) - 1, samples).round().astype(int)
+    return table.iloc[rows].reset_index(drop=True)
+
+
+def digests(drive: Drive) -> tuple[str, str, str]:
+    """sha256 of the video, of the labels file, and of both together (the identity of the recording)."""
+    video, table = sha256(drive.video), sha256(drive.labels_file)
+    return video, table, hashlib.sha256(f"{video} {table}".encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file, streamed; about a second per gigabyte."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DriveError(f"{path}: cannot be read ({error.strerror}); check the file and its rights") from None
+
+
+def dropped_text(dropped: dict[str, int]) -> str:
+    """The dropped rows in words: ``12 blank angle, 3 malformed line``."""
+    return ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+
+
+def frames_per_second(index: frames.Index) -> float | None:
+    """The video's mean frame rate, None when it does not say."""
+    return round(index.fps, 6) if math.isfinite(index.fps) and index.fps > 0 else None
+
+
+def _nothing_usable(video: Path, count: int, labels_file: Path, table: labels.Labels) -> str:
+    if table.rows == 0:
+        return f"labels {labels_file}: has no rows below its header; give the CSV with the measured gaze angles"
+    if table.dropped.get(labels.PAST_END) and table.frames_named is not None:
+        first, last = table.frames_named
+        return (
+            f"no overlap: labels {labels_file} name frames {first} to {last}, video {video} has frames 0 to "
+            f"{count - 1}; give the CSV that belongs to this video"
+        )
+    return (
+        f"labels {labels_file}: none of {table.rows} rows is usable ({dropped_text(table.dropped)}); "
+        f"give a CSV with measured angles"
+    )

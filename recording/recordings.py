@@ -1,0 +1,83 @@
+"""The prepared folders of one training: usually one drive, several for ``split=by-drive``."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from recording import samples as prepared
+from recording.angles import deg_to_pitch_yaw
+from recording.samples import Samples
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """One or more prepared drives, seen as one list of n samples: the first drive's, then the next one's."""
+
+    drives: tuple[Samples, ...]
+
+    @cached_property
+    def labels_deg(self) -> np.ndarray:
+        """(n, 2) measured ``(azimuth, elevation)``, degrees."""
+        return np.concatenate([d.table[["azimuth_deg", "elevation_deg"]].to_numpy(np.float64) for d in self.drives])
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """(n, 2) ``(pitch, yaw)``, radians: what the network is to answer."""
+        return deg_to_pitch_yaw(self.labels_deg)
+
+    @cached_property
+    def frames(self) -> np.ndarray:
+        """(n,) frame number in its own drive."""
+        return np.concatenate([d.table["frame"].to_numpy(np.int64) for d in self.drives])
+
+    @cached_property
+    def drive_index(self) -> np.ndarray:
+        """(n,) which drive, from 0."""
+        return np.repeat(np.arange(len(self.drives)), [len(d.table) for d in self.drives])
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the sample contents of all drives."""
+        if len(self.drives) == 1:
+            return self.drives[0].digest
+        return hashlib.sha256(" ".join(d.digest for d in self.drives).encode()).hexdigest()
+
+    @property
+    def rendered(self) -> bool:
+        """Whether any of it is the rendered sample drive."""
+        return any(d.rendered for d in self.drives)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return tuple(d.folder for d in self.drives)
+
+    def __len__(self) -> int:
+        return len(self.drive_index)
+
+    def driver_path(self, index: int) -> Path:
+        """The driver picture of sample ``index``."""
+        drive, row = self._place(index)
+        return drive.folder / drive.table["driver"].iloc[row]
+
+    def name(self, index: int) -> str:
+        """A short name of sample ``index``: its file, with the folder where there are several."""
+        path = self.driver_path(index)
+        return path.name if len(self.drives) == 1 else f"{path.parent.name}/{path.name}"
+
+    def iterate_pictures(self, batch: int) -> Iterator[np.ndarray]:
+        """(≤ batch, 224, 224, 3) uint8 RGB driver crops of all samples, in order."""
+        for drive in self.drives:
+            yield from prepared.iterate_pictures(drive, np.arange(len(drive.table)), batch)
+
+    def _place(self, index: int) -> tuple[Samples, int]:
+        drive = int(self.drive_index[index])
+        return self.drives[drive], int(index - np.searchsorted(self.drive_index, drive))
+
+
+def load(folders: tuple[Path, ...]) -> Recordings:
+    """Read prepared folders; raises :class:`~recording.exceptions.InputError` for an empty or broken one."""
+    return Recordings(tuple(prepared.load(folder) for folder in folders))

@@ -1,0 +1,535 @@
+"""Prepared samples: a folder of cropped pictures with their measured angles, made once from a drive.
+
+A prepared folder holds per sample ``frame_01234_driver.jpg``, ``_road.jpg`` and ``_camera.jpg`` where the layout
+has them, and ``frame_01234_gt.json``; for all together ``samples.csv`` and ``drive.json``. A folder that holds
+only ``*_driver.jpg`` and ``*_gt.json`` can be loaded as well.
+
+Files appear whole or not at all (temporary name, then renamed), a sample counts once its ``_gt.json`` is there,
+and ``drive.json`` says what the folder is made from. So a preparation that was killed continues where it was,
+and the same inputs give the same bytes.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+import math
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from recording import drive as drives
+from recording import frames, labels, layouts, preprocess
+from recording.exceptions import InputError
+
+log = logging.getLogger("recording.samples")
+
+TABLE, DRIVE = "samples.csv", "drive.json"
+FORMAT = 1
+"""Of the prepared folder; another number means that it must be prepared again."""
+JPEG_QUALITY = 95
+UNDECODABLE = "frame cannot be decoded"
+DEFAULT_FPS = 30.0
+PREPARING, COMPLETE = "preparing", "complete"
+TEMPORARY = ".part"
+PREPARE_COMMAND = "python -m training prepare --video VIDEO --labels CSV --out FOLDER"
+
+ANGLE_KEYS = {
+    "azimuth_deg": ("azimuth_deg", "azimuth [deg]", "azimuth"),
+    "elevation_deg": ("elevation_deg", "elevation [deg]", "elevation"),
+}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples on disk.
+
+    ``table``: one row per sample, sorted by frame: ``frame`` (int), ``driver`` (file name), ``road`` (file name,
+    "" where there is none), ``azimuth_deg``, ``elevation_deg``, then the columns kept from the labels. ``fps``:
+    of the recording, 30 when unknown. ``digest``: sha256 over driver pictures and angles. ``drive``: sha256 of
+    the recording (video and labels); of a bare folder, the digest. ``rendered``: the recording is the rendered
+    sample drive.
+    """
+
+    folder: Path
+    table: pd.DataFrame
+    fps: float
+    digest: str
+    drive: str
+    rendered: bool
+
+
+def prepare(video: Path, labels: Path, samples: int, layout: str | Path, out: Path) -> Path:
+    """Write ``samples`` evenly spaced samples of a recording into the folder ``out`` and return it.
+
+    Continues a preparation of the same inputs that was interrupted, and returns at once when it is complete.
+    A second process preparing the same folder waits for the first. Raises :class:`InputError` when ``out``
+    holds something else, the disk is full or a parameter is out of range, :class:`DriveError` when the
+    recording cannot be used.
+    """
+    count, out = drives.sample_count(samples), Path(out)
+    log.info("preparing %d samples of %s with %s into %s", count, video, labels, out)
+    drive = drives.read(video, labels, layout)
+    picked = drives.pick(drive, count)
+    if len(picked) < count:
+        log.warning("only %d usable rows: all of them are used instead of %d samples", len(picked), count)
+    _say_dropped(drive)
+    plan = _plan(drive, count, picked)
+    with _reported(out), _locked(out):
+        known = _read_json(out / DRIVE) if (out / DRIVE).exists() else None
+        _check_same(out, known, plan)
+        if known is not None and known["status"] == COMPLETE:
+            log.info("%s is complete already: %d samples", out, known["samples"]["kept"])
+            return out
+        _remove_torn(out)
+        _write_json(out / DRIVE, plan)
+        lost = _extract(drive, picked, out)
+        _finish(out, plan, picked, lost, tuple(drive.views))
+    log.info("%s: %d samples ready", out, len(picked) - len(lost))
+    return out
+
+
+def load(folder: Path) -> Samples:
+    """Read a prepared folder, or a bare one with only ``*_driver.jpg`` and ``*_gt.json``.
+
+    In a prepared folder a missing or damaged file is an error. In a bare one such a sample is left out and
+    counted in a warning. Raises :class:`InputError` when there are no samples, or the preparation is unfinished.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"samples folder {folder}: no such folder; make it with: {PREPARE_COMMAND}")
+    if (folder / DRIVE).is_file():
+        return _load_prepared(folder)
+    return _load_bare(folder)
+
+
+def driver_pictures(samples: Samples, size: int = preprocess.INPUT_SIZE, threads: int = 2) -> np.ndarray:
+    """All driver pictures as the network reads them: (n, size, size, 3) uint8 RGB, in the order of the table."""
+    pictures = np.empty((len(samples.table), size, size, 3), np.uint8)
+    at = 0
+    for batch in iterate_pictures(samples, np.arange(len(pictures)), 64, size, threads):
+        pictures[at : at + len(batch)] = batch
+        at += len(batch)
+    return pictures
+
+
+def iterate_pictures(
+    samples: Samples, indices: np.ndarray, batch: int, size: int = preprocess.INPUT_SIZE, threads: int = 2
+) -> Iterator[np.ndarray]:
+    """Driver pictures of the rows ``indices`` in batches of at most ``batch``: (b, size, size, 3) uint8 RGB.
+
+    The pictures go through :mod:`recording.preprocess`, so they are the pixels that serving sees. The next batch
+    decodes while the present one is used; no more than two are in memory.
+    """
+    names = samples.table["driver"].to_numpy()[np.asarray(indices, dtype=np.int64)]
+
+    def picture(name: str) -> np.ndarray:
+        path = samples.folder / name
+        return preprocess.resize(preprocess.decode(_read_bytes(path), str(path)), size)
+
+    parts = [names[start : start + batch] for start in range(0, len(names), batch)]
+    with ThreadPoolExecutor(threads, thread_name_prefix="pictures") as pool:
+        present: list[Future[np.ndarray]] = []
+        for part in [*parts, []]:
+            following = [pool.submit(picture, name) for name in part]
+            if present:
+                yield np.stack([job.result() for job in present])
+            present = following
+
+
+# --- preparing ---------------------------------------------------------------------------------------------------
+
+
+def _say_dropped(drive: drives.Drive) -> None:
+    dropped = drive.labels.dropped
+    log.info(
+        "%s: %d of %d rows are usable%s",
+        drive.labels_file,
+        len(drive.labels.table),
+        drive.labels.rows,
+        f"; dropped {sum(dropped.values())}: {drives.dropped_text(dropped)}" if dropped else "",
+    )
+
+
+def _plan(drive: drives.Drive, count: int, picked: pd.DataFrame) -> dict[str, Any]:
+    """What ``drive.json`` says before the first sample is written. Nothing in it depends on time or place."""
+    video, table, recording = drives.digests(drive)
+    return {
+        "format": FORMAT,
+        "status": PREPARING,
+        "name": drive.name,
+        "rendered": drive.rendered,
+        "recording_sha256": recording,
+        "video": {
+            "file": drive.video.name,
+            "sha256": video,
+            "width": drive.index.width,
+            "height": drive.index.height,
+            "frames": drive.index.frames,
+            "fps": drives.frames_per_second(drive.index),
+        },
+        "labels": {
+            "file": drive.labels_file.name,
+            "sha256": table,
+            "rows": drive.labels.rows,
+            "usable": len(drive.labels.table),
+            "dropped": drive.labels.dropped,
+        },
+        "layout": {
+            "name": Path(drive.layout).name,
+            "views": {name: vars(view) for name, view in drive.views.items()},
+        },
+        "samples": {"asked": count, "picked": len(picked)},
+    }
+
+
+IDENTITY: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "format": lambda plan: plan["format"],
+    "video": lambda plan: plan["video"]["sha256"],
+    "labels": lambda plan: plan["labels"]["sha256"],
+    "layout": lambda plan: plan["layout"]["views"],
+    "samples": lambda plan: plan["samples"]["asked"],
+}
+"""What two preparations must have in common for the second to continue the first."""
+
+
+def _check_same(out: Path, known: dict[str, Any] | None, plan: dict[str, Any]) -> None:
+    """Refuse a folder that holds anything but an earlier preparation of the same inputs."""
+    if known is None:
+        others = sorted(path.name for path in out.iterdir() if not path.name.endswith(TEMPORARY))
+        if others:
+            raise InputError(
+                f"folder {out}: holds {others[0]} and more that prepare did not make; give another out folder"
+            )
+        return
+    try:
+        differing = [name for name, value in IDENTITY.items() if value(known) != value(plan)]
+    except (KeyError, TypeError):
+        raise InputError(f"{out / DRIVE}: was not written by prepare; give another out folder") from None
+    if differing:
+        raise InputError(
+            f"folder {out}: was prepared with other {' and '.join(differing)}; give another out folder or delete it"
+        )
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the folder for this process; another one that prepares it waits. The lock dies with its process."""
+    out.mkdir(parents=True, exist_ok=True)
+    handle = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("another process prepares %s: waiting for it", out)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _reported(out: Path) -> Iterator[None]:
+    """Turn what the file system refuses while ``out`` is written into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise InputError(_full(out)) from error
+        raise InputError(
+            f"folder {out}: cannot be written ({error.strerror}); give an out folder that you may write"
+        ) from error
+
+
+def _full(out: Path) -> str:
+    pictures = [path.stat().st_size for path in out.glob("frame_*") if path.is_file()]
+    done = sum(path.name.endswith("_gt.json") for path in out.glob("frame_*"))
+    plan = _read_json(out / DRIVE) if (out / DRIVE).is_file() else None
+    needed = ""
+    if plan is not None and done:
+        left = plan["samples"]["picked"] - done
+        needed = f"about {left * sum(pictures) // done:,} bytes are needed for the {left} samples that are left, "
+    free = shutil.disk_usage(out).free
+    return (
+        f"disk full while writing {out}: {needed}{free:,} are free; make room and run the same again: "
+        f"it continues after {done} samples"
+    )
+
+
+def _remove_torn(out: Path) -> None:
+    for path in out.glob(f"*{TEMPORARY}"):
+        path.unlink()
+
+
+def _stem(frame: int) -> str:
+    return f"frame_{frame:05d}"
+
+
+def _is_whole(out: Path, frame: int, views: tuple[str, ...]) -> bool:
+    """Whether a sample is on disk: its ``_gt.json`` is written last."""
+    stem = _stem(frame)
+    return (out / f"{stem}_gt.json").is_file() and all((out / f"{stem}_{view}.jpg").is_file() for view in views)
+
+
+def _extract(drive: drives.Drive, picked: pd.DataFrame, out: Path) -> list[int]:
+    """Write the samples that are not there yet; returns the frames that do not decode."""
+    views = tuple(drive.views)
+    rows = {row["frame"]: row for row in _records(picked)}
+    todo = [frame for frame in rows if not _is_whole(out, frame, views)]
+    there = len(rows) - len(todo)
+    if there:
+        log.info("continuing: %d of %d samples are there", there, len(rows))
+    threads = frames.cores()
+    with (
+        tqdm(total=len(rows), initial=there, desc="frames", unit="frame", mininterval=0.5) as bar,
+        _Writer(out, drive.views, rows, bar, threads) as writer,
+    ):
+        lost = frames.read(drive.video, drive.index, todo, writer.take, threads)
+    if lost:
+        log.warning("%s: %d frames cannot be decoded and are left out: %s …", drive.video, len(lost), lost[:5])
+    return lost
+
+
+class _Writer:
+    """Encodes and writes samples in threads of its own, so that decoding goes on meanwhile.
+
+    A few pictures wait at most: :meth:`take` blocks when the writers are behind. The first error of a writer is
+    raised by the next :meth:`take`, or when the block ends.
+    """
+
+    def __init__(
+        self, out: Path, views: dict[str, layouts.View], rows: dict[int, dict[str, Any]], bar: tqdm, threads: int
+    ):
+        self.out, self.views, self.rows, self.bar = out, views, rows, bar
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="write")
+        self.room = threading.BoundedSemaphore(4 * threads)
+        self.lock = threading.Lock()
+        self.failure: BaseException | None = None
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=kind is not None)
+        if self.failure is not None and kind is None:
+            raise self.failure
+
+    def take(self, frame: int, picture: np.ndarray) -> None:
+        """Queue one composite picture, (h, w, 3) uint8 BGR, to be cut and written."""
+        self.room.acquire()
+        if self.failure is not None:
+            self.room.release()
+            raise self.failure
+        self.pool.submit(self._write, frame, picture).add_done_callback(self._done)
+
+    def _write(self, frame: int, picture: np.ndarray) -> None:
+        stem = _stem(frame)
+        for name, view in self.views.items():
+            crop = picture[view.y : view.y + view.h, view.x : view.x + view.w]
+            _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+            _write_bytes(self.out / f"{stem}_{name}.jpg", encoded.tobytes())
+        _write_json(self.out / f"{stem}_gt.json", self.rows[frame])
+        with self.lock:
+            self.bar.update()
+
+    def _done(self, job: Future[None]) -> None:
+        self.room.release()
+        if not job.cancelled() and job.exception() is not None:
+            self.failure = self.failure or job.exception()
+
+
+def _records(picked: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as what ``_gt.json`` holds: numbers where the labels have numbers, None where they have nothing."""
+    return [
+        {
+            "frame": int(frame),
+            "azimuth_deg": float(azimuth),
+            "elevation_deg": float(elevation),
+            **{name: _plain(text) for name, text in zip(picked.columns[3:], kept, strict=True)},
+        }
+        for frame, azimuth, elevation, *kept in picked.itertuples(index=False, name=None)
+    ]
+
+
+def _plain(text: str) -> str | int | float | None:
+    """A kept field as JSON: blank → None, a number that is written as one → number, anything else as it is."""
+    if text.lower() in labels.EMPTY:
+        return None
+    if re.fullmatch(r"-?(0|[1-9]\d{0,17})", text):
+        return int(text)
+    if re.fullmatch(r"-?\d+\.\d+([eE][+-]?\d+)?", text):
+        value = float(text)
+        return value if math.isfinite(value) else text
+    return text
+
+
+def _finish(out: Path, plan: dict[str, Any], picked: pd.DataFrame, lost: list[int], views: tuple[str, ...]) -> None:
+    """Write ``samples.csv`` and mark the folder complete."""
+    kept = picked[~picked["frame"].isin(lost)].reset_index(drop=True)
+    if kept.empty:
+        raise InputError(f"video {plan['video']['file']}: none of {len(picked)} frames can be decoded; export it again")
+    table = pd.DataFrame({"frame": kept["frame"]})
+    for view in layouts.VIEWS:
+        if view in views:
+            table[view] = [f"{_stem(frame)}_{view}.jpg" for frame in kept["frame"]]
+    table = pd.concat([table, kept.drop(columns="frame")], axis=1)
+    _write_bytes(out / TABLE, table.to_csv(index=False, lineterminator="\n").encode())
+    done = json.loads(json.dumps(plan))
+    done["status"] = COMPLETE
+    done["samples"]["kept"] = len(kept)
+    if lost:
+        done["samples"]["dropped"] = {UNDECODABLE: len(lost)}
+    _write_json(out / DRIVE, done)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    _write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that is whole from the moment it has its name."""
+    temporary = path.with_name(path.name + TEMPORARY)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+# --- loading -----------------------------------------------------------------------------------------------------
+
+
+def _load_prepared(folder: Path) -> Samples:
+    about = _read_json(folder / DRIVE)
+    again = f"run prepare again: {PREPARE_COMMAND}"
+    if about.get("format") != FORMAT:
+        raise InputError(f"{folder / DRIVE}: format {about.get('format')!r} is not {FORMAT}; {again}")
+    if about.get("status") != COMPLETE:
+        raise InputError(f"samples folder {folder}: its preparation was interrupted; {again}, it continues")
+    try:
+        # Python's own float reads back exactly what was written.
+        exact = dict.fromkeys(ANGLE_KEYS, float)
+        table = pd.read_csv(folder / TABLE, dtype=dict.fromkeys(layouts.VIEWS, str), converters=exact)
+        angles = table[["driver", "azimuth_deg", "elevation_deg"]].itertuples(index=False, name=None)
+        fps, recording = about["video"]["fps"] or DEFAULT_FPS, about["recording_sha256"]
+        rendered = about["rendered"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"samples folder {folder}: cannot be read ({reason}); delete it and {again}") from None
+    if "road" not in table:
+        table.insert(2, "road", "")
+    content = hashlib.sha256()
+    for name, azimuth, elevation in angles:
+        picture = _read_bytes(folder / name)
+        if not _is_jpeg(picture):
+            raise InputError(f"{folder / name}: is damaged; delete the folder and {again}")
+        _add_to_digest(content, hashlib.sha256(picture).digest(), azimuth, elevation)
+    return Samples(folder, table, fps, content.hexdigest(), recording, rendered)
+
+
+def _load_bare(folder: Path) -> Samples:
+    pictures = sorted(folder.glob("*_driver.jpg"))
+    if not pictures:
+        raise InputError(
+            f"no samples found in {folder}: looked for {TABLE} with {DRIVE}, and for *_driver.jpg with *_gt.json; "
+            f"make them with: {PREPARE_COMMAND}"
+        )
+    rows, content, damaged = [], [], []
+    for position, path in enumerate(pictures):
+        try:
+            row = _bare_row(path, position)
+            picture = _read_bytes(path)
+            if not _is_jpeg(picture):
+                raise InputError(f"{path}: is no whole JPEG")
+        except InputError as reason:
+            damaged.append(str(reason))
+            continue
+        rows.append(row)
+        content.append(hashlib.sha256(picture).digest())
+    if not rows:
+        raise InputError(f"no samples found in {folder}: none of {len(pictures)} is usable, the first: {damaged[0]}")
+    if damaged:
+        log.warning("%s: %d of %d samples left out, the first: %s", folder, len(damaged), len(pictures), damaged[0])
+    table = pd.DataFrame(rows)
+    order = np.lexsort((table["driver"], table["frame"]))
+    table = table.iloc[order].reset_index(drop=True)
+    digest = hashlib.sha256()
+    for position, azimuth, elevation in zip(order, table["azimuth_deg"], table["elevation_deg"], strict=True):
+        _add_to_digest(digest, content[position], azimuth, elevation)
+    return Samples(folder, table, DEFAULT_FPS, digest.hexdigest(), digest.hexdigest(), rendered=False)
+
+
+def _add_to_digest(digest: "hashlib._Hash", picture_sha256: bytes, azimuth: float, elevation: float) -> None:
+    digest.update(picture_sha256)
+    digest.update(f" {float(azimuth)!r} {float(elevation)!r}\n".encode())
+
+
+def _bare_row(picture: Path, position: int) -> dict[str, Any]:
+    """The row of one sample of a bare folder; ``position`` numbers it when its name holds no number."""
+    stem = picture.name.removesuffix("_driver.jpg")
+    truth = picture.with_name(f"{stem}_gt.json")
+    if not truth.is_file():
+        raise InputError(f"{truth}: is missing")
+    fields = _read_json(truth)
+    numbered = re.search(r"(\d+)$", stem)
+    road = picture.with_name(f"{stem}_road.jpg")
+    row: dict[str, Any] = {
+        "frame": int(numbered.group(1)) if numbered else position,
+        "driver": picture.name,
+        "road": road.name if road.is_file() else "",
+    }
+    used = {"frame"}
+    for column, keys in ANGLE_KEYS.items():
+        key = next((key for key in keys if key in fields), None)
+        if key is None:
+            raise InputError(f"{truth}: has none of {', '.join(keys)}; found {', '.join(map(str, fields))[:200]}")
+        row[column] = _angle(fields[key], truth, key)
+        used.add(key)
+    return row | {key: value for key, value in fields.items() if key not in used and key not in row}
+
+
+def _angle(value: Any, path: Path, key: str) -> float:
+    limit = labels.AZIMUTH_LIMIT_DEG if key.startswith("azimuth") else labels.ELEVATION_LIMIT_DEG
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= limit:
+        raise InputError(f"{path}: {key} is {value!r}, not an angle within ±{limit:g} degrees")
+    return float(value)
+
+
+def _is_jpeg(content: bytes) -> bool:
+    """Whether the bytes begin as a JPEG with a size and end as one: a torn file does not."""
+    try:
+        width, height = preprocess.encoded_size(content)
+    except InputError:
+        return False
+    return content[:2] == b"\xff\xd8" and width > 0 < height and b"\xff\xd9" in content[-64:]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); delete it or mend it") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is no JSON object; delete it or mend it")
+    return content
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); prepare the folder again") from None

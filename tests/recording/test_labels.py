@@ -1,0 +1,170 @@
+"""Every row of a labels CSV is used or counted under exactly one reason."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recording import labels
+from recording.exceptions import DriveError
+
+HEADER = "timestamp [ns],dash_frames,azimuth [deg],elevation [deg],worn,blink id"
+
+
+def write(path: Path, *lines: str, header: str = HEADER) -> Path:
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("1,5,1.0,2.0,True", "malformed line"),
+        ("1,5,1.0,2.0,True,,extra", "malformed line"),
+        ('1,5,"1.0,2.0,True,', "malformed line"),
+        ('1,5,"1.0"x,2.0,True,', "malformed line"),
+        ("1,5,1.0,\x002.0,True,", "malformed line"),
+        ("garbage", "malformed line"),
+        ("1,five,1.0,2.0,True,", "frame not a number"),
+        ("1,,1.0,2.0,True,", "frame not a number"),
+        ("1,5.5,1.0,2.0,True,", "frame not a number"),
+        ("1,nan,1.0,2.0,True,", "frame not a number"),
+        ("1,inf,1.0,2.0,True,", "frame not a number"),
+        ("1,1_0,1.0,2.0,True,", "frame not a number"),
+        ("1,-5,1.0,2.0,True,", "negative frame"),
+        ("1,100,1.0,2.0,True,", "frame past the end of the video"),
+        ("1,1e300,1.0,2.0,True,", "frame past the end of the video"),
+        ("1,5,1.0,2.0,False,", "not worn"),
+        ("1,5,1.0,2.0,0,", "not worn"),
+        ("1,5,1.0,2.0,True,7", "blink"),
+        ("1,5,,2.0,True,", "blank angle"),
+        ("1,5,1.0,  ,True,", "blank angle"),
+        ("1,5,left,2.0,True,", "angle not a number"),
+        ("1,5,nan,2.0,True,", "angle not a number"),
+        ("1,5,1.0,-inf,True,", "angle not a number"),
+        ("1,5,180.1,2.0,True,", "angle out of range"),
+        ("1,5,1.0,-90.5,True,", "angle out of range"),
+        ("1,3,8.0,9.0,True,", "duplicate frame"),
+    ],
+)
+def test_a_bad_row_is_counted_under_its_reason(line: str, reason: str, tmp_path: Path) -> None:
+    read = labels.read(write(tmp_path / "l.csv", "1,3,1.0,2.0,True,", line, "1,4,3.0,4.0,True,"), frames=100)
+    assert read.dropped == {reason: 1}
+    assert read.rows == 3
+    assert read.table["frame"].tolist() == [3, 4]
+    assert read.table["azimuth_deg"].tolist() == [1.0, 3.0]
+
+
+def test_a_stray_quote_does_not_swallow_the_lines_after_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", '1,0,"1.0,2.0,True,', *(f"1,{n},1.0,2.0,True," for n in range(1, 50)))
+    read = labels.read(path, 100)
+    assert len(read.table) == 49
+    assert read.dropped == {"malformed line": 1}
+
+
+def test_bytes_that_are_no_text_cost_their_own_line(tmp_path: Path) -> None:
+    path = tmp_path / "l.csv"
+    path.write_bytes(HEADER.encode() + b"\n1,0,1,2,True,\n1,1,\xff\xfe\xfa,2,True,\n1,2,1,2,True,\n")
+    read = labels.read(path, 100)
+    assert read.dropped == {"malformed line": 1}
+    assert read.table["frame"].tolist() == [0, 2]
+
+
+def test_of_several_rows_for_a_frame_the_first_usable_one_is_taken(tmp_path: Path) -> None:
+    # An eye tracker at 200 Hz writes six or seven rows for each frame of a camera at 30.
+    path = write(tmp_path / "l.csv", "1,7,9.0,9.0,True,3", "2,7,1.0,2.0,True,", "3,7,5.0,6.0,True,")
+    read = labels.read(path, 100)
+    assert read.table["azimuth_deg"].tolist() == [1.0]
+    assert read.table["timestamp [ns]"].tolist() == ["2"]
+    assert read.dropped == {"blink": 1, "duplicate frame": 1}
+
+
+def test_rows_come_out_in_the_order_of_the_frames(tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", *(f"1,{n},1.0,2.0,True," for n in (9, 2, 5)))
+    assert labels.read(path, 100).table["frame"].tolist() == [2, 5, 9]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "\ufeffdash_frames,azimuth [deg],elevation [deg]",
+        " Dash_Frames , AZIMUTH  [deg],Elevation [DEG] ",
+        '"dash_frames","azimuth [deg]","elevation [deg]"',
+    ],
+)
+def test_names_of_columns_are_read_leniently(header: str, tmp_path: Path) -> None:
+    read = labels.read(write(tmp_path / "l.csv", "3,1.5,-2.5", "4.0, 1.5 ,2", header=header), 100)
+    assert read.table["frame"].tolist() == [3, 4]
+    assert read.table["elevation_deg"].tolist() == [-2.5, 2.0]
+
+
+@pytest.mark.parametrize(("separator", "row"), [(";", "3;1,5;-2,5"), ("\t", "3\t1.5\t-2.5"), ("\t", "3\t1,5\t-2,5")])
+def test_other_separators_and_the_decimal_comma(separator: str, row: str, tmp_path: Path) -> None:
+    header = separator.join(["dash_frames", "azimuth [deg]", "elevation [deg]"])
+    read = labels.read(write(tmp_path / "l.csv", row, header=header), 100)
+    assert read.table.to_numpy().tolist() == [[3.0, 1.5, -2.5]]
+
+
+def test_windows_line_ends_and_utf_16(tmp_path: Path) -> None:
+    text = "dash_frames,azimuth [deg],elevation [deg]\r\n3,1.5,-2.5\r\n\r\n"
+    for encoding in ("utf-8", "utf-16"):
+        path = tmp_path / f"{encoding}.csv"
+        path.write_bytes(text.encode(encoding))
+        read = labels.read(path, 100)
+        assert (read.rows, read.dropped, len(read.table)) == (1, {}, 1)
+
+
+def test_other_columns_are_kept_as_they_are(tmp_path: Path) -> None:
+    header = "dash_frames,azimuth [deg],elevation [deg],Fixation ID,note,note,frame"
+    read = labels.read(write(tmp_path / "l.csv", "3,1,2,007, hello ,x,y", header=header), 100)
+    kept = read.table.iloc[0].to_dict()
+    assert kept == {
+        "frame": 3,
+        "azimuth_deg": 1.0,
+        "elevation_deg": 2.0,
+        "Fixation ID": "007",
+        "note": "hello",
+        "note.1": "x",
+        "frame.1": "y",
+    }
+
+
+def test_missing_columns_are_named_with_those_found(tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", "1,2", header="dash_frames,pitch")
+    with pytest.raises(DriveError, match=r"no column 'azimuth \[deg\]', 'elevation \[deg\]'; found 'dash_frames', 'pi"):
+        labels.read(path, 100)
+
+
+def test_a_column_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", header="dash_frames,azimuth [deg],elevation [deg],azimuth [deg]")
+    with pytest.raises(DriveError, match="occurs 2 times"):
+        labels.read(path, 100)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.mkdir(), "is not a file"),
+        (lambda path: path.write_bytes(b""), "is empty"),
+        (lambda path: path.write_bytes(bytes(range(256)) * 100), "no column"),
+        (lambda path: path.write_text("\n\n"), "is empty or begins with a blank line"),
+    ],
+)
+def test_what_is_no_labels_file_is_refused_in_one_line(make, says: str, tmp_path: Path) -> None:
+    make(tmp_path / "l.csv")
+    with pytest.raises(DriveError, match=says) as caught:
+        labels.read(tmp_path / "l.csv", 100)
+    assert str(tmp_path / "l.csv") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=400))
+def test_no_bytes_below_the_header_break_the_reading(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("labels") / "l.csv"
+    path.write_bytes(HEADER.encode() + b"\n" + content)
+    read = labels.read(path, 100)
+    assert read.rows == len(read.table) + sum(read.dropped.values())
+    assert set(read.dropped) <= set(labels.REASONS)

@@ -1,0 +1,82 @@
+"""Splits: blocks of time, gaps, the same blocks for every sampling of one drive."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recording.exceptions import InputError
+from training.measuring import splits
+
+FPS = 30.0
+
+
+def evenly(samples: int, seconds: float) -> np.ndarray:
+    return np.linspace(0, seconds * FPS, samples).astype(int)
+
+
+@given(samples=st.integers(150, 1500), seconds=st.floats(150, 1500))
+@settings(max_examples=60, deadline=None)
+def test_no_training_frame_is_within_a_second_of_a_held_out_one(samples, seconds):
+    frames = evenly(samples, seconds)
+    split = splits.blocks(frames, FPS)
+    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        apart = np.abs(frames[getattr(split, one)][:, None] - frames[getattr(split, other)][None])
+        assert apart.min() >= splits.MIN_GAP_S * FPS
+
+
+@given(samples=st.integers(200, 1200), seconds=st.floats(200, 900))
+@settings(max_examples=40, deadline=None)
+def test_parts_are_disjoint_and_of_a_useful_size(samples, seconds):
+    split = splits.blocks(evenly(samples, seconds), FPS)
+    together = np.concatenate([split.train, split.validation, split.test])
+    assert len(np.unique(together)) == len(together)
+    assert len(split.train) > 0.4 * samples
+    assert 0.1 * samples < len(split.test) < 0.2 * samples
+
+
+def test_every_tenth_of_a_long_drive_has_a_test_block():
+    split = splits.blocks(evenly(1000, 600), FPS)
+    assert set(split.scenario[split.test]) == set(range(1, 11))
+    assert len(np.unique(split.block[split.test])) == 10
+
+
+def test_blocks_do_not_move_with_the_number_of_samples():
+    """Versions trained on 300 and on 1000 samples of one drive must not test on each other's training frames."""
+    few, many = evenly(300, 600), evenly(1000, 600)
+    tested = few[splits.blocks(few, FPS).test]
+    trained = many[splits.blocks(many, FPS).train]
+    assert np.abs(tested[:, None] - trained[None]).min() >= 0.9 * splits.MIN_GAP_S * FPS
+
+
+def test_random_split_is_marked_as_leaking_and_depends_on_the_seed():
+    one, other = splits.random(evenly(200, 100), 0), splits.random(evenly(200, 100), 1)
+    assert one.leaking and "LEAKING" in one.describe()
+    assert not np.array_equal(one.test, other.test)
+    assert not splits.blocks(evenly(200, 100), FPS).leaking
+
+
+def test_by_drive_keeps_whole_drives_apart():
+    drives = np.repeat([0, 1, 2, 3], 20)
+    split = splits.by_drive(np.tile(np.arange(20), 4), drives)
+    assert set(drives[split.train]) == {0, 1}
+    assert set(drives[split.validation]) == {2}
+    assert set(drives[split.test]) == {3}
+
+
+@pytest.mark.parametrize(
+    ("name", "drives", "says"),
+    [
+        ("blocks", np.repeat([0, 1], 50), "split=by-drive"),
+        ("by-drive", np.repeat([0, 1], 50), "at least 3"),
+        ("weekly", np.zeros(100, int), "blocks, random, by-drive"),
+    ],
+)
+def test_impossible_splits_say_what_to_do(name, drives, says):
+    with pytest.raises(InputError, match=says):
+        splits.split(name, np.arange(100) * 30, FPS, drives, 0)
+
+
+def test_too_short_a_recording_is_refused_by_the_part_that_is_empty():
+    with pytest.raises(InputError, match=r"fall into the .* part"):
+        splits.blocks(np.arange(20) * 3, FPS)

@@ -1,0 +1,243 @@
+"""One fine-tuning: train the tail behind the freeze boundary, keep the best epoch.
+
+The loop is written out in :func:`finetune`. Its choices (``python -m benchmarks.recipe`` compares them with
+their alternatives; docs/benchmarks.md says which of them were measured so far):
+
+- L1 loss on the angles: the error that is reported, and blinks do not dominate it as they do a squared loss.
+- AdamW, a short warm-up, then a *constant* learning rate, validated with an exponential moving average of the
+  weights. The average does what a decaying rate does, but epoch 5 of a 10-epoch trial and epoch 5 of a 30-epoch
+  trial are the same thing, so trials can be compared epoch by epoch and pruned fairly.
+- Dropout of the head at 0.1 while fine-tuning (the network is built with 0.4, for people it has not seen): with one
+  driver and a few hundred frames, 0.4 pulls large angles towards the middle.
+- Before each validation the tail's BatchNorm statistics are re-estimated for the averaged weights.
+"""
+
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from recording.angles import pitch_yaw_to_deg
+from training.learning import batchnorm
+from training.learning.augmentation import mirror_targets
+from training.learning.model import FREEZE_CHOICES
+from training.learning.trunk import BN_CHOICES, Features, reduced_precision
+from training.measuring.errors import per_sample
+
+EVALUATION_BATCH = 64
+STATISTICS_SAMPLES = 128  # training samples, spread over the drive, for precise BatchNorm
+WARM_UP_STEPS = 20
+WEIGHT_DECAY = 1e-4
+DROPOUT = 0.1
+GRADIENT_NORM = 1.0  # a single odd batch of 16 cannot throw a trial off
+PATIENCE = 5  # epochs without a better validation error before a trial stops early
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """Everything that distinguishes one trial from another."""
+
+    freeze: str
+    """What stays fixed: everything up to and including this stage."""
+    bn: str
+    """Whose BatchNorm statistics the base has: ``source`` or ``target``."""
+    lr: float
+    """AdamW's learning rate after the warm-up."""
+    epochs: int
+    """At most; early stopping may end before."""
+    batch_size: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.freeze not in FREEZE_CHOICES:
+            raise ValueError(f"freeze={self.freeze!r}: choose one of {', '.join(FREEZE_CHOICES)}")
+        if self.bn not in BN_CHOICES:
+            raise ValueError(f"bn={self.bn!r}: choose one of {', '.join(BN_CHOICES)}")
+        if self.lr <= 0 or self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(f"lr={self.lr}, epochs={self.epochs}, batch_size={self.batch_size}: must be positive")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch showed; errors on the validation samples, degrees."""
+
+    number: int
+    train_loss: float
+    val_loss: float
+    azimuth_error_deg: float
+    elevation_error_deg: float
+    angular_error_deg: float
+    seconds: float
+
+    def metrics(self) -> dict[str, float]:
+        """By the metric names of the run."""
+        return {
+            "train/loss": self.train_loss,
+            "val/loss": self.val_loss,
+            "val/azimuth_error_deg": self.azimuth_error_deg,
+            "val/elevation_error_deg": self.elevation_error_deg,
+            "val/angular_error_deg": self.angular_error_deg,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The best epoch (not the last) of a fine-tuning, and why it ended."""
+
+    best: Epoch
+    tail: dict[str, torch.Tensor]
+    epochs: list[Epoch]
+    ended: str  # "complete", "early stop", "pruned", "timeout"
+
+
+class OutOfMemory(RuntimeError):
+    """The device or the machine has no memory left for this batch size."""
+
+
+def finetune(
+    tail: nn.Module,
+    source: Features,
+    targets: np.ndarray,
+    train: np.ndarray,
+    validation: np.ndarray,
+    config: TrialConfig,
+    *,
+    keep_going: Callable[[Epoch], bool] = lambda epoch: True,
+    deadline: float = float("inf"),
+    criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = functional.l1_loss,
+    optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
+    dropout: float = DROPOUT,
+) -> Outcome:
+    """Train ``tail`` (changed in place) on the ``train`` samples; judge it on the ``validation`` samples.
+
+    ``targets`` is (n, 2) ``(pitch, yaw)`` radians for all samples. ``keep_going`` hears every epoch and may end the
+    trial; ``deadline`` is on ``time.monotonic``'s clock and is looked at after every step. ``criterion``,
+    ``optimizer_class`` and ``dropout`` are what ``benchmarks.recipe`` varies. Raises :class:`OutOfMemory` when the
+    batch does not fit, :class:`FloatingPointError` when no epoch has a finite error.
+    """
+    device = source.device
+    draw = torch.Generator().manual_seed(config.seed)
+    torch.manual_seed(config.seed)  # dropout
+    tail = tail.to(device, memory_format=torch.channels_last)
+    for module in tail.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+    parameters = [parameter for parameter in tail.parameters() if parameter.requires_grad]
+    # One kernel for the update of all parameters instead of loops: 29 images a second on a CPU, 26 with loops.
+    optimizer = optimizer_class(parameters, lr=config.lr, weight_decay=WEIGHT_DECAY, fused=True)
+    steps_per_epoch = max(1, len(train) // config.batch_size)
+    average = AveragedModel(tail, multi_avg_fn=get_ema_multi_avg_fn(decay=1 - 1 / (1 + steps_per_epoch)))
+    targets_all = torch.tensor(targets, dtype=torch.float32)
+    epochs: list[Epoch] = []
+    best, best_tail, step = None, None, 0
+    ended = "complete"
+
+    try:
+        for number in range(1, config.epochs + 1):
+            began, losses = time.monotonic(), []
+            order = train[torch.randperm(len(train), generator=draw).numpy()]
+            tail.train()
+            for rows in np.array_split(order, steps_per_epoch):
+                for group in optimizer.param_groups:
+                    group["lr"] = config.lr * min(1.0, (step + 1) / WARM_UP_STEPS)
+                inputs, mirrored = source.drawn(rows, draw)
+                wanted = mirror_targets(targets_all[rows], mirrored).to(device)
+                loss = criterion(forward(tail, inputs), wanted)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
+                optimizer.step()
+                if step >= WARM_UP_STEPS or number > 1:
+                    average.update_parameters(tail)
+                losses.append(loss.detach())
+                step += 1
+                if time.monotonic() > deadline:
+                    ended = "timeout"
+                    break
+            if ended == "timeout" and best is not None:
+                break  # the epoch is not whole; what is known so far stands
+
+            if average.n_averaged == 0:
+                average.update_parameters(tail)
+            judged = average.module
+            refresh_statistics(judged, source, train)
+            predicted = predict(judged, source, validation)
+            truth = targets[validation]
+            errors = per_sample(pitch_yaw_to_deg(predicted), pitch_yaw_to_deg(truth)).mean(axis=0)
+            epoch = Epoch(
+                number,
+                float(torch.stack(losses).mean()),
+                float(np.abs(predicted - truth).mean()),
+                *(float(error) for error in errors),
+                time.monotonic() - began,
+            )
+            epochs.append(epoch)
+            # A diverged epoch has NaN errors: never better, and `not <` would keep it.
+            if np.isfinite(epoch.angular_error_deg) and (
+                best is None or epoch.angular_error_deg < best.angular_error_deg
+            ):
+                best, best_tail = epoch, deepcopy(judged.state_dict())
+            if ended == "timeout":
+                break
+            if not keep_going(epoch):
+                ended = "pruned"
+                break
+            if best is not None and number - best.number >= PATIENCE:
+                ended = "early stop"
+                break
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if _is_out_of_memory(error):
+            raise OutOfMemory(str(error).split("\n")[0]) from error
+        raise
+    if best is None:
+        raise FloatingPointError(f"diverged: no epoch with a finite error at lr={config.lr:g}")
+    return Outcome(best, {key: value.cpu() for key, value in best_tail.items()}, epochs, ended)
+
+
+def forward(tail: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """(n, 2) ``(pitch, yaw)`` radians; convolutions in reduced precision, the head in float32.
+
+    bfloat16 has 8 bits: a head computed in it answers in steps of about 0.05°.
+    """
+    body, head = tail[:-1], tail[-1]
+    if len(body):
+        with reduced_precision(inputs.device):
+            inputs = body(inputs.contiguous(memory_format=torch.channels_last))
+    return head(inputs.float())
+
+
+@torch.no_grad()
+def predict(tail: nn.Module, source: Features, indices: np.ndarray) -> np.ndarray:
+    """(len(indices), 2) ``(pitch, yaw)`` radians for samples as they are, in eval mode."""
+    tail.eval()
+    parts = [
+        forward(tail, source.plain(indices[at : at + EVALUATION_BATCH])).cpu()
+        for at in range(0, len(indices), EVALUATION_BATCH)
+    ]
+    return torch.cat(parts).double().numpy()
+
+
+def refresh_statistics(tail: nn.Module, source: Features, train: np.ndarray) -> None:
+    """Precise BatchNorm for the tail, over training samples spread evenly (deterministic)."""
+    if not batchnorm.norms(tail):
+        tail.eval()
+        return
+    spread = np.linspace(0, len(train) - 1, min(len(train), STATISTICS_SAMPLES)).astype(int)
+    rows = np.random.default_rng(0).permutation(train[spread])
+    parts = np.array_split(rows, max(1, len(rows) // batchnorm.BATCH))
+    with reduced_precision(source.device):
+        batchnorm.reestimate(
+            tail[:-1], (source.plain(part).contiguous(memory_format=torch.channels_last) for part in parts)
+        )
+    tail.eval()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text

@@ -1,0 +1,145 @@
+"""Which samples train, which validate, which test: contiguous blocks of time with gaps between them.
+
+Frames a second apart are near copies, so a random split of one video puts the answers of the test into the
+training. The drive is cut into equal stretches; each holds one validation block and one test block, side by
+side, and everything else trains. Where the blocks lie depends on the time span of the drive alone – not on a
+seed and hardly on the number of samples – so versions trained on the same drive were never tested on frames
+that another one trained on.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recording.exceptions import InputError
+
+SPLIT_CHOICES = ("blocks", "random", "by-drive")
+SCENARIOS = 10
+VALIDATION_SHARE = 0.15  # of the time; the same for the test
+TEST_SHARE = 0.15
+GAP_S = 1.5  # left out beside every block, at most; MIN_GAP_S at least
+MIN_GAP_S = 1.0
+MIN_STRETCH_S = 12.0  # shorter stretches would be mostly gaps
+MIN_PER_PART = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices into the samples; every array is sorted.
+
+    ``block`` gives each sample the time block it lies in (samples of a block are correlated: the bootstrap
+    resamples blocks) and ``scenario`` the tenth of the drive, 1…10. Samples in no part lie in a gap.
+    """
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    block: np.ndarray
+    scenario: np.ndarray
+    leaking: bool
+
+    def __post_init__(self) -> None:
+        for part in ("train", "validation", "test"):
+            if len(getattr(self, part)) < MIN_PER_PART:
+                raise InputError(
+                    f"split {self.name}: {len(getattr(self, part))} of {len(self.block)} samples fall into the {part} "
+                    f"part, at least {MIN_PER_PART} are needed; prepare more samples or use a longer recording"
+                )
+
+    def describe(self) -> str:
+        """One line for logs and reports; says so where the split leaks."""
+        sizes = f"{len(self.train)} train / {len(self.validation)} validation / {len(self.test)} test"
+        left_out = len(self.block) - len(self.train) - len(self.validation) - len(self.test)
+        gaps = f", {left_out} left out in the gaps" if left_out else ""
+        leaking = "; LEAKING: neighbouring frames are on both sides, the test errors are too good" * self.leaking
+        return f"split {self.name}: {sizes}{gaps}{leaking}"
+
+
+def split(name: str, frames: np.ndarray, fps: float, drives: np.ndarray, seed: int) -> Split:
+    """The split of that name over samples with these frame numbers and drive indices (both (n,), int).
+
+    Raises :class:`InputError` for an unknown name or when a part would be empty.
+    """
+    several = len(np.unique(drives)) > 1
+    if name == "by-drive":
+        return by_drive(frames, drives)
+    if several:
+        raise InputError(f"split={name}: several drives were given; use split=by-drive")
+    if name == "blocks":
+        return blocks(frames, fps)
+    if name == "random":
+        return random(frames, seed)
+    raise InputError(f"split={name!r} is unknown: choose one of {', '.join(SPLIT_CHOICES)}")
+
+
+def scenarios(frames: np.ndarray) -> np.ndarray:
+    """The tenth of the drive (first to last frame, equal times) each frame lies in, 1…10; (n,) → (n,)."""
+    frames = np.asarray(frames)
+    span = max(1, int(frames.max() - frames.min()) + 1)
+    return ((frames - frames.min()) * SCENARIOS // span + 1).astype(np.int64)
+
+
+def blocks(frames: np.ndarray, fps: float) -> Split:
+    """Contiguous validation and test blocks spread over the drive, a gap beside each.
+
+    Each of up to ten stretches looks like ``train | gap | block | gap | block | gap | train``; where the blocks
+    lie in the stretch, and which of them tests, changes from stretch to stretch so that no rhythm of the drive
+    can line up with it.
+    """
+    frames = np.asarray(frames)
+    seconds = (frames - frames.min()) / fps
+    span = float(seconds.max()) + 1.0 / fps
+    stretches = int(np.clip(span // MIN_STRETCH_S, 1, SCENARIOS))
+    length = span / stretches
+    gap = min(max(MIN_GAP_S, 0.03 * length), GAP_S)
+    part = np.full(len(frames), "train", dtype="U10")
+    block = np.zeros(len(frames), dtype=np.int64)
+    for k in range(stretches):
+        group = (VALIDATION_SHARE + TEST_SHARE) * length + 3 * gap
+        # Golden-ratio steps spread the offsets evenly over [0, 1) for any number of stretches.
+        start = k * length + ((k * 0.618034 + 0.5) % 1.0) * max(0.0, length - group)
+        order = ("validation", "test") if k % 2 else ("test", "validation")
+        width = {"validation": VALIDATION_SHARE * length, "test": TEST_SHARE * length}
+        at = start + gap
+        inside = (seconds >= start) & (seconds < start + group)
+        part[inside] = "gap"
+        block[(seconds >= k * length) & (seconds < start)] = 4 * k
+        block[(seconds >= start + group) & (seconds < (k + 1) * length)] = 4 * k + 3
+        for position, which in enumerate(order):
+            chosen = (seconds >= at) & (seconds < at + width[which])
+            part[chosen] = which
+            block[chosen] = 4 * k + 1 + position
+            at += width[which] + gap
+    return _split("blocks", part, block, scenarios(frames), leaking=False)
+
+
+def random(frames: np.ndarray, seed: int) -> Split:
+    """The old protocol: 70/15/15 at random. Leaks, and says so wherever its numbers appear."""
+    frames = np.asarray(frames)
+    order = np.random.default_rng(seed).permutation(len(frames))
+    part = np.full(len(frames), "train", dtype="U10")
+    held_out = round(TEST_SHARE * len(frames))
+    part[order[:held_out]] = "test"
+    part[order[held_out : 2 * held_out]] = "validation"
+    tenth = scenarios(frames)
+    return _split("random", part, tenth, tenth, leaking=True)
+
+
+def by_drive(frames: np.ndarray, drives: np.ndarray) -> Split:
+    """Whole drives: the last one tests, the one before it validates, the others train."""
+    frames, drives = np.asarray(frames), np.asarray(drives)
+    last = int(drives.max())
+    if last < 2:
+        raise InputError(
+            f"split=by-drive: {last + 1} drive given, at least 3 are needed; "
+            "give data=FOLDER1,FOLDER2,FOLDER3 (the last one tests, the one before it validates)"
+        )
+    part = np.where(drives == last, "test", np.where(drives == last - 1, "validation", "train"))
+    tenth = np.concatenate([scenarios(frames[drives == drive]) for drive in range(last + 1)])
+    return _split("by-drive", part, drives * SCENARIOS + tenth, tenth, leaking=False)
+
+
+def _split(name: str, part: np.ndarray, block: np.ndarray, scenario: np.ndarray, leaking: bool) -> Split:
+    train, validation, test = (np.flatnonzero(part == which) for which in ("train", "validation", "test"))
+    return Split(name, train, validation, test, block, scenario, leaking)

@@ -1,0 +1,1 @@
+"""What a run leaves behind: report, figures, and the package that the registry takes."""

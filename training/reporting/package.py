@@ -1,0 +1,131 @@
+"""From a trained network to the folder that the registry takes: weights, ONNX graph, held-out samples."""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import safetensors.torch
+import torch
+from torch import nn
+
+from recording.exceptions import InputError
+from recording.recordings import Recordings
+from registry import contract, holdout
+from registry.holdout import Holdout
+from registry.network import INPUT_NAME, OUTPUT_NAME
+from training.measuring.splits import Split
+
+JPEG_QUALITY = 95
+
+
+def export(network: nn.Module, folder: Path) -> None:
+    """Write ``model.safetensors`` (float32 weights) and ``model.onnx`` (any batch size) into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    network = network.cpu().float().eval().to(memory_format=torch.contiguous_format)
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    safetensors.torch.save_file(state, folder / contract.WEIGHTS)
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(),
+        _quiet("torch.onnx", "onnxscript", "onnx_ir"),
+    ):
+        # The exporter reports its steps and its own deprecations; none of them is the user's business.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (torch.zeros(2, 3, 224, 224),),  # a batch of one would be frozen in
+            folder / contract.NETWORK,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            external_data=False,  # one file: one digest covers it
+            verbose=False,
+        )
+
+
+@contextlib.contextmanager
+def _quiet(*names: str):
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def held_out(recordings: Recordings, crops: np.ndarray, split: Split, lineage: Holdout | None = None) -> Holdout:
+    """The test samples as they travel with the version, and what the model has seen.
+
+    Frames used for validation count as trained on: the search has seen them. ``lineage`` is the holdout of the
+    registered version that training started from; what that one saw, this one saw too.
+    """
+    tested = int(recordings.drive_index[split.test[0]])
+    drive = recordings.drives[tested]
+    seen = np.concatenate([split.train, split.validation])
+    frames = recordings.frames[seen[recordings.drive_index[seen] == tested]]
+    elsewhere = {recordings.drives[index].drive for index in np.unique(recordings.drive_index[seen])}
+    frames_before, drives_before = seen_before(drive.drive, lineage)
+    return Holdout(
+        jpegs=[encode(crops[index]) for index in split.test],
+        names=[recordings.driver_path(index).name for index in split.test],
+        labels_deg=recordings.labels_deg[split.test],
+        frames=recordings.frames[split.test],
+        blocks=split.block[split.test],
+        scenarios=split.scenario[split.test],
+        drive=drive.drive,
+        fps=drive.fps,
+        trained_frames=np.union1d(frames, frames_before),
+        trained_drives=tuple(sorted((elsewhere | drives_before) - {drive.drive})),
+    )
+
+
+def seen_before(drive: str, lineage: Holdout | None) -> tuple[np.ndarray, set[str]]:
+    """What a registered base has seen: frames of this drive, and other drives."""
+    if lineage is None:
+        return np.array([], dtype=np.int64), set()
+    others = set(lineage.trained_drives)
+    if lineage.drive == drive:
+        return lineage.trained_frames, others
+    return np.array([], dtype=np.int64), others | ({lineage.drive} if len(lineage.trained_frames) else set())
+
+
+def check_lineage(recordings: Recordings, split: Split, lineage: Holdout | None) -> None:
+    """:class:`InputError` when the registered base was trained on what is to test its successor."""
+    if lineage is None:
+        return
+    drive = recordings.drives[int(recordings.drive_index[split.test[0]])]
+    seen = int(lineage.saw(drive.drive, recordings.frames[split.test], drive.fps).sum())
+    if seen:
+        raise InputError(
+            f"base: it was trained on {seen} of the {len(split.test)} test frames (or their neighbours), so its "
+            "successor cannot be tested on them; start from another base or give another drive"
+        )
+
+
+def golden(kept: Holdout) -> list[bytes]:
+    """Five of the held-out pictures, spread over the drive: the golden examples of the contract."""
+    return [kept.jpegs[k] for k in np.linspace(0, len(kept) - 1, contract.GOLDEN_EXAMPLES).round().astype(int)]
+
+
+def encode(crop: np.ndarray) -> bytes:
+    """(h, w, 3) uint8 RGB → JPEG bytes."""
+    done, encoded = cv2.imencode(
+        ".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
+    if not done:
+        raise ValueError(f"a crop of shape {crop.shape} cannot be encoded as JPEG")
+    return encoded.tobytes()
+
+
+def assemble(folder: Path, network: nn.Module, kept: Holdout) -> None:
+    """All files of a package but its contract."""
+    export(network, folder)
+    kept.write(folder / holdout.FILE_NAME)

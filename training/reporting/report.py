@@ -1,0 +1,246 @@
+"""The report on the parent run: tables, figures, one HTML page, and the verdict in plain words."""
+
+import base64
+import html
+import io
+from dataclasses import dataclass
+
+import cv2
+import mlflow
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from recording.preprocess import decode
+from recording.recordings import Recordings
+from training.measuring.errors import QUANTITIES, Errors, measure
+from training.measuring.splits import SCENARIOS, Split
+from training.measuring.verdict import Verdict
+from training.reporting import figures
+from training.searching.study import SearchResult
+
+RENDERED = "rendered sample drive"
+SHEET_WIDTH = 380
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything on the test samples of one search. ``answers`` are (n_test, 2) degrees by model name."""
+
+    recordings: Recordings
+    split: Split
+    answers: dict[str, np.ndarray]
+    errors: dict[str, Errors]
+    verdict: Verdict
+    alignment_line: str
+    calibration_line: str
+    search: SearchResult
+
+    @property
+    def labels_deg(self) -> np.ndarray:
+        return self.recordings.labels_deg[self.split.test]
+
+    @property
+    def title(self) -> str:
+        """What was measured on what; names the rendered sample drive wherever it is used."""
+        source = RENDERED if self.recordings.rendered else "recording"
+        leaking = ", LEAKING random split" if self.split.leaking else ""
+        return f"{source}, {len(self.split.test)} held-out samples (split={self.split.name}{leaking})"
+
+    def side_by_side(self) -> pd.DataFrame:
+        """One row a model: mean error and interval per angle, median and 95th percentile, degrees."""
+        rows = []
+        for name, errors in self.errors.items():
+            row: dict[str, object] = {"model": figures.TITLES[name]}
+            for quantity in QUANTITIES:
+                summary = getattr(errors, quantity)
+                row |= {
+                    f"{quantity}_mean_deg": round(summary.mean, 2),
+                    f"{quantity}_interval_deg": f"{summary.low:.2f}–{summary.high:.2f}",
+                    f"{quantity}_median_deg": round(summary.median, 2),
+                    f"{quantity}_p95_deg": round(summary.p95, 2),
+                }
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def printed(self) -> str:
+        """The side-by-side table as text for a terminal."""
+        head = f"{'':20s}{'azimuth':>20s}{'elevation':>20s}{'3-D angle':>20s}"
+        lines = [self.title, head]
+        for name, errors in self.errors.items():
+            cells = [f"{s.mean:6.2f}° [{s.low:5.2f}–{s.high:5.2f}]" for s in (getattr(errors, q) for q in QUANTITIES)]
+            lines.append(f"{figures.TITLES[name]:20s}" + "".join(f"{cell:>20s}" for cell in cells))
+        return "\n".join(lines)
+
+    def scenarios(self) -> pd.DataFrame:
+        """One row a tenth of the drive: its held-out samples and each model's mean errors, degrees."""
+        return scenario_table(self.recordings, self.split.test, self.split.scenario[self.split.test], self.answers)
+
+    def predictions(self) -> pd.DataFrame:
+        """One row a test sample: file, measured angles, every model's answers."""
+        table = pd.DataFrame(
+            {
+                "file": [self.recordings.name(index) for index in self.split.test],
+                "frame": self.recordings.frames[self.split.test],
+                "scenario": self.split.scenario[self.split.test],
+                "measured_azimuth_deg": self.labels_deg[:, 0],
+                "measured_elevation_deg": self.labels_deg[:, 1],
+            }
+        )
+        for name, answers in self.answers.items():
+            table[f"{name}_azimuth_deg"] = answers[:, 0]
+            table[f"{name}_elevation_deg"] = answers[:, 1]
+        return table.round(4)
+
+    def figures(self) -> dict[str, Figure]:
+        """By file name."""
+        return {
+            "before_after": figures.before_after(self.errors, self.title),
+            "scenarios": self._scenario_sheet(),
+            "predicted_vs_true": figures.predicted_vs_true(self.answers, self.labels_deg),
+            "error_by_angle": figures.error_by_angle(self.answers, self.labels_deg),
+            "trials": figures.trials(self.search.trials, self.search.best.number),
+        }
+
+    def _scenario_sheet(self) -> Figure:
+        scenario = self.split.scenario[self.split.test]
+        chosen = [np.flatnonzero(scenario == k)[(scenario == k).sum() // 2] for k in np.unique(scenario)]
+        table = self.scenarios().set_index("scenario")
+        errors = table[["model_azimuth_error_deg", "model_elevation_error_deg"]]
+        titles = [f"{k}: az {errors.loc[k].iloc[0]:.1f}°, el {errors.loc[k].iloc[1]:.1f}°" for k in np.unique(scenario)]
+        pictures = [driver_picture(self.recordings, int(self.split.test[at])) for at in chosen]
+        return figures.scenario_sheet(pictures, self.labels_deg[chosen], self.answers["model"][chosen], titles)
+
+
+def scenario_table(
+    recordings: Recordings, indices: np.ndarray, scenario: np.ndarray, answers: dict[str, np.ndarray], count=SCENARIOS
+) -> pd.DataFrame:
+    """Mean errors by scenario (1…count) of the samples ``indices``; a scenario without samples says so."""
+    labels, frames = recordings.labels_deg[indices], recordings.frames[indices]
+    rows = []
+    for k in range(1, count + 1):
+        inside = scenario == k
+        row: dict[str, object] = {"scenario": k, "samples": int(inside.sum())}
+        if inside.any():
+            row["frames"] = f"{frames[inside].min()}–{frames[inside].max()}"
+            row["gaze"] = _gaze_range(labels[inside])
+            for name, predicted in answers.items():
+                errors = measure(predicted[inside], labels[inside], np.zeros(inside.sum()))
+                row |= {f"{name}_{key}": round(value, 2) for key, value in errors.means().items()}
+        else:
+            row |= {"frames": "", "gaze": "no held-out samples"}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _gaze_range(labels: np.ndarray) -> str:
+    low, high = labels.min(axis=0), labels.max(axis=0)
+    return f"azimuth {low[0]:+.0f}…{high[0]:+.0f}°, elevation {low[1]:+.0f}…{high[1]:+.0f}°"
+
+
+def driver_picture(recordings: Recordings, index: int) -> np.ndarray:
+    """The driver crop of a sample, small enough for a contact sheet."""
+    path = recordings.driver_path(index)
+    picture = decode(path.read_bytes(), str(path))
+    height = round(SHEET_WIDTH * picture.shape[0] / picture.shape[1])
+    return cv2.resize(picture, (SHEET_WIDTH, height), interpolation=cv2.INTER_AREA)
+
+
+def log(report: Report, run_id: str) -> None:
+    """Put the whole report on the run: metrics, tables, figures, ``report/report.html``, the description."""
+    metrics: dict[str, float] = {}
+    for name, errors in report.errors.items():
+        metrics |= errors.metrics("test" if name == "model" else name)
+    metrics["test/samples"] = len(report.split.test)
+    mlflow.log_metrics(metrics, run_id=run_id)
+    mlflow.log_table(report.side_by_side(), "tables/before_after.json", run_id=run_id)
+    mlflow.log_table(report.scenarios(), "tables/scenarios.json", run_id=run_id)
+    mlflow.log_table(report.predictions(), "tables/test_predictions.json", run_id=run_id)
+    mlflow.log_text(report.predictions().to_csv(index=False), "tables/test_predictions.csv", run_id=run_id)
+    drawn = report.figures()
+    for name, figure in drawn.items():
+        mlflow.log_figure(figure, f"figures/{name}.png")
+    mlflow.log_text(page(report, drawn), "report/report.html", run_id=run_id)
+    mlflow.set_tags(
+        {
+            "verdict": report.verdict.line()[:4900],
+            "mlflow.note.content": description(report),
+            "alignment": report.alignment_line,
+        }
+    )
+    figures.plt.close("all")
+
+
+def description(report: Report) -> str:
+    """Markdown for the run's page in the MLflow UI."""
+    lines = [
+        f"**{report.verdict.line()}**",
+        "",
+        report.title,
+        "",
+        "| model | azimuth | elevation | 3-D angle |",
+        "|---|---|---|---|",
+    ]
+    for name, errors in report.errors.items():
+        cells = [f"{s.mean:.2f}° [{s.low:.2f}–{s.high:.2f}]" for s in (getattr(errors, q) for q in QUANTITIES)]
+        lines.append(f"| {figures.TITLES[name]} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        report.alignment_line,
+        "",
+        f"Linear calibration: {report.calibration_line}",
+        "",
+        "Figures and tables: artifacts, `report/report.html`.",
+    ]
+    return "\n".join(lines)
+
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222;background:#fff}
+table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .8em;border-bottom:1px solid #ddd;text-align:right}
+td:first-child,th:first-child{text-align:left}img{max-width:100%}
+.verdict{padding:1em;border-left:5px solid #1f8a5b;background:#f1f8f4}
+.bad{border-color:#c8553d;background:#fbf1ee}.wide{overflow-x:auto;font-size:13px}
+"""
+
+
+def page(report: Report, drawn: dict[str, Figure]) -> str:
+    """The report as one self-contained HTML page."""
+    config = report.search.config()
+    chosen = (
+        f"Chosen: trial-{report.search.best.number:03d}, freeze={config.freeze}, bn={config.bn}, lr={config.lr:.2e}, "
+        f"best epoch {report.search.best.user_attrs['result']['best']['number']} of {config.epochs}, "
+        f"{len(report.search.trials)} trials."
+    )
+    headings = {
+        "before_after": "Side by side on the held-out blocks",
+        "scenarios": "Ten scenarios, one held-out picture each",
+        "predicted_vs_true": "Predicted against measured",
+        "error_by_angle": "Error by angle",
+        "trials": "The search",
+    }
+    kind = "verdict" if report.verdict.beats_all and not report.split.leaking else "verdict bad"
+    parts = [
+        f"<h1>Gaze fine-tuning: {html.escape(report.title)}</h1>",
+        f"<p class='{kind}'>{html.escape(report.verdict.line())}</p>",
+        f"<p>{html.escape(report.split.describe())}. {html.escape(chosen)}</p>",
+        f"<p>{html.escape(report.alignment_line)}. Linear calibration, fitted on the training samples: "
+        f"{html.escape(report.calibration_line)}.</p>",
+        "<p>Degrees. Azimuth: to the driver's right is positive; elevation: up is positive. Brackets and error bars: "
+        "95 % intervals of the mean, bootstrapped over time blocks.</p>",
+    ]
+    for name, figure in drawn.items():
+        parts.append(
+            f"<h2>{headings[name]}</h2><img alt='{headings[name]}' src='data:image/png;base64,{_png(figure)}'>"
+        )
+        if name == "before_after":
+            parts.append(f"<div class='wide'>{report.side_by_side().to_html(index=False, border=0)}</div>")
+        if name == "scenarios":
+            parts.append(f"<div class='wide'>{report.scenarios().to_html(index=False, border=0, na_rep='–')}</div>")
+    return f"<!doctype html><meta charset='utf-8'><title>Gaze report</title><style>{_STYLE}</style>" + "\n".join(parts)
+
+
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,1 @@
+"""The rendered sample drive, the lab base it starts from, and the renderer of both."""

@@ -1,0 +1,206 @@
+"""One trial in a process of its own: everything it needs comes by value or by address.
+
+The process opens its own child run in MLflow, reports every epoch to whoever started it and asks whether to go
+on. It can be killed at any moment: the search notices, ends the child run as FAILED and goes on with the next.
+"""
+
+import os
+import signal
+import time
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import safetensors.torch
+import torch
+
+from recording import recordings
+from recording.recordings import Recordings
+from registry.command_line import one_line
+from training.learning import model, pictures
+from training.learning.augmentation import Augmentation
+from training.learning.finetune import Epoch, Outcome, OutOfMemory, TrialConfig, finetune
+from training.learning.trunk import ActivationCache, Material, features
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """All of a trial: addresses of data and base, indices of its samples, where it reports."""
+
+    number: int
+    config: TrialConfig
+    base: Path
+    """The base in safetensors, with the statistics of ``config.bn`` and the head aligned to the labels."""
+    samples: tuple[Path, ...]
+    """Prepared folders."""
+    train: np.ndarray
+    validation: np.ndarray
+    cache: Path
+    checkpoint: Path
+    """Where the best epoch's weights go (safetensors, whole network)."""
+    device: str
+    tracking_uri: str
+    experiment_id: str
+    parent_run_id: str
+    study: str
+    seconds_left: float = float("inf")
+
+    @property
+    def name(self) -> str:
+        return f"trial-{self.number:03d}"
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a trial found: ``value`` is the validation 3-D angular error of its best epoch, degrees."""
+
+    value: float
+    best: Epoch
+    ended: str
+    epochs: int
+    batch_size: int
+    seconds: float
+    cache_seconds: float
+    """Of these, spent on filling (or checking) the activation cache."""
+
+
+class Interrupted(BaseException):
+    """The search went away or told the trial to end."""
+
+
+def run(spec: TrialSpec, connection: Connection) -> None:
+    """Body of the trial's process. Messages sent: ``("run", id)``, ``("epoch", Epoch)`` – each answered with a
+    bool: go on? – and last ``("done", TrialResult)`` or ``("failed", line)``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the search decides
+    signal.signal(signal.SIGTERM, _interrupt)
+    os.environ.pop("MLFLOW_RUN_ID", None)  # would resume the parent's run
+    mlflow.set_tracking_uri(spec.tracking_uri)
+    tags = {"study": spec.study, "trial": str(spec.number)}
+    child = mlflow.start_run(
+        run_name=spec.name,
+        experiment_id=spec.experiment_id,
+        nested=True,
+        parent_run_id=spec.parent_run_id,
+        tags=tags,
+    )
+    try:
+        connection.send(("run", child.info.run_id))
+        mlflow.log_params(asdict(spec.config))
+        result = _tracked(spec, connection)
+    except Interrupted:
+        mlflow.set_tag("ended", "interrupted")
+        mlflow.end_run("KILLED")
+    except Exception as error:  # one failed trial must not end the search: reported, tagged, and the next one runs
+        line = f"{type(error).__name__}: {one_line(error)}"
+        mlflow.set_tags({"ended": "failed", "error": line[:4000]})
+        mlflow.end_run("FAILED")
+        connection.send(("failed", line))
+    else:
+        mlflow.end_run("FINISHED")
+        connection.send(("done", result))
+
+
+def _interrupt(*_) -> None:
+    raise Interrupted
+
+
+def _tracked(spec: TrialSpec, connection: Connection) -> TrialResult:
+    def keep_going(epoch: Epoch) -> bool:
+        mlflow.log_metrics(epoch.metrics() | {"epoch_seconds": epoch.seconds}, step=epoch.number)
+        try:
+            connection.send(("epoch", epoch))
+            return connection.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise Interrupted from None
+
+    began = time.monotonic()
+    outcome, batch_size, cache_seconds = train(spec, keep_going)
+    result = TrialResult(
+        outcome.best.angular_error_deg,
+        outcome.best,
+        outcome.ended,
+        len(outcome.epochs),
+        batch_size,
+        time.monotonic() - began,
+        cache_seconds,
+    )
+    # The best epoch's figures, not the last one's, are what the runs table compares.
+    mlflow.log_metrics(
+        {f"best/{name.split('/')[1]}": value for name, value in outcome.best.metrics().items()}
+        | {"best/epoch": outcome.best.number, "seconds": result.seconds, "cache_seconds": cache_seconds}
+    )
+    mlflow.set_tags({"ended": outcome.ended} | ({"pruned": "true"} if outcome.ended == "pruned" else {}))
+    if batch_size != spec.config.batch_size:
+        mlflow.set_tag("batch_size_used", batch_size)
+    return result
+
+
+def train(spec: TrialSpec, keep_going=lambda epoch: True) -> tuple[Outcome, int, float]:
+    """Fine-tune as ``spec`` says and write the checkpoint.
+
+    Returns the outcome, the batch size that fitted and the seconds that the activation cache took.
+
+    Out of memory halves the batch and starts the trial again, down to a batch of one.
+    """
+    deadline = time.monotonic() + spec.seconds_left
+    config = spec.config
+    while True:
+        try:
+            outcome, cache_seconds = _train(spec, config, keep_going, deadline)
+            return outcome, config.batch_size, cache_seconds
+        except OutOfMemory as error:
+            if config.batch_size == 1:
+                raise
+            print(
+                f"{spec.name}: out of memory with batches of {config.batch_size} ({error}); "
+                f"again with {config.batch_size // 2}",
+                flush=True,
+            )
+            config = replace(config, batch_size=config.batch_size // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _train(spec: TrialSpec, config: TrialConfig, keep_going, deadline: float) -> tuple[Outcome, float]:
+    data = recordings.load(spec.samples)
+    device = torch.device(spec.device)
+    cache = ActivationCache(spec.cache)
+    try:
+        began = time.monotonic()
+        network = model.load(spec.base)
+        stock = material(data, cache, spec.train, spec.validation, config.seed)
+        source = features(network, config.freeze, stock, cache, device)
+        source.keep_on_device()
+        cache_seconds = time.monotonic() - began
+        _, tail = model.cut(network, config.freeze)
+        outcome = finetune(
+            tail,
+            source,
+            data.targets,
+            spec.train,
+            spec.validation,
+            config,
+            keep_going=keep_going,
+            deadline=deadline,
+        )
+        tail.load_state_dict(outcome.tail)  # shares its modules with the network
+        _save(network, spec.checkpoint)
+        return outcome, cache_seconds
+    finally:
+        cache.close()
+
+
+def material(
+    data: Recordings, cache: ActivationCache, train: np.ndarray, validation: np.ndarray, seed: int
+) -> Material:
+    """What trials on these recordings train and validate on."""
+    crops = pictures.array(data, cache)
+    return Material(crops, pictures.key(data), train, validation, augmentation=Augmentation(), seed=seed)
+
+
+def _save(network: torch.nn.Module, path: Path) -> None:
+    part = path.with_suffix(".part")
+    safetensors.torch.save_file({key: value.cpu().contiguous() for key, value in network.state_dict().items()}, part)
+    part.replace(path)
