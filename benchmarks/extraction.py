@@ -7,7 +7,7 @@ frames and once every 250, and measures three sides on each, in turn, several ti
 
 - **seek per sample**: the old recipe. For each sample OpenCV is set to the frame's number, the picture is read,
   cut into its views and written.
-- **prepare**: this project's ``recording.samples.prepare``, everything included: checksums, index, labels,
+- **prepare**: this project's ``recording.preparation.prepare``, everything included: checksums, index, labels,
   decoding, JPEG files and tables.
 - **floor**: nothing but decoding the packets that the samples depend on, read beforehand, in one process with
   the same number of threads; no colours, no JPEG, no files.
@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from benchmarks.machine import machine
 from recording import drive as drives
-from recording import frames, layouts, samples
+from recording import frames, layouts, preparation
 
 SIZE = (1504, 540)
 ENCODER = {"preset": "veryfast", "crf": "23"}
@@ -148,7 +148,7 @@ def measure(video: Path, table: Path, count: int, repeats: int, out: Path) -> di
     for repeat in range(repeats):
         new, old = out / f"new-{repeat}", out / f"old-{repeat}"
         sides = {
-            "prepare": lambda folder=new: samples.prepare(video, table, count, "dashgaze", folder),
+            "prepare": lambda folder=new: preparation.prepare(video, table, count, "dashgaze", folder),
             "floor": decode,
             "seek per sample": lambda folder=old: seek_per_sample(video, wanted, drive.views, folder),
         }

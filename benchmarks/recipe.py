@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.machine import machine
-from recording import recordings, samples
+from recording import preparation, recordings
 from recording.angles import pitch_yaw_to_deg
 from training.learning import model, pictures
 from training.learning.augmentation import Augmentation
@@ -40,7 +40,9 @@ def main() -> None:
     given = _arguments()
     work = Path(given.work)
     video, labels = sample_drive.render(work / "sample-drive")
-    folder = samples.prepare(video, labels, given.samples, "dashgaze", work / "prepared" / f"sample-{given.samples}")
+    folder = preparation.prepare(
+        video, labels, given.samples, "dashgaze", work / "prepared" / f"sample-{given.samples}"
+    )
     data = recordings.load((folder,))
     split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0)
     print(f"machine: {machine()}")

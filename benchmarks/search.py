@@ -25,7 +25,7 @@ import torch
 
 from benchmarks import old_recipe
 from benchmarks.machine import machine
-from recording import recordings, samples
+from recording import preparation, recordings
 from training.learning import model
 from training.learning.finetune import TrialConfig, finetune
 from training.learning.trunk import ActivationCache, features
@@ -42,7 +42,7 @@ def main() -> None:
     arguments = _arguments()
     work = Path(arguments.work)
     video, labels = sample_drive.render(work / "sample-drive")
-    folder = samples.prepare(video, labels, SAMPLES, "dashgaze", work / "prepared" / f"sample-drive-{SAMPLES}")
+    folder = preparation.prepare(video, labels, SAMPLES, "dashgaze", work / "prepared" / f"sample-drive-{SAMPLES}")
     data = recordings.load((folder,))
     split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0)
     print(f"machine: {machine()}")

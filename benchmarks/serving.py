@@ -38,7 +38,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine
-from recording import recordings, samples
+from recording import preparation, recordings
 from recording.angles import absolute_errors
 from registry import contract, stages, versions
 from registry.holdout import Holdout
@@ -115,7 +115,7 @@ def _registry(folder: Path) -> Iterator[Path]:
 def _register(folder: Path, work: Path) -> list[bytes]:
     """Register the lab base and its shifted twin as versions 1 and 2; the driver pictures to send."""
     video, labels = sample_drive.render(work / "sample-drive")
-    place = samples.prepare(video, labels, 500, "dashgaze", work / "prepared" / "sample-drive-500")
+    place = preparation.prepare(video, labels, 500, "dashgaze", work / "prepared" / "sample-drive-500")
     data = recordings.load((place,))
     split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0)
     cache = ActivationCache(folder / "cache")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from recording import samples as prepared
+from recording import prepared
 from recording.angles import deg_to_pitch_yaw
-from recording.samples import Samples
+from recording.prepared import Samples
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import mlflow
 import optuna
 
-from recording import samples
+from recording import preparation, prepared
 from recording.exceptions import InputError
 from training import evaluation, job
 from training.evaluation import EvaluateConfig
@@ -127,16 +127,16 @@ def _filled(config: type, arguments: argparse.Namespace) -> Any:
 
 def _prepare(arguments: argparse.Namespace) -> int:
     if "MLFLOW_RUN_ID" not in os.environ:
-        folder = samples.prepare(
+        folder = preparation.prepare(
             Path(arguments.video), Path(arguments.labels), arguments.samples, arguments.layout, Path(arguments.out)
         )
         print(f"prepared: {folder}")
         return 0
     with job.tracked_run("prepare"):
-        folder = samples.prepare(
+        folder = preparation.prepare(
             Path(arguments.video), Path(arguments.labels), arguments.samples, arguments.layout, Path(arguments.out)
         )
-        mlflow.log_artifact(str(folder / samples.DRIVE))
+        mlflow.log_artifact(str(folder / prepared.DRIVE))
         print(f"prepared: {folder}")
     return 0
 

@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from recording import recordings, samples
+from recording import preparation, recordings
 from recording.angles import pitch_yaw_to_deg
 from recording.exceptions import GazeError, InputError
 from recording.recordings import Recordings
@@ -163,7 +163,7 @@ def prepare_data(config: JobConfig) -> Recordings:
         log.info("no recording given: using the %s (made by this project, not a real drive)", RENDERED)
         video, labels = sample_drive.render(work / "sample-drive")
         layout, folder = "dashgaze", work / "prepared" / f"sample-drive-{config.samples}"
-    return recordings.load((samples.prepare(video, labels, config.samples, layout, folder),))
+    return recordings.load((preparation.prepare(video, labels, config.samples, layout, folder),))
 
 
 def prepare_bases(

@@ -1,0 +1,226 @@
+"""A folder of prepared samples, as everybody reads it: cropped pictures with their measured angles.
+
+A prepared folder (:mod:`recording.preparation` writes it) holds per sample ``frame_01234_driver.jpg``, ``_road.jpg``
+and ``_camera.jpg`` where the layout has them, and ``frame_01234_gt.json``; for all together ``samples.csv`` and
+``drive.json``. A *bare* folder holds only ``*_driver.jpg`` and ``*_gt.json``, as users have them today.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recording import labels, layouts, preprocess
+from recording.exceptions import InputError
+
+log = logging.getLogger("recording.prepared")
+
+TABLE, DRIVE = "samples.csv", "drive.json"
+FORMAT = 1
+"""Of the prepared folder; another number means that it must be prepared again."""
+DEFAULT_FPS = 30.0
+COMPLETE = "complete"
+PREPARE_COMMAND = "python -m training prepare --video VIDEO --labels CSV --out FOLDER"
+
+ANGLE_KEYS = {
+    "azimuth_deg": ("azimuth_deg", "azimuth [deg]", "azimuth"),
+    "elevation_deg": ("elevation_deg", "elevation [deg]", "elevation"),
+}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples on disk.
+
+    ``table``: one row per sample, sorted by frame: ``frame`` (int), ``driver`` (file name), ``road`` (file name,
+    "" where there is none), ``azimuth_deg``, ``elevation_deg``, then the columns kept from the labels. ``fps``:
+    of the recording, 30 when unknown. ``digest``: sha256 over driver pictures and angles. ``drive``: sha256 of
+    the recording (video and labels); of a bare folder, the digest. ``rendered``: the recording is the rendered
+    sample drive.
+    """
+
+    folder: Path
+    table: pd.DataFrame
+    fps: float
+    digest: str
+    drive: str
+    rendered: bool
+
+
+def load(folder: Path) -> Samples:
+    """Read a prepared folder, or a bare one with only ``*_driver.jpg`` and ``*_gt.json``.
+
+    In a prepared folder a missing or damaged file is an error. In a bare one such a sample is left out and
+    counted in a warning. Raises :class:`InputError` when there are no samples, or the preparation is unfinished.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"samples folder {folder}: no such folder; make it with: {PREPARE_COMMAND}")
+    if (folder / DRIVE).is_file():
+        return _load_prepared(folder)
+    return _load_bare(folder)
+
+
+def driver_pictures(samples: Samples, size: int = preprocess.INPUT_SIZE, threads: int = 2) -> np.ndarray:
+    """All driver pictures as the network reads them: (n, size, size, 3) uint8 RGB, in the order of the table."""
+    pictures = np.empty((len(samples.table), size, size, 3), np.uint8)
+    at = 0
+    for batch in iterate_pictures(samples, np.arange(len(pictures)), 64, size, threads):
+        pictures[at : at + len(batch)] = batch
+        at += len(batch)
+    return pictures
+
+
+def iterate_pictures(
+    samples: Samples, indices: np.ndarray, batch: int, size: int = preprocess.INPUT_SIZE, threads: int = 2
+) -> Iterator[np.ndarray]:
+    """Driver pictures of the rows ``indices`` in batches of at most ``batch``: (b, size, size, 3) uint8 RGB.
+
+    The pictures go through :mod:`recording.preprocess`, so they are the pixels that serving sees. The next batch
+    decodes while the present one is used; no more than two are in memory.
+    """
+    names = samples.table["driver"].to_numpy()[np.asarray(indices, dtype=np.int64)]
+
+    def picture(name: str) -> np.ndarray:
+        path = samples.folder / name
+        return preprocess.resize(preprocess.decode(_read_bytes(path), str(path)), size)
+
+    parts = [names[start : start + batch] for start in range(0, len(names), batch)]
+    with ThreadPoolExecutor(threads, thread_name_prefix="pictures") as pool:
+        present: list[Future[np.ndarray]] = []
+        for part in [*parts, []]:
+            following = [pool.submit(picture, name) for name in part]
+            if present:
+                yield np.stack([job.result() for job in present])
+            present = following
+
+
+def _load_prepared(folder: Path) -> Samples:
+    about = read_json(folder / DRIVE)
+    again = f"run prepare again: {PREPARE_COMMAND}"
+    if about.get("format") != FORMAT:
+        raise InputError(f"{folder / DRIVE}: format {about.get('format')!r} is not {FORMAT}; {again}")
+    if about.get("status") != COMPLETE:
+        raise InputError(f"samples folder {folder}: its preparation was interrupted; {again}, it continues")
+    try:
+        # Python's own float reads back exactly what was written.
+        exact = dict.fromkeys(ANGLE_KEYS, float)
+        table = pd.read_csv(folder / TABLE, dtype=dict.fromkeys(layouts.VIEWS, str), converters=exact)
+        angles = table[["driver", "azimuth_deg", "elevation_deg"]].itertuples(index=False, name=None)
+        fps, recording = about["video"]["fps"] or DEFAULT_FPS, about["recording_sha256"]
+        rendered = about["rendered"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"samples folder {folder}: cannot be read ({reason}); delete it and {again}") from None
+    if "road" not in table:
+        table.insert(2, "road", "")
+    content = hashlib.sha256()
+    for name, azimuth, elevation in angles:
+        picture = _read_bytes(folder / name)
+        if not _is_jpeg(picture):
+            raise InputError(f"{folder / name}: is damaged; delete the folder and {again}")
+        _add_to_digest(content, hashlib.sha256(picture).digest(), azimuth, elevation)
+    return Samples(folder, table, fps, content.hexdigest(), recording, rendered)
+
+
+def _load_bare(folder: Path) -> Samples:
+    pictures = sorted(folder.glob("*_driver.jpg"))
+    if not pictures:
+        raise InputError(
+            f"no samples found in {folder}: looked for {TABLE} with {DRIVE}, and for *_driver.jpg with *_gt.json; "
+            f"make them with: {PREPARE_COMMAND}"
+        )
+    rows, content, damaged = [], [], []
+    for position, path in enumerate(pictures):
+        try:
+            row = _bare_row(path, position)
+            picture = _read_bytes(path)
+            if not _is_jpeg(picture):
+                raise InputError(f"{path}: is no whole JPEG")
+        except InputError as reason:
+            damaged.append(str(reason))
+            continue
+        rows.append(row)
+        content.append(hashlib.sha256(picture).digest())
+    if not rows:
+        raise InputError(f"no samples found in {folder}: none of {len(pictures)} is usable, the first: {damaged[0]}")
+    if damaged:
+        log.warning("%s: %d of %d samples left out, the first: %s", folder, len(damaged), len(pictures), damaged[0])
+    table = pd.DataFrame(rows)
+    order = np.lexsort((table["driver"], table["frame"]))
+    table = table.iloc[order].reset_index(drop=True)
+    digest = hashlib.sha256()
+    for position, azimuth, elevation in zip(order, table["azimuth_deg"], table["elevation_deg"], strict=True):
+        _add_to_digest(digest, content[position], azimuth, elevation)
+    return Samples(folder, table, DEFAULT_FPS, digest.hexdigest(), digest.hexdigest(), rendered=False)
+
+
+def _add_to_digest(digest: "hashlib._Hash", picture_sha256: bytes, azimuth: float, elevation: float) -> None:
+    digest.update(picture_sha256)
+    digest.update(f" {float(azimuth)!r} {float(elevation)!r}\n".encode())
+
+
+def _bare_row(picture: Path, position: int) -> dict[str, Any]:
+    """The row of one sample of a bare folder; ``position`` numbers it when its name holds no number."""
+    stem = picture.name.removesuffix("_driver.jpg")
+    truth = picture.with_name(f"{stem}_gt.json")
+    if not truth.is_file():
+        raise InputError(f"{truth}: is missing")
+    fields = read_json(truth)
+    numbered = re.search(r"(\d+)$", stem)
+    road = picture.with_name(f"{stem}_road.jpg")
+    row: dict[str, Any] = {
+        "frame": int(numbered.group(1)) if numbered else position,
+        "driver": picture.name,
+        "road": road.name if road.is_file() else "",
+    }
+    used = {"frame"}
+    for column, keys in ANGLE_KEYS.items():
+        key = next((key for key in keys if key in fields), None)
+        if key is None:
+            raise InputError(f"{truth}: has none of {', '.join(keys)}; found {', '.join(map(str, fields))[:200]}")
+        row[column] = _angle(fields[key], truth, key)
+        used.add(key)
+    return row | {key: value for key, value in fields.items() if key not in used and key not in row}
+
+
+def _angle(value: Any, path: Path, key: str) -> float:
+    limit = labels.AZIMUTH_LIMIT_DEG if key.startswith("azimuth") else labels.ELEVATION_LIMIT_DEG
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= limit:
+        raise InputError(f"{path}: {key} is {value!r}, not an angle within ±{limit:g} degrees")
+    return float(value)
+
+
+def _is_jpeg(content: bytes) -> bool:
+    """Whether the bytes begin as a JPEG with a size and end as one: a torn file does not."""
+    try:
+        width, height = preprocess.encoded_size(content)
+    except InputError:
+        return False
+    return content[:2] == b"\xff\xd8" and width > 0 < height and b"\xff\xd9" in content[-64:]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; :class:`InputError` when it is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); delete it or mend it") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is no JSON object; delete it or mend it")
+    return content
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); prepare the folder again") from None

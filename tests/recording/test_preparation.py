@@ -1,0 +1,271 @@
+"""A prepared folder: exact pictures, whole files, the same bytes from the same inputs, whatever interrupts it."""
+
+import errno
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+from recording import frames, preparation, prepared
+from recording.exceptions import DriveError, InputError
+from tests import recordings
+
+PREPARE = (
+    "import sys\n"
+    "from pathlib import Path\n"
+    "from recording import preparation\n"
+    "preparation.prepare(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), 'dashgaze', Path(sys.argv[4]))\n"
+)
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("drive")
+    fast = {"preset": "ultrafast"}
+    video = recordings.video(folder / "v.mp4", 600, recordings.COMPOSITE, options=fast)
+    more = ["1,abc,1,2,True,", "1,7,,2,True,", "broken", "1,900,1,2,True,", "1,3,1,2,True,"]
+    return video, recordings.labels(folder / "l.csv", range(600), more)
+
+
+@pytest.fixture(scope="module")
+def ready(drive: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return preparation.prepare(*drive, 40, "dashgaze", tmp_path_factory.mktemp("ready") / "out")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def start(drive: tuple[Path, Path], count: int, out: Path) -> subprocess.Popen:
+    command = [sys.executable, "-c", PREPARE, *map(str, drive), str(count), str(out)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def test_every_sample_shows_the_frame_that_its_row_names(ready: Path) -> None:
+    table = prepared.load(ready).table
+    view = json.loads((ready / "drive.json").read_text())["layout"]["views"]["driver"]
+    assert len(table) == 40
+    assert table["frame"].is_monotonic_increasing
+    for row in table.itertuples():
+        picture = cv2.imread(str(ready / row.driver))
+        assert picture.shape == (view["h"], view["w"], 3)
+        assert recordings.number(picture, view["x"], view["y"]) == row.frame
+        assert (row.azimuth_deg, row.elevation_deg) == recordings.angles(row.frame)
+
+
+def test_a_sample_has_its_views_and_its_truth(ready: Path) -> None:
+    names = {f"frame_00000_{part}" for part in ("driver.jpg", "road.jpg", "camera.jpg", "gt.json")}
+    assert names <= {path.name for path in ready.iterdir()}
+    assert len(list(ready.iterdir())) == 4 * 40 + 2
+    truth = json.loads((ready / "frame_00599_gt.json").read_text())
+    azimuth, elevation = recordings.angles(599)
+    assert truth == {
+        "frame": 599,
+        "azimuth_deg": azimuth,
+        "elevation_deg": elevation,
+        "timestamp [ns]": 1000 + 33 * 599,
+        "worn": "True",
+        "blink id": None,
+    }
+
+
+def test_drive_json_says_what_the_folder_is_made_from(ready: Path) -> None:
+    about = json.loads((ready / "drive.json").read_text())
+    assert about["status"] == "complete"
+    assert about["video"] | {"sha256": ""} == {
+        "file": "v.mp4",
+        "sha256": "",
+        "width": 376,
+        "height": 134,
+        "frames": 600,
+        "fps": 30.0,
+    }
+    assert about["labels"]["rows"] == 605
+    assert about["labels"]["dropped"] == {
+        "malformed line": 1,
+        "frame not a number": 1,
+        "frame past the end of the video": 1,
+        "blank angle": 1,
+        "duplicate frame": 1,
+    }
+    assert about["layout"]["name"] == "dashgaze"
+    assert about["samples"] == {"asked": 40, "picked": 40, "kept": 40}
+
+
+def test_what_was_dropped_is_logged(drive: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "recording.preparation"):
+        preparation.prepare(*drive, 3, "dashgaze", tmp_path / "out")
+    assert "600 of 605 rows are usable; dropped 5: 1 malformed line, 1 frame not a number" in caplog.text
+    assert f"preparing 3 samples of {drive[0]}" in caplog.text
+    assert "3 samples ready" in caplog.text
+
+
+def test_fewer_usable_rows_than_asked_for_gives_all_and_says_so(
+    drive: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    few = recordings.labels(tmp_path / "few.csv", range(0, 600, 100))
+    preparation.prepare(drive[0], few, 50, "dashgaze", tmp_path / "out")
+    assert prepared.load(tmp_path / "out").table["frame"].tolist() == list(range(0, 600, 100))
+    assert "only 6 usable rows: all of them are used instead of 50 samples" in caplog.text
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_same_inputs_give_the_same_bytes(
+    threads: int, drive: tuple[Path, Path], ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "cores", lambda: threads)
+    preparation.prepare(*drive, 40, "dashgaze", tmp_path / "again")
+    assert content(tmp_path / "again") == content(ready)
+
+
+def test_a_complete_folder_is_left_alone(drive: tuple[Path, Path], ready: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in ready.iterdir()}
+    preparation.prepare(*drive, 40, "dashgaze", ready)
+    assert {path.name: path.stat().st_mtime_ns for path in ready.iterdir()} == before
+
+
+def test_a_killed_preparation_continues_without_writing_a_sample_twice(
+    drive: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    process = start(drive, 400, out)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("*_gt.json"))) < 20 and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    whole = {path: path.stat().st_mtime_ns for path in out.glob("*_gt.json")}
+    assert 20 <= len(whole) < 400, "the process was not killed in the middle"
+    assert json.loads((out / "drive.json").read_text())["status"] == "preparing"
+    with pytest.raises(InputError, match="was interrupted; run prepare again"):
+        prepared.load(out)
+    (out / "frame_00599_driver.jpg.part").write_bytes(b"torn")
+
+    preparation.prepare(*drive, 400, "dashgaze", out)
+    assert all(path.stat().st_mtime_ns == written for path, written in whole.items())
+    preparation.prepare(*drive, 400, "dashgaze", tmp_path / "clean")
+    assert content(out) == content(tmp_path / "clean")
+    assert len(prepared.load(out).table) == 400
+
+
+def test_two_processes_prepare_one_folder_without_harm(drive: tuple[Path, Path], tmp_path: Path) -> None:
+    both = [start(drive, 150, tmp_path / "out") for _ in range(2)]
+    errors = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    preparation.prepare(*drive, 150, "dashgaze", tmp_path / "clean")
+    assert content(tmp_path / "out") == content(tmp_path / "clean")
+
+
+def test_a_folder_of_other_inputs_is_refused(drive: tuple[Path, Path], ready: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="was prepared with other samples; give another out folder"):
+        preparation.prepare(*drive, 41, "dashgaze", ready)
+    other = recordings.labels(tmp_path / "l.csv", range(500))
+    with pytest.raises(InputError, match="other labels and samples"):
+        preparation.prepare(drive[0], other, 50, "dashgaze", ready)
+    with pytest.raises(InputError, match="other layout"):
+        preparation.prepare(*drive, 40, "driver", ready)
+
+
+def test_a_folder_with_something_else_in_it_is_refused_and_untouched(drive: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("do not touch")
+    with pytest.raises(InputError, match=r"holds thesis\.txt"):
+        preparation.prepare(*drive, 5, "dashgaze", tmp_path)
+    assert content(tmp_path) == {"thesis.txt": b"do not touch"}
+
+
+def test_bad_inputs_leave_no_folder_behind(drive: tuple[Path, Path], tmp_path: Path) -> None:
+    video, labels = drive
+    out = tmp_path / "out"
+    for arguments, kind in [
+        ((video, labels, 0, "dashgaze"), InputError),
+        ((video, labels, "many", "dashgaze"), InputError),
+        ((video, labels, 5, "nowhere.yaml"), InputError),
+        ((tmp_path / "none.mp4", labels, 5, "dashgaze"), DriveError),
+        ((video, tmp_path / "none.csv", 5, "dashgaze"), DriveError),
+        ((labels, labels, 5, "dashgaze"), DriveError),
+        ((video, video, 5, "dashgaze"), DriveError),
+    ]:
+        with pytest.raises(kind) as caught:
+            preparation.prepare(*arguments, out)
+        assert "\n" not in str(caught.value)
+        assert not out.exists()
+
+
+def test_an_out_folder_that_cannot_be_made_is_one_line(drive: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/out: cannot be written \(Not a directory\)"):
+        preparation.prepare(*drive, 5, "dashgaze", tmp_path / "file" / "out")
+
+
+def test_a_full_disk_is_one_line_and_the_folder_continues(
+    drive: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, write = [], Path.write_bytes
+
+    def write_until_full(path: Path, data: bytes) -> int:
+        if len(written) > 60:
+            write(path, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
+        return write(path, data)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write_until_full)
+        with pytest.raises(
+            InputError, match=r"disk full while writing .*out: about [\d,]+ bytes are needed for"
+        ) as caught:
+            preparation.prepare(*drive, 40, "dashgaze", out)
+    assert "\n" not in str(caught.value)
+    assert not list(out.glob("*.part"))
+    preparation.prepare(*drive, 40, "dashgaze", out)
+    assert len(prepared.load(out).table) == 40
+
+
+def test_a_disk_that_is_really_full(drive: tuple[Path, Path], tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small disk needs rights that this user does not have; the test above stands in")
+    try:
+        with pytest.raises(InputError, match=r"disk full while writing .*are free; make room"):
+            preparation.prepare(*drive, 600, "dashgaze", disk / "out")
+        assert not list((disk / "out").glob("*.part"))
+        assert all(cv2.imread(str(path)) is not None for path in (disk / "out").glob("*.jpg"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_frames_that_cannot_be_decoded_are_counted(drive: tuple[Path, Path], tmp_path: Path) -> None:
+    damaged = bytearray(drive[0].read_bytes())
+    middle = damaged.find(b"mdat") + (damaged.rfind(b"moov") - damaged.find(b"mdat")) // 2
+    damaged[middle : middle + 3000] = bytes(3000)
+    (tmp_path / "v.mp4").write_bytes(damaged)
+    preparation.prepare(tmp_path / "v.mp4", drive[1], 600, "dashgaze", tmp_path / "out")
+    about = json.loads((tmp_path / "out" / "drive.json").read_text())["samples"]
+    lost = about["dropped"]["frame cannot be decoded"]
+    assert 0 < lost < 200
+    assert about["kept"] == len(prepared.load(tmp_path / "out").table) == 600 - lost
+
+
+def test_a_two_view_recording_has_no_camera(tmp_path: Path) -> None:
+    video = recordings.video(tmp_path / "v.mp4", 10, (320, 180))
+    out = preparation.prepare(video, recordings.labels(tmp_path / "l.csv", range(10)), 5, "dashgaze", tmp_path / "out")
+    assert not list(out.glob("*_camera.jpg"))
+    assert len(list(out.glob("*_road.jpg"))) == 5
+
+
+def test_a_driver_only_recording_has_no_road(tmp_path: Path) -> None:
+    video = recordings.video(tmp_path / "v.mp4", 10, (160, 120))
+    out = preparation.prepare(video, recordings.labels(tmp_path / "l.csv", range(10)), 5, "driver", tmp_path / "out")
+    table = prepared.load(out).table
+    assert table["road"].tolist() == [""] * 5
+    assert cv2.imread(str(out / table["driver"][0])).shape == (120, 160, 3)

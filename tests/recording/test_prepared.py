@@ -1,0 +1,169 @@
+"""One reader of the prepared folder: whole ones, bare ones, and what is wrong with others."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from recording import preparation, prepared, preprocess
+from recording.exceptions import InputError
+from tests import recordings
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("drive")
+    fast = {"preset": "ultrafast"}
+    video = recordings.video(folder / "v.mp4", 600, recordings.COMPOSITE, options=fast)
+    more = ["1,abc,1,2,True,", "1,7,,2,True,", "broken", "1,900,1,2,True,", "1,3,1,2,True,"]
+    return video, recordings.labels(folder / "l.csv", range(600), more)
+
+
+@pytest.fixture(scope="module")
+def ready(drive: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return preparation.prepare(*drive, 40, "dashgaze", tmp_path_factory.mktemp("ready") / "out")
+
+
+def test_what_load_returns(drive: tuple[Path, Path], ready: Path) -> None:
+    loaded = prepared.load(ready)
+    about = json.loads((ready / "drive.json").read_text())
+    assert loaded.folder == ready
+    assert (loaded.fps, loaded.rendered, loaded.drive) == (30.0, False, about["recording_sha256"])
+    assert {"frame", "driver", "road", "azimuth_deg", "elevation_deg", "timestamp [ns]"} <= set(loaded.table.columns)
+    assert loaded.table["road"].str.endswith("_road.jpg").all()
+
+
+def copy(folder: Path, to: Path, names: str = "*") -> Path:
+    to.mkdir()
+    for path in folder.glob(names):
+        (to / path.name).write_bytes(path.read_bytes())
+    return to
+
+
+def test_the_digest_follows_pictures_and_angles_only(ready: Path, tmp_path: Path) -> None:
+    digest = prepared.load(ready).digest
+    moved = copy(ready, tmp_path / "moved")
+    assert prepared.load(moved).digest == digest
+    table = (moved / "samples.csv").read_text()
+    azimuth = str(recordings.angles(0)[1])
+    assert azimuth in table
+    (moved / "samples.csv").write_text(table.replace(azimuth, "2.75", 1))
+    assert prepared.load(moved).digest != digest
+    (moved / "samples.csv").write_text(table)
+    (moved / "frame_00000_driver.jpg").write_bytes((moved / "frame_00599_driver.jpg").read_bytes())
+    assert prepared.load(moved).digest != digest
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (lambda folder: (folder / "frame_00000_driver.jpg").unlink(), r"frame_00000_driver\.jpg: cannot be read"),
+        (
+            lambda folder: (folder / "frame_00000_driver.jpg").write_bytes(
+                (folder / "frame_00000_driver.jpg").read_bytes()[:900]
+            ),
+            r"frame_00000_driver\.jpg: is damaged",
+        ),
+        (lambda folder: (folder / "samples.csv").unlink(), "cannot be read"),
+        (lambda folder: (folder / "samples.csv").write_text("a,b\n1,2\n"), "cannot be read"),
+        (lambda folder: (folder / "drive.json").write_text("{"), r"drive\.json: cannot be read as JSON"),
+        (lambda folder: (folder / "drive.json").write_text('{"format": 99}'), "format 99 is not 1"),
+        (lambda folder: (folder / "drive.json").write_text('{"format": 1, "status": "complete"}'), "cannot be read"),
+    ],
+)
+def test_a_harmed_prepared_folder_is_refused_in_one_line(harm, says: str, ready: Path, tmp_path: Path) -> None:
+    folder = copy(ready, tmp_path / "harmed")
+    harm(folder)
+    with pytest.raises(InputError, match=says) as caught:
+        prepared.load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_or_absent_folder_says_what_was_looked_for_and_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"no samples found in .*looked for samples\.csv.*\*_driver\.jpg.*prepare --vid"
+    ):
+        prepared.load(tmp_path)
+    with pytest.raises(InputError, match="no such folder; make it with"):
+        prepared.load(tmp_path / "absent")
+
+
+def bare(folder: Path, stem: str, truth: object, seed: int = 0) -> None:
+    picture = recordings.picture(seed, (96, 96))
+    cv2.imwrite(str(folder / f"{stem}_driver.jpg"), picture)
+    (folder / f"{stem}_gt.json").write_text(json.dumps(truth))
+
+
+def test_a_bare_folder_as_users_have_it_is_read(tmp_path: Path) -> None:
+    bare(tmp_path, "frame_00012", {"azimuth_deg": 1.5, "elevation_deg": -2, "worn": True}, 12)
+    bare(tmp_path, "frame_00003", {"azimuth [deg]": 3, "elevation [deg]": 4}, 3)
+    bare(tmp_path, "frame_00100", {"frame": 7, "azimuth": 5, "elevation": 6}, 100)
+    (tmp_path / "frame_00003_road.jpg").write_bytes(b"")
+    loaded = prepared.load(tmp_path)
+    assert loaded.table["frame"].tolist() == [3, 12, 100]
+    assert loaded.table["azimuth_deg"].tolist() == [3.0, 1.5, 5.0]
+    assert loaded.table["road"].tolist() == ["frame_00003_road.jpg", "", ""]
+    assert (loaded.fps, loaded.rendered) == (30.0, False)
+    assert loaded.drive == loaded.digest
+
+
+def test_a_bare_copy_of_a_prepared_folder_holds_the_same_samples(ready: Path, tmp_path: Path) -> None:
+    whole, stripped = prepared.load(ready), prepared.load(copy(ready, tmp_path / "bare", "frame_*"))
+    assert stripped.digest == whole.digest
+    columns = ["frame", "driver", "road", "azimuth_deg", "elevation_deg"]
+    assert stripped.table[columns].equals(whole.table[columns])
+
+
+@pytest.mark.parametrize(
+    ("truth", "says"),
+    [
+        ({"pitch": 1, "yaw": 2}, "has none of azimuth_deg, azimuth [deg], azimuth; found pitch, yaw"),
+        ({"azimuth_deg": "left", "elevation_deg": 2}, "azimuth_deg is 'left'"),
+        ({"azimuth_deg": 1, "elevation_deg": None}, "elevation_deg is None"),
+        ({"azimuth_deg": 1, "elevation_deg": 91}, "elevation_deg is 91"),
+        ([1, 2], "is no JSON object"),
+    ],
+)
+def test_a_bad_sample_of_a_bare_folder_is_left_out_and_counted(
+    truth: object, says: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bare(tmp_path, "bad", truth)
+    with pytest.raises(InputError, match="none of 1 is usable") as caught:
+        prepared.load(tmp_path)
+    assert says in str(caught.value)
+    bare(tmp_path, "good_2", {"azimuth_deg": 1, "elevation_deg": 2})
+    assert prepared.load(tmp_path).table["driver"].tolist() == ["good_2_driver.jpg"]
+    assert "1 of 2 samples left out" in caplog.text
+
+
+def test_a_torn_picture_or_a_missing_truth_of_a_bare_folder_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(3):
+        bare(tmp_path, f"f{n}", {"azimuth_deg": n, "elevation_deg": n}, n)
+    (tmp_path / "f0_gt.json").unlink()
+    torn = tmp_path / "f1_driver.jpg"
+    torn.write_bytes(torn.read_bytes()[:-100])
+    assert prepared.load(tmp_path).table["frame"].tolist() == [2]
+    assert "2 of 3 samples left out" in caplog.text
+
+
+def test_pictures_are_the_pixels_that_serving_sees(ready: Path) -> None:
+    loaded = prepared.load(ready)
+    pictures = prepared.driver_pictures(loaded)
+    assert (pictures.shape, pictures.dtype) == ((40, 224, 224, 3), np.uint8)
+    for row, name in enumerate(loaded.table["driver"]):
+        served = preprocess.resize(preprocess.decode((ready / name).read_bytes()))
+        np.testing.assert_array_equal(pictures[row], served)
+
+
+def test_batches_of_pictures_follow_the_indices(ready: Path) -> None:
+    loaded = prepared.load(ready)
+    every = prepared.driver_pictures(loaded, size=32)
+    wanted = np.array([5, 1, 39, 0, 7])
+    batches = list(prepared.iterate_pictures(loaded, wanted, batch=2, size=32))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate(batches), every[wanted])
+    assert list(prepared.iterate_pictures(loaded, np.array([], int), batch=2)) == []
