@@ -8,7 +8,6 @@ blanked out, so that one flipped byte anywhere is found and the file is named.
 import base64
 import hashlib
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +16,7 @@ import numpy as np
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from recording import angles
+from recording import angles, files
 from recording.exceptions import ContractError
 from registry import holdout
 from registry.network import GazeNetwork, Network
@@ -178,9 +177,7 @@ def seal(
         raise ContractError(f"contract of {folder}: {_first_problem(error)}") from error
     blank = draft.model_dump_json(indent=1)
     sealed = draft.model_copy(update={"seal": hashlib.sha256(blank.encode()).hexdigest()})
-    half_written = folder / f".{FILE_NAME}.{os.getpid()}"
-    half_written.write_text(sealed.model_dump_json(indent=1), encoding="utf-8")
-    half_written.replace(folder / FILE_NAME)
+    files.write_text(folder / FILE_NAME, sealed.model_dump_json(indent=1))
     return sealed
 
 

@@ -1,13 +1,13 @@
 """The held-out samples that travel with a version: what the gate compares challenger and champion on."""
 
 import io
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from recording import files
 from recording.exceptions import ContractError
 
 FILE_NAME = "holdout.npz"
@@ -91,14 +91,14 @@ class Holdout:
             "trained_frames": self.trained_frames,
             "trained_drives": np.array(self.trained_drives, dtype=np.str_),
         }
-        half_written = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
-        with zipfile.ZipFile(half_written, "w") as archive:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
             for name, array in arrays.items():
                 buffer = io.BytesIO()
                 np.lib.format.write_array(buffer, array, allow_pickle=False)
                 # A ZipInfo without a date: np.savez would put the time into the file, and so into its digest.
                 archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue())
-        half_written.replace(path)
+        files.write_bytes(Path(path), packed.getvalue())
 
     @classmethod
     def read(cls, path: Path) -> "Holdout":

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from recording import files
 from recording.exceptions import GazeError, NoSuchVersion, RegistryError
 from registry import contract
 from registry.network import GazeNetwork, Network
@@ -165,9 +166,7 @@ class Loader:
         return GazeNetwork(folder / contract.NETWORK, threads=self._threads, providers=best_providers())
 
     def _remember(self, found: Found) -> None:
-        half_written = self._last.with_name(f".{self._last.name}.{os.getpid()}")
-        half_written.write_text(json.dumps(asdict(found)), encoding="utf-8")
-        half_written.replace(self._last)
+        files.write_text(self._last, json.dumps(asdict(found)))
 
     def _prune(self, in_use: Path) -> None:
         copies = [path for path in self._folder.iterdir() if path.is_dir() and path.name[0].isdigit()]

@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from recording import preparation, recordings
+from recording import files, preparation, recordings
 from recording.angles import pitch_yaw_to_deg
 from recording.exceptions import GazeError, InputError
 from recording.recordings import Recordings
@@ -200,9 +200,8 @@ def prepare_bases(
 def _aligned(network: torch.nn.Module, alignment: Alignment, path: Path) -> Path:
     """Write the network with its head aligned to the labels; whole or not at all."""
     alignment.adopt(network)
-    part = path.with_suffix(".part")
-    safetensors.torch.save_file({key: value.contiguous() for key, value in network.state_dict().items()}, part)
-    part.replace(path)
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    files.write(path, lambda unfinished: safetensors.torch.save_file(state, unfinished))
     return path
 
 

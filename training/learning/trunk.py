@@ -26,6 +26,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from recording import files
 from recording.exceptions import InputError
 from training.learning import batchnorm, model
 from training.learning.augmentation import Augmentation
@@ -114,7 +115,7 @@ class ActivationCache:
         todo = [k for k, is_missing in enumerate(missing) if is_missing]
         sizes = {k: _size(wanted[k][1], wanted[k][2]) for k in todo}
         for k in todo:
-            for stale in self.folder.glob(f"{paths[k].stem}.*.part"):  # of a killed process: we hold the lock
+            for stale in self.folder.glob(f"*{paths[k].stem}.*.part"):  # of a killed process: we hold the lock
                 stale.unlink()
             for old in (paths[k], paths[k].with_suffix(".json")):
                 old.unlink(missing_ok=True)
@@ -130,7 +131,7 @@ class ActivationCache:
                 arrays[k].flush()
                 arrays[k] = None
                 note = {"size": sizes[k], "crc32": _checksum(parts[k])}
-                _write_atomically(paths[k].with_suffix(".json"), json.dumps(note))
+                files.write_text(paths[k].with_suffix(".json"), json.dumps(note))
                 parts[k].replace(paths[k])
         except OSError as error:
             raise InputError(
@@ -207,15 +208,6 @@ def _checksum(path: Path) -> int:
         while chunk := file.read(2**22):
             total = zlib.crc32(chunk, total)
     return total
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @dataclass

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from recording import angles
+from recording import angles, files
 from recording.exceptions import InputError
 from training.learning import model
 from training.sample.rendering import lab
@@ -199,10 +199,12 @@ def _write(network: nn.Module, out: Path) -> None:
         name: (value.half() if value.is_floating_point() else value).cpu().contiguous()
         for name, value in network.state_dict().items()
     }
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    safetensors.torch.save_file(state, partial, metadata={"format": "pt"})
-    partial.chmod(0o644)  # safetensors writes for the owner alone
-    partial.replace(out)
+
+    def write(unfinished: Path) -> None:
+        safetensors.torch.save_file(state, unfinished, metadata={"format": "pt"})
+        unfinished.chmod(0o644)  # safetensors writes for the owner alone
+
+    files.write(out, write)
 
 
 def _check(images: int, epochs: int, out: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from recording import recordings
+from recording import files, recordings
 from recording.recordings import Recordings
 from registry.command_line import one_line
 from training.learning import model, pictures
@@ -201,6 +201,5 @@ def material(
 
 
 def _save(network: torch.nn.Module, path: Path) -> None:
-    part = path.with_suffix(".part")
-    safetensors.torch.save_file({key: value.cpu().contiguous() for key, value in network.state_dict().items()}, part)
-    part.replace(path)
+    state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+    files.write(path, lambda unfinished: safetensors.torch.save_file(state, unfinished))

@@ -1,0 +1,56 @@
+"""A file is there whole or not at all, whoever writes it at the same time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recording import files
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_bytes_and_text_are_written_as_they_are(tmp_path: Path) -> None:
+    files.write_bytes(tmp_path / "a.bin", b"\r\n\0")
+    files.write_text(tmp_path / "b.txt", "Grad °\r\n")
+    assert (tmp_path / "a.bin").read_bytes() == b"\r\n\0"
+    assert (tmp_path / "b.txt").read_bytes() == "Grad °\r\n".encode()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.bin", "b.txt"}
+
+
+# Half-written and then stopped, as by a full disk or Ctrl-C: the old file stays and nothing lies about.
+@pytest.mark.parametrize("reason", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_what_stops_the_writing_leaves_the_old_file(tmp_path: Path, reason: BaseException) -> None:
+    path = tmp_path / "kept.txt"
+    path.write_text("old")
+
+    def stopped(unfinished: Path) -> None:
+        unfinished.write_text("ne")
+        raise reason
+
+    with pytest.raises(type(reason)):
+        files.write(path, stopped)
+    assert path.read_text() == "old"
+    assert [one.name for one in tmp_path.iterdir()] == ["kept.txt"]
+
+
+# Eight writers that shared one temporary name would rename each other's halves away.
+def test_processes_that_write_the_same_file_leave_one_whole_file(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from recording import files\n"
+        "for _ in range(100): files.write_bytes(Path(sys.argv[1]), sys.argv[2].encode() * 50_000)"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "shared"), letter], cwd=ROOT) for letter in "abcd"
+    ]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        if (tmp_path / "shared").exists():
+            content = (tmp_path / "shared").read_bytes()
+            assert len(content) == 50_000
+            seen |= set(content)
+            assert len(set(content)) == 1
+    assert [writer.returncode for writer in writers] == [0] * 4
+    assert seen
+    assert [one.name for one in tmp_path.iterdir()] == ["shared"]
