@@ -68,9 +68,17 @@ class Labels:
     dropped: dict[str, int]
     frames_named: tuple[int, int] | None
 
+    def summary(self) -> str:
+        """How many rows are usable, and why the others are not, in words."""
+        said = f"{len(self.table)} of {self.rows} rows are usable"
+        if not self.dropped:
+            return said
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
+        return f"{said}; dropped {sum(self.dropped.values())}: {reasons}"
 
-def read(path: Path, frames: int) -> Labels:
-    """Read a labels CSV for a video of ``frames`` frames.
+
+def read(path: Path, frames: int | None = None) -> Labels:
+    """Read a labels CSV for a video of ``frames`` frames; None: how many there are does not matter.
 
     Separators ``,``, ``;`` and tab are told apart by the header; with the last two a decimal comma is allowed.
     Blank lines are not rows. Of several usable rows for one frame (an eye tracker measures faster than the
@@ -80,7 +88,7 @@ def read(path: Path, frames: int) -> Labels:
     delimiter, names, plain = _header(path, next(lines, ""))
     columns = {name: plain.index(name) for name in (*REQUIRED, *FLAGS) if name in plain}
     kept = [(position, name) for position, name in enumerate(names) if plain[position] not in REQUIRED]
-    judge = _judge(columns, frames, decimal_comma=delimiter != ",")
+    judge = _judge(columns, math.inf if frames is None else frames, decimal_comma=delimiter != ",")
     dropped: Counter[str] = Counter()
     usable: dict[int, tuple[float, float, list[str]]] = {}
     rows, first, last = 0, math.inf, -math.inf
@@ -173,7 +181,7 @@ def _fields(line: str, delimiter: str) -> list[str] | None:
 
 
 def _judge(
-    columns: dict[str, int], frames: int, decimal_comma: bool
+    columns: dict[str, int], frames: float, decimal_comma: bool
 ) -> Callable[[list[str]], tuple[str | None, int, float, float]]:
     """A function from the fields of a row to (reason to drop it or None, frame, azimuth, elevation)."""
     at_frame, at_azimuth, at_elevation = (columns[name] for name in REQUIRED)
@@ -201,7 +209,7 @@ def _judge(
     return judge
 
 
-def _frame(text: str, number: Callable[[str], float], frames: int) -> tuple[str | None, int]:
+def _frame(text: str, number: Callable[[str], float], frames: float) -> tuple[str | None, int]:
     try:
         value = number(text)
         frame = int(value)

@@ -52,7 +52,7 @@ def prepare(video: Path, labels: Path, samples: int, layout: str | Path, out: Pa
     picked = drives.pick(drive, count)
     if len(picked) < count:
         log.warning("only %d usable rows: all of them are used instead of %d samples", len(picked), count)
-    _say_dropped(drive)
+    log.info("%s: %s", drive.labels_file, drive.labels.summary())
     plan = _plan(drive, count, picked)
     with _reported(out), _locked(out):
         known = read_json(out / DRIVE) if (out / DRIVE).exists() else None
@@ -66,17 +66,6 @@ def prepare(video: Path, labels: Path, samples: int, layout: str | Path, out: Pa
         _finish(out, plan, picked, lost, tuple(drive.views))
     log.info("%s: %d samples ready", out, len(picked) - len(lost))
     return out
-
-
-def _say_dropped(drive: drives.Drive) -> None:
-    dropped = drive.labels.dropped
-    log.info(
-        "%s: %d of %d rows are usable%s",
-        drive.labels_file,
-        len(drive.labels.table),
-        drive.labels.rows,
-        f"; dropped {sum(dropped.values())}: {drives.dropped_text(dropped)}" if dropped else "",
-    )
 
 
 def _plan(drive: drives.Drive, count: int, picked: pd.DataFrame) -> dict[str, Any]:

@@ -44,15 +44,31 @@ class Samples:
     "" where there is none), ``azimuth_deg``, ``elevation_deg``, then the columns kept from the labels. ``fps``:
     of the recording, 30 when unknown. ``digest``: sha256 over driver pictures and angles. ``drive``: sha256 of
     the recording (video and labels); of a bare folder, the digest. ``rendered``: the recording is the rendered
-    sample drive.
+    sample drive. ``layout``: where the pictures lay in the video, None for a bare folder, which does not say.
     """
 
     folder: Path
+    name: str
     table: pd.DataFrame
     fps: float
     digest: str
     drive: str
     rendered: bool
+    layout: layouts.Layout | None
+
+    @property
+    def measured_deg(self) -> np.ndarray:
+        """(n, 2) measured azimuth and elevation, degrees."""
+        return np.asarray(self.table[["azimuth_deg", "elevation_deg"]], dtype=np.float64)
+
+    def driver_file(self, row: int) -> Path:
+        """The driver picture of a row."""
+        return self.folder / str(self.table["driver"].iat[row])
+
+    def road_file(self, row: int) -> Path | None:
+        """The road picture of a row, None where there is none."""
+        name = str(self.table["road"].iat[row])
+        return self.folder / name if name else None
 
 
 def load(folder: Path) -> Samples:
@@ -115,20 +131,36 @@ def _load_prepared(folder: Path) -> Samples:
         exact = dict.fromkeys(ANGLE_KEYS, float)
         table = pd.read_csv(folder / TABLE, dtype=dict.fromkeys(layouts.VIEWS, str), converters=exact)
         angles = table[["driver", "azimuth_deg", "elevation_deg"]].itertuples(index=False, name=None)
-        fps, recording = about["video"]["fps"] or DEFAULT_FPS, about["recording_sha256"]
-        rendered = about["rendered"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        video, fps, recording = about["video"], about["video"]["fps"] or DEFAULT_FPS, about["recording_sha256"]
+        layout = layouts.parse(
+            {"width": video["width"], "height": video["height"], "views": about["layout"]["views"]},
+            about["layout"]["name"],
+        )
+        rendered, name = about["rendered"], about["name"]
+    except (OSError, ValueError, LookupError, TypeError, InputError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"samples folder {folder}: cannot be read ({reason}); delete it and {again}") from None
     if "road" not in table:
         table.insert(2, "road", "")
+    table["road"] = table["road"].fillna("")
     content = hashlib.sha256()
-    for name, azimuth, elevation in angles:
-        picture = _read_bytes(folder / name)
+    for file, azimuth, elevation in angles:
+        _check_row(folder, file, azimuth, elevation)
+        picture = _read_bytes(folder / file)
         if not _is_jpeg(picture):
-            raise InputError(f"{folder / name}: is damaged; delete the folder and {again}")
+            raise InputError(f"{folder / file}: is damaged; delete the folder and {again}")
         _add_to_digest(content, hashlib.sha256(picture).digest(), azimuth, elevation)
-    return Samples(folder, table, fps, content.hexdigest(), recording, rendered)
+    return Samples(folder, name, table, fps, content.hexdigest(), recording, rendered, layout)
+
+
+def _check_row(folder: Path, file: str, azimuth: float, elevation: float) -> None:
+    if Path(file).name != file:
+        raise InputError(f"{folder / TABLE}: names {file!r}, which is not in the folder; prepare it again")
+    for value, limit in ((azimuth, labels.AZIMUTH_LIMIT_DEG), (elevation, labels.ELEVATION_LIMIT_DEG)):
+        if not abs(value) <= limit:  # NaN as well
+            raise InputError(
+                f"{folder / TABLE}: {file} has the angle {value:g}, not one within ±{limit:g} degrees; prepare it again"
+            )
 
 
 def _load_bare(folder: Path) -> Samples:
@@ -160,7 +192,8 @@ def _load_bare(folder: Path) -> Samples:
     digest = hashlib.sha256()
     for position, azimuth, elevation in zip(order, table["azimuth_deg"], table["elevation_deg"], strict=True):
         _add_to_digest(digest, content[position], azimuth, elevation)
-    return Samples(folder, table, DEFAULT_FPS, digest.hexdigest(), digest.hexdigest(), rendered=False)
+    named = digest.hexdigest()
+    return Samples(folder, folder.name, table, DEFAULT_FPS, named, named, rendered=False, layout=None)
 
 
 def _add_to_digest(digest: "hashlib._Hash", picture_sha256: bytes, azimuth: float, elevation: float) -> None:

@@ -22,7 +22,7 @@ class Recordings:
     @cached_property
     def labels_deg(self) -> np.ndarray:
         """(n, 2) measured ``(azimuth, elevation)``, degrees."""
-        return np.concatenate([d.table[["azimuth_deg", "elevation_deg"]].to_numpy(np.float64) for d in self.drives])
+        return np.concatenate([d.measured_deg for d in self.drives])
 
     @cached_property
     def targets(self) -> np.ndarray:
@@ -61,7 +61,7 @@ class Recordings:
     def driver_path(self, index: int) -> Path:
         """The driver picture of sample ``index``."""
         drive, row = self._place(index)
-        return drive.folder / drive.table["driver"].iloc[row]
+        return drive.driver_file(row)
 
     def name(self, index: int) -> str:
         """A short name of sample ``index``: its file, with the folder where there are several."""

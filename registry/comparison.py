@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from recording import angles
+from recording import angles, scenarios
 from registry import contract, versions
 from registry.contract import Contract
-from registry.holdout import FILE_NAME, SCENARIOS, Holdout
+from registry.holdout import FILE_NAME, Holdout
 from registry.network import GazeNetwork
 
 _RESAMPLES = 2000
@@ -56,7 +56,7 @@ class Comparison:
     def by_scenario(self) -> list[tuple[int, int, float, float]]:
         """``(scenario, samples, angular error of first, of second)`` for the scenarios that have samples."""
         rows = []
-        for number in range(1, SCENARIOS + 1):
+        for number in range(1, scenarios.COUNT + 1):
             inside = self.scenarios == number
             if inside.any():
                 rows.append(

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from recording import angles, files
 from recording.exceptions import ContractError
+from recording.scenarios import COUNT as SCENARIO_COUNT
 from registry import holdout
 from registry.network import GazeNetwork, Network
 
@@ -90,7 +91,7 @@ class Errors(_Strict):
 class Scenario(_Strict):
     """One of the ten scenarios and the model's errors in it (``None`` without samples)."""
 
-    number: int = Field(ge=1, le=holdout.SCENARIOS)
+    number: int = Field(ge=1, le=SCENARIO_COUNT)
     description: str
     samples: int = Field(ge=0)
     errors: AngleErrors | None = None

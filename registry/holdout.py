@@ -9,9 +9,9 @@ import numpy as np
 
 from recording import files
 from recording.exceptions import ContractError
+from recording.scenarios import COUNT
 
 FILE_NAME = "holdout.npz"
-SCENARIOS = 10
 NEAR_COPY_S = 1.0
 """Frames of one drive closer than this are near copies of each other."""
 
@@ -52,8 +52,8 @@ class Holdout:
             raise ValueError("Holdout: jpegs, names, labels_deg, frames, blocks and scenarios differ in length")
         if not np.isfinite(self.labels_deg).all():
             raise ValueError("Holdout: labels_deg has NaN or infinite angles")
-        if len(self.scenarios) and not (self.scenarios.min() >= 1 and self.scenarios.max() <= SCENARIOS):
-            raise ValueError(f"Holdout: scenarios must be 1 to {SCENARIOS}")
+        if len(self.scenarios) and not (self.scenarios.min() >= 1 and self.scenarios.max() <= COUNT):
+            raise ValueError(f"Holdout: scenarios must be 1 to {COUNT}")
         if not self.fps > 0:
             raise ValueError(f"Holdout: fps is {self.fps}, not a positive number")
 

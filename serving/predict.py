@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 from tqdm import tqdm
 
-from recording import preprocess
+from recording import labels, preprocess
 from recording.exceptions import InputError
 from serving import arrows, crops, pictures, videos
 from serving.batching import Batcher, available_cores
@@ -109,9 +109,9 @@ class Session:
             azimuth, elevation = job.result().result()
             yield Row(str(file), None, float(azimuth), float(elevation))
 
-    def video(self, path: Path, annotated: Path | None = None, labels: Path | None = None) -> Iterator[Row]:
+    def video(self, path: Path, annotated: Path | None = None, labels_file: Path | None = None) -> Iterator[Row]:
         """One row per frame; writes the copy with arrows to ``annotated`` while it goes."""
-        gaze = videos.measured(labels) if labels else {}
+        gaze = measured(labels_file) if labels_file else {}
         rate, count = videos.rate_and_count(path)
         copy = videos.Copy(annotated, rate) if annotated else None
         try:
@@ -137,6 +137,17 @@ class Session:
 
     def _submit(self, picture: np.ndarray) -> Future:
         return self._batcher.submit(self._predictor, [picture])[0]
+
+
+def measured(labels_file: Path) -> dict[int, tuple[float, float]]:
+    """Frame number → measured (azimuth, elevation), degrees: the rows that training would use.
+
+    Says on the standard error how many those are. Raises :class:`InputError` when the file is no labels CSV.
+    """
+    read = labels.read(labels_file)
+    print(f"{labels_file}: {read.summary()}", file=sys.stderr)
+    rows = read.table[["frame", "azimuth_deg", "elevation_deg"]].itertuples(index=False, name=None)
+    return {int(frame): (float(azimuth), float(elevation)) for frame, azimuth, elevation in rows}
 
 
 def annotate(

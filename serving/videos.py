@@ -1,7 +1,5 @@
 """Videos frame by frame, and the copy with arrows drawn in."""
 
-import csv
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -79,30 +77,3 @@ class Copy:
         """Close and remove what was written."""
         self._container.close()
         self._half_written.unlink(missing_ok=True)
-
-
-def measured(path: Path) -> dict[int, tuple[float, float]]:
-    """Frame number → measured (azimuth, elevation), degrees, from the recording's CSV.
-
-    Rows without a whole frame number or two finite angles have nothing to draw and are passed over; the first
-    row of a frame counts. Raises :class:`InputError` when the columns are not there.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            rows = csv.DictReader(line.replace("\0", "") for line in file)
-            columns = {name.strip().lower(): name for name in rows.fieldnames or [] if name}
-            wanted = ("dash_frames", "azimuth [deg]", "elevation [deg]")
-            if missing := [name for name in wanted if name not in columns]:
-                found = ", ".join(columns) or "none"
-                raise InputError(f"{path}: has no column {', '.join(missing)} (found: {found})")
-            gaze: dict[int, tuple[float, float]] = {}
-            for row in rows:
-                try:
-                    frame, azimuth, elevation = (float(row[columns[name]]) for name in wanted)
-                except (TypeError, ValueError):
-                    continue
-                if all(map(math.isfinite, (frame, azimuth, elevation))) and frame.is_integer():
-                    gaze.setdefault(int(frame), (azimuth, elevation))
-            return gaze
-    except (OSError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error})") from error

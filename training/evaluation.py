@@ -14,6 +14,7 @@ import numpy as np
 
 from recording.exceptions import InputError, NoSuchVersion
 from recording.recordings import Recordings
+from recording.scenarios import scenarios
 from registry import contract, holdout
 from registry.holdout import Holdout
 from registry.network import GazeNetwork
@@ -117,9 +118,8 @@ def _baselines(name: str, scratch: Path, crops: np.ndarray, labels: np.ndarray) 
 def _report(
     config: EvaluateConfig, title: str, scope: str, data: Recordings, chosen: np.ndarray, answers: dict[str, np.ndarray]
 ) -> None:
-    labels, frames = data.labels_deg[chosen], data.frames[chosen]
-    span = data.frames.max() - data.frames.min() + 1
-    scenario = (frames - data.frames.min()) * config.scenarios // span + 1
+    labels = data.labels_deg[chosen]
+    scenario = scenarios(data.frames, data.drive_index, config.scenarios)[chosen]
     block = data.drive_index[chosen] * config.scenarios + scenario
     errors = {who: measure(answer, labels, block) for who, answer in answers.items()}
     table = scenario_table(data, chosen, scenario, answers, config.scenarios)

@@ -6,9 +6,9 @@ import pandas as pd
 import streamlit as st
 
 from recording import preprocess
+from recording.prepared import Samples
 from serving import arrows, prepared
 from serving.arrows import Arrow
-from serving.prepared import Prepared
 from serving.views import shared
 
 _WORST = 6
@@ -121,7 +121,7 @@ def _by_angle(table: pd.DataFrame) -> None:
         column.altair_chart((zero + cloud).properties(height=260), width="stretch")
 
 
-def _worst(drive: Prepared, table: pd.DataFrame) -> None:
+def _worst(drive: Samples, table: pd.DataFrame) -> None:
     st.subheader("Worst frames")
     worst = table.sort_values("angle error", ascending=False).head(_WORST)
     columns = st.columns(3)

@@ -5,10 +5,10 @@ import pandas as pd
 import streamlit as st
 
 from recording import angles, preprocess
+from recording.prepared import Samples
 from serving import arrows, prepared
 from serving.arrows import Arrow
 from serving.predictor import Predictor
-from serving.prepared import Prepared
 from serving.views import shared
 
 _OTHER = (86, 180, 233)
@@ -32,7 +32,7 @@ def show() -> None:
     _compare(drive, row, part[row], found, others)
 
 
-def _choose(drive: Prepared, part: np.ndarray) -> int:
+def _choose(drive: Samples, part: np.ndarray) -> int:
     how = st.segmented_control("Choose by", ["scenario", "sample"], default="scenario", required=True)
     if how == "sample":
         last = len(drive.table) - 1
@@ -62,7 +62,7 @@ def _choose_others(found: Predictor) -> list[tuple[str, Predictor]]:
     return [(label, other) for label, other in loaded if other is not None]
 
 
-def _compare(drive: Prepared, row: int, part: str, found: Predictor, others: list[tuple[str, Predictor]]) -> None:
+def _compare(drive: Samples, row: int, part: str, found: Predictor, others: list[tuple[str, Predictor]]) -> None:
     sample = drive.table.iloc[row]
     measured = (float(sample["azimuth_deg"]), float(sample["elevation_deg"]))
     path = drive.driver_file(row)
@@ -84,7 +84,7 @@ def _compare(drive: Prepared, row: int, part: str, found: Predictor, others: lis
     _figures(measured, answered)
 
 
-def _caption(drive: Prepared, sample: pd.Series, part: str) -> str:
+def _caption(drive: Samples, sample: pd.Series, part: str) -> str:
     when = f"{sample['frame'] / drive.fps:.1f} s"
     known = {
         "held out": "held out: the model has never seen this part of the drive",

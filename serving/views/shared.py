@@ -12,12 +12,12 @@ import streamlit as st
 
 from recording import angles, preprocess
 from recording.exceptions import GazeError
+from recording.prepared import Samples
 from registry.holdout import Holdout
 from serving import catalog, prepared
 from serving.catalog import Catalog
 from serving.loader import cache_folder
 from serving.predictor import Predictor
-from serving.prepared import Prepared
 
 # Okabe and Ito: told apart with any colour vision, readable on light and on dark.
 COLOURS = {"measured": "#009E73", "predicted": "#E69F00", "base": "#CC79A7", "other": "#56B4E9"}
@@ -73,7 +73,7 @@ def holdout(model: str, version: int) -> Holdout:
     return catalog.holdout_of(predictor(model, version))
 
 
-def samples() -> Prepared | None:
+def samples() -> Samples | None:
     """The prepared folder that the sidebar names; where it cannot be read, the page says so and ``None``."""
     folder = st.session_state.get("folder", "")
     if not folder:
@@ -94,7 +94,7 @@ def samples() -> Prepared | None:
 
 
 @st.cache_data(max_entries=4, show_spinner="Reading the prepared folder …")
-def _read(folder: str, changed: float) -> Prepared:
+def _read(folder: str, changed: float) -> Samples:
     return prepared.read(Path(folder))
 
 
@@ -125,13 +125,13 @@ def answer(found: Predictor, picture: np.ndarray) -> tuple[float, float]:
     return float(azimuth), float(elevation)
 
 
-def answers(found: Predictor, drive: Prepared) -> np.ndarray:
+def answers(found: Predictor, drive: Samples) -> np.ndarray:
     """(n, 2) degrees for every sample of the folder, with a progress bar the first time."""
     return _answers(found.model, found.version, found.contract.seal, drive.digest, drive)
 
 
 @st.cache_data(max_entries=12, show_spinner=False)
-def _answers(model: str, version: int, seal: str, digest: str, _drive: Prepared) -> np.ndarray:
+def _answers(model: str, version: int, seal: str, digest: str, _drive: Samples) -> np.ndarray:
     found = predictor(model, version)
 
     def picture(row: int) -> np.ndarray:

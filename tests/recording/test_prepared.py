@@ -167,3 +167,29 @@ def test_batches_of_pictures_follow_the_indices(ready: Path) -> None:
     assert [len(batch) for batch in batches] == [2, 2, 1]
     np.testing.assert_array_equal(np.concatenate(batches), every[wanted])
     assert list(prepared.iterate_pictures(loaded, np.array([], int), batch=2)) == []
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "says"),
+    [
+        ("frame_00000_driver.jpg", "../elsewhere_driver.jpg", "which is not in the folder"),
+        (f",{recordings.angles(0)[0]},", ",nan,", "has the angle nan"),
+        (f",{recordings.angles(0)[0]},", ",350.5,", "has the angle 350.5"),
+    ],
+)
+def test_a_table_edited_by_hand_is_checked_by_the_same_rules(
+    was: str, becomes: str, says: str, ready: Path, tmp_path: Path
+) -> None:
+    folder = copy(ready, tmp_path / "edited")
+    table = (folder / "samples.csv").read_text()
+    assert was in table
+    (folder / "samples.csv").write_text(table.replace(was, becomes, 1))
+    with pytest.raises(InputError, match=says):
+        prepared.load(folder)
+
+
+def test_a_folder_says_where_its_pictures_lay_in_the_video(ready: Path, tmp_path: Path) -> None:
+    layout = prepared.load(ready).layout
+    assert (layout.name, layout.width, layout.height) == ("dashgaze", *recordings.COMPOSITE)
+    assert vars(layout.views["driver"]) == json.loads((ready / "drive.json").read_text())["layout"]["views"]["driver"]
+    assert prepared.load(copy(ready, tmp_path / "bare", "frame_*")).layout is None

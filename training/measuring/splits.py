@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from recording.exceptions import InputError
+from recording.scenarios import COUNT, scenarios
 
 SPLIT_CHOICES = ("blocks", "random", "by-drive")
-SCENARIOS = 10
 VALIDATION_SHARE = 0.15  # of the time; the same for the test
 TEST_SHARE = 0.15
 GAP_S = 1.5  # left out beside every block, at most; MIN_GAP_S at least
@@ -73,13 +73,6 @@ def split(name: str, frames: np.ndarray, fps: float, drives: np.ndarray, seed: i
     raise InputError(f"split={name!r} is unknown: choose one of {', '.join(SPLIT_CHOICES)}")
 
 
-def scenarios(frames: np.ndarray) -> np.ndarray:
-    """The tenth of the drive (first to last frame, equal times) each frame lies in, 1…10; (n,) → (n,)."""
-    frames = np.asarray(frames)
-    span = max(1, int(frames.max() - frames.min()) + 1)
-    return ((frames - frames.min()) * SCENARIOS // span + 1).astype(np.int64)
-
-
 def blocks(frames: np.ndarray, fps: float) -> Split:
     """Contiguous validation and test blocks spread over the drive, a gap beside each.
 
@@ -90,7 +83,7 @@ def blocks(frames: np.ndarray, fps: float) -> Split:
     frames = np.asarray(frames)
     seconds = (frames - frames.min()) / fps
     span = float(seconds.max()) + 1.0 / fps
-    stretches = int(np.clip(span // MIN_STRETCH_S, 1, SCENARIOS))
+    stretches = int(np.clip(span // MIN_STRETCH_S, 1, COUNT))
     length = span / stretches
     gap = min(max(MIN_GAP_S, 0.03 * length), GAP_S)
     part = np.full(len(frames), "train", dtype="U10")
@@ -136,8 +129,8 @@ def by_drive(frames: np.ndarray, drives: np.ndarray) -> Split:
             "give data=FOLDER1,FOLDER2,FOLDER3 (the last one tests, the one before it validates)"
         )
     part = np.where(drives == last, "test", np.where(drives == last - 1, "validation", "train"))
-    tenth = np.concatenate([scenarios(frames[drives == drive]) for drive in range(last + 1)])
-    return _split("by-drive", part, drives * SCENARIOS + tenth, tenth, leaking=False)
+    tenth = scenarios(frames, drives)
+    return _split("by-drive", part, drives * COUNT + tenth, tenth, leaking=False)
 
 
 def _split(name: str, part: np.ndarray, block: np.ndarray, scenario: np.ndarray, leaking: bool) -> Split:

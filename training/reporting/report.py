@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 
 from recording.preprocess import decode
 from recording.recordings import Recordings
+from recording.scenarios import COUNT
 from training.measuring.errors import QUANTITIES, Errors, measure
-from training.measuring.splits import SCENARIOS, Split
+from training.measuring.splits import Split
 from training.measuring.verdict import Verdict
 from training.reporting import figures
 from training.searching.study import SearchResult
@@ -113,7 +114,7 @@ class Report:
 
 
 def scenario_table(
-    recordings: Recordings, indices: np.ndarray, scenario: np.ndarray, answers: dict[str, np.ndarray], count=SCENARIOS
+    recordings: Recordings, indices: np.ndarray, scenario: np.ndarray, answers: dict[str, np.ndarray], count=COUNT
 ) -> pd.DataFrame:
     """Mean errors by scenario (1…count) of the samples ``indices``; a scenario without samples says so."""
     labels, frames = recordings.labels_deg[indices], recordings.frames[indices]

@@ -1,0 +1,65 @@
+"""The app reads prepared folders through the reader that training uses."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from recording import prepared as reader
+from recording.exceptions import InputError
+from serving import prepared
+from tests import packages
+
+
+def sample(folder: Path, frame: int, truth: dict[str, object]) -> None:
+    cv2.imwrite(str(folder / f"frame_{frame:05d}_driver.jpg"), np.full((60, 60, 3), frame % 250, np.uint8))
+    (folder / f"frame_{frame:05d}_gt.json").write_text(json.dumps(truth))
+
+
+def test_a_bare_folder_whose_json_says_azimuth_in_brackets_is_shown(tmp_path: Path) -> None:
+    for frame in range(0, 40, 2):
+        sample(tmp_path, frame, {"azimuth [deg]": frame / 2, "elevation [deg]": -1, "time": 3, "part": "x"})
+    shown, trained = prepared.read(tmp_path), reader.load(tmp_path)
+    columns = ["frame", "driver", "road", "azimuth_deg", "elevation_deg"]
+    assert shown.table[columns].equals(trained.table[columns])
+    assert (shown.drive, shown.digest, shown.fps) == (trained.drive, trained.digest, trained.fps)
+    assert shown.table["scenario"].tolist() == np.repeat(np.arange(1, 11), 2).tolist()
+    assert list(shown.table.columns) == [*columns, "scenario"]
+
+
+@pytest.mark.parametrize("azimuth", ["left", 500.0, None])
+def test_what_training_leaves_out_the_app_does_not_show(azimuth: object, tmp_path: Path) -> None:
+    for frame in range(40):
+        sample(tmp_path, frame, {"azimuth_deg": azimuth if frame == 7 else 1.0, "elevation_deg": -1})
+    assert 7 not in prepared.read(tmp_path).table["frame"].tolist()
+    assert len(prepared.read(tmp_path).table) == 39
+
+
+def test_an_empty_folder_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no samples found in .* make them with: python -m training prepare"):
+        prepared.read(tmp_path)
+
+
+def test_parts_of_the_drive_that_a_model_was_trained_on(tmp_path: Path) -> None:
+    for frame in range(10):
+        sample(tmp_path, frame, {"azimuth_deg": 1.0, "elevation_deg": -1})
+    samples = prepared.read(tmp_path)
+    held_out = packages.make_holdout(4, drive=samples.drive, trained_frames=np.arange(5))
+    held_out.frames = np.array([7, 8, 9, 30])
+    expected = ["trained on"] * 5 + ["neither"] * 2 + ["held out"] * 3
+    assert prepared.parts(samples, held_out).tolist() == expected
+    held_out.drive = "f" * 64
+    assert set(prepared.parts(samples, held_out)) == {"neither"}
+    assert set(prepared.parts(samples, None)) == {"neither"}
+
+
+def test_the_middle_sample_stands_for_a_scenario_a_held_out_one_first(tmp_path: Path) -> None:
+    for frame in range(50):
+        sample(tmp_path, frame, {"azimuth_deg": 1.0, "elevation_deg": -1})
+    samples = prepared.read(tmp_path)
+    part = np.full(50, "trained on", dtype=object)
+    assert prepared.representative(samples, part, 3) == 12
+    part[14] = "held out"
+    assert prepared.representative(samples, part, 3) == 14
