@@ -162,13 +162,10 @@ def _print_comparison(compared: comparison.Comparison) -> None:
     left_out = f"; {compared.left_out} left out that one of them was trained on" * bool(compared.left_out)
     print(f"{len(compared)} held-out samples that neither was trained on{left_out}")
     a, b = compared.first_deg.mean(axis=0), compared.second_deg.mean(axis=0)
-    mean, low, high = compared.difference()
-    rows = [
-        [angle, f"{a[k]:.2f}°", f"{b[k]:.2f}°", f"{mean[k]:+.2f}° [{low[k]:+.2f}, {high[k]:+.2f}]"]
-        for k, angle in enumerate(("azimuth", "elevation", "3-D angle"))
-    ]
+    changes = zip(("azimuth", "elevation", "3-D angle"), a, b, compared.difference(), strict=True)
+    rows = [[angle, f"{x:.2f}°", f"{y:.2f}°", change.describe(), change.answer] for angle, x, y, change in changes]
     change = f"{compared.second} - {compared.first} [95 % interval]"
-    print(_table(["mean error", compared.first, compared.second, change], rows))
+    print(_table(["mean error", compared.first, compared.second, change, f"{compared.second} is"], rows))
     rows = [
         [f"{number}", f"{samples}", f"{first:.2f}°", f"{second:.2f}°", f"{second - first:+.2f}°"]
         for number, samples, first, second in compared.by_scenario()

@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recording import angles, scenarios
 from registry import contract, versions
 from registry.contract import Contract
 from registry.holdout import FILE_NAME, Holdout
+from registry.intervals import Floats, Integers, Interval, block_means, lower_bound_of_one, mean_interval
 from registry.network import GazeNetwork
 
-_RESAMPLES = 2000
-# A bootstrap over fewer blocks says little: longer blocks are cut into stretches of consecutive samples.
-_MIN_BLOCKS = 10
+Booleans = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -37,21 +37,22 @@ class Comparison:
 
     first: str
     second: str
-    first_deg: np.ndarray
+    first_deg: Floats
     """(n, 3) azimuth, elevation and 3-D angular error of the first version."""
-    second_deg: np.ndarray
+    second_deg: Floats
     """(n, 3) of the second."""
-    blocks: np.ndarray
-    scenarios: np.ndarray
+    blocks: Integers
+    scenarios: Integers
     left_out: int
     """Samples that could not be used, because one of the two was trained within a second of them."""
 
     def __len__(self) -> int:
         return len(self.blocks)
 
-    def difference(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mean of second − first for the three errors, and its 95 % interval: three arrays (3,), degrees."""
-        return paired_bootstrap(self.second_deg - self.first_deg, self.blocks)
+    def difference(self) -> tuple[Interval, Interval, Interval]:
+        """Mean of second − first for the three errors over time blocks, degrees: negative, the second is better."""
+        azimuth, elevation, angular = (mean_interval(change, self.blocks) for change in self._changes().T)
+        return azimuth, elevation, angular
 
     def by_scenario(self) -> list[tuple[int, int, float, float]]:
         """``(scenario, samples, angular error of first, of second)`` for the scenarios that have samples."""
@@ -64,6 +65,36 @@ class Comparison:
                 )
         return rows
 
+    def scenario_changes(self, min_samples: int) -> list["ScenarioChange"]:
+        """How the 3-D error changed in each scenario with at least so many samples, as one look of so many."""
+        judged = [number for number, samples, _, _ in self.by_scenario() if samples >= min_samples]
+        return [self._change_in(number, len(judged)) for number in judged]
+
+    def _change_in(self, number: int, looks: int) -> "ScenarioChange":
+        change, inside = self._changes()[:, 2], self.scenarios == number
+        at_least = -np.inf
+        if not inside.all():
+            # A piece is what one time block holds of one scenario; elsewhere they tell how much such pieces vary.
+            piece = np.unique(np.column_stack([self.blocks, self.scenarios]), axis=0, return_inverse=True)[1].ravel()
+            here, elsewhere = (block_means(change[part], piece[part]) for part in (inside, ~inside))
+            at_least = lower_bound_of_one(here, elsewhere, looks)
+        return ScenarioChange(number, float(change[inside].mean()), at_least)
+
+    def _changes(self) -> Floats:
+        return self.second_deg - self.first_deg
+
+
+@dataclass(frozen=True)
+class ScenarioChange:
+    """Change of the mean 3-D error in one scenario, degrees; positive is worse.
+
+    ``at_least_deg`` is its lower confidence bound, corrected for the number of scenarios that were looked at.
+    """
+
+    number: int
+    mean_deg: float
+    at_least_deg: float
+
 
 def open_package(version: versions.Version, scratch: Path) -> Package:
     """Fetch a version into ``scratch``, verify and open it; ``ContractError`` names the file at fault."""
@@ -72,7 +103,7 @@ def open_package(version: versions.Version, scratch: Path) -> Package:
     return Package(version, sealed, GazeNetwork(folder / contract.NETWORK), Holdout.read(folder / FILE_NAME))
 
 
-def errors(network: GazeNetwork, held_out: Holdout) -> np.ndarray:
+def errors(network: GazeNetwork, held_out: Holdout) -> Floats:
     """(n, 3) azimuth, elevation and 3-D angular error of every held-out sample, degrees."""
     answers = network.predict_encoded(held_out.jpegs, held_out.names)
     return np.column_stack(
@@ -83,7 +114,7 @@ def errors(network: GazeNetwork, held_out: Holdout) -> np.ndarray:
     )
 
 
-def trained_on(samples: Holdout, package: Package) -> np.ndarray:
+def trained_on(samples: Holdout, package: Package) -> Booleans:
     """(n,) bool: which samples the package's model has seen, or a near copy (the same drive within a second)."""
     return package.holdout.saw(samples.drive, samples.frames, samples.fps)
 
@@ -124,7 +155,7 @@ def joined(parts: list[Comparison]) -> Comparison:
     )
 
 
-def subset(samples: Holdout, keep: np.ndarray) -> Holdout:
+def subset(samples: Holdout, keep: Booleans) -> Holdout:
     """The samples where ``keep`` (n,) is true."""
     chosen = np.flatnonzero(keep)
     return Holdout(
@@ -139,29 +170,6 @@ def subset(samples: Holdout, keep: np.ndarray) -> Holdout:
         trained_frames=samples.trained_frames,
         trained_drives=samples.trained_drives,
     )
-
-
-def paired_bootstrap(
-    differences: np.ndarray, blocks: np.ndarray, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean of paired differences (n, k) and its 95 % interval: three arrays (k,).
-
-    Whole time blocks are drawn with replacement, because neighbouring frames err alike (Künsch 1989).
-    """
-    pieces = _pieces(blocks)
-    sums = np.stack([differences[piece].sum(axis=0) for piece in pieces])
-    sizes = np.array([len(piece) for piece in pieces])
-    drawn = np.random.default_rng(seed).integers(len(pieces), size=(_RESAMPLES, len(pieces)))
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)[:, None]
-    low, high = np.percentile(means, [2.5, 97.5], axis=0)
-    return differences.mean(axis=0), low, high
-
-
-def _pieces(blocks: np.ndarray) -> list[np.ndarray]:
-    """Indices by block, the blocks cut further where there are few."""
-    whole = [np.flatnonzero(blocks == block) for block in np.unique(blocks)]
-    cuts = -(-_MIN_BLOCKS // len(whole))  # rounded up
-    return [piece for block in whole for piece in np.array_split(block, cuts) if len(piece)]
 
 
 def draw(compared: Comparison, path: Path) -> None:
@@ -187,10 +195,8 @@ def draw(compared: Comparison, path: Path) -> None:
     bars.set_xticks(place, [f"{row[0]}\nn={row[1]}" for row in rows], fontsize=9)
     bars.set(xlabel="scenario", ylabel="mean angular error (°)")
     bars.legend(frameon=False)
-    mean, low, high = (values[2] for values in compared.difference())
-    bars.set_title(
-        f"{compared.second} − {compared.first}: {mean:+.2f}° (95 % interval {low:+.2f}° to {high:+.2f}°)", fontsize=11
-    )
+    change = compared.difference()[2]
+    bars.set_title(f"{compared.second} − {compared.first}: {change.describe()}, {change.answer}", fontsize=11)
     for axes in (scatter, bars):
         axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -229,16 +229,16 @@ def _on_samples(
     if not enough:
         # The champion's drive may be part of what the challenger was trained on: then there is nothing to compare.
         return [Check(f"{name}: comparable", found, f"≥ {limits.held_out.min_samples}", not required)]
-    mean, low, high = (values[2] for values in compared.difference())
+    change = compared.difference()[2]
     margin = limits.champion.margin_deg
     worst = _worst_scenario(compared, limits.scenarios.min_samples)
     checks = [
         Check(f"{name}: comparable", found, f"≥ {limits.held_out.min_samples}", True),
         Check(
             f"{name}: 3-D error",
-            f"{mean:+.2f}° [{low:+.2f}, {high:+.2f}]",
+            change.describe(),
             f"≤ {margin:+.2f}°",
-            bool(mean <= margin),
+            bool(change.mean <= margin),
         ),
     ]
     if worst is not None:

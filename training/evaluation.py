@@ -127,8 +127,7 @@ def _report(
     print("constant and calibration are fitted on these very samples, which flatters them")
     print(f"{'':20s}{'azimuth':>20s}{'elevation':>20s}{'3-D angle':>20s}")
     for who, measured in errors.items():
-        summaries = [getattr(measured, quantity) for quantity in QUANTITIES]
-        cells = [f"{s.mean:6.2f}° [{s.low:5.2f}–{s.high:5.2f}]" for s in summaries]
+        cells = [measured.summary(quantity).describe() for quantity in QUANTITIES]
         print(f"{figures.TITLES[who]:20s}" + "".join(f"{cell:>20s}" for cell in cells))
         mlflow.log_metrics(measured.metrics("test" if who == "model" else who))
     shown = ["scenario", "samples", "model_azimuth_error_deg", "model_elevation_error_deg", "model_angular_error_deg"]

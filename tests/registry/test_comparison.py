@@ -20,10 +20,10 @@ def package(folder: Path, number: int, **options: object) -> Package:
 def test_the_difference_of_two_biases_comes_out(tmp_path: Path) -> None:
     worse, better = package(tmp_path / "a", 1, bias_deg=(3, 0)), package(tmp_path / "b", 2, bias_deg=(1, 0))
     compared = comparison.compare(worse, better, better.holdout)
-    mean, low, high = compared.difference()
-    assert mean[0] == pytest.approx(-2, abs=0.1)
-    assert (low <= mean).all()
-    assert (mean <= high).all()
+    azimuth, _, angular = compared.difference()
+    assert azimuth.mean == pytest.approx(-2, abs=0.1)
+    assert azimuth.answer == angular.answer == "better"
+    assert azimuth.low <= azimuth.mean <= azimuth.high
     assert [row[:2] for row in compared.by_scenario()] == [(number, 6) for number in range(1, 11)]
 
 
@@ -53,30 +53,15 @@ def test_both_holdouts_hold_every_sample_once(tmp_path: Path) -> None:
     assert [len(samples) for samples in comparison.both_holdouts(one, half_new)] == [10, 5]
 
 
-def test_the_interval_is_wider_when_neighbours_err_alike() -> None:
-    rng = np.random.default_rng(0)
-    blocks = np.repeat(np.arange(20), 10)
-    alike = np.repeat(rng.normal(size=20), 10)[:, None]
-    alone = rng.permutation(alike)
-    width = [high - low for _, low, high in (comparison.paired_bootstrap(d, blocks) for d in (alike, alone))]
-    assert width[0] > 1.5 * width[1]
-
-
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(1)
-    blocks = np.repeat(np.arange(15), 8)
-    covered = 0
-    for _ in range(200):
-        noise = np.repeat(rng.normal(size=15), 8) + 0.3 * rng.normal(size=120)
-        _, low, high = comparison.paired_bootstrap(1.0 + noise[:, None], blocks)
-        covered += low[0] <= 1.0 <= high[0]
-    assert 0.85 <= covered / 200 <= 0.99
-
-
-def test_one_long_block_still_gives_an_interval() -> None:
-    differences = np.random.default_rng(0).normal(size=(50, 1))
-    mean, low, high = comparison.paired_bootstrap(differences, np.zeros(50, dtype=int))
-    assert low[0] < mean[0] < high[0]
+def test_a_scenario_that_got_worse_is_shown_and_one_that_only_varies_is_not(tmp_path: Path) -> None:
+    held_out = packages.make_holdout(60)
+    held_out.labels_deg[held_out.scenarios == 4] += [3.0, 0.0]
+    old = package(tmp_path / "a", 1, holdout=held_out, bias_deg=(3, 0))
+    changes = comparison.compare(old, package(tmp_path / "b", 2, holdout=held_out), held_out).scenario_changes(5)
+    shown = [change.number for change in changes if change.at_least_deg > 0]
+    assert shown == [4]
+    assert changes[3].mean_deg == pytest.approx(3, abs=0.2)
+    assert not comparison.compare(old, old, held_out).scenario_changes(7)  # no scenario has so many samples
 
 
 def test_the_figure_is_written(tmp_path: Path) -> None:

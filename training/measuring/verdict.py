@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from registry.intervals import mean_interval
 from training.measuring.alignment import MIN_CORRELATION, Alignment
-from training.measuring.errors import Errors, bootstrap_interval, per_sample
+from training.measuring.errors import MeasuredErrors, per_sample
 
 FEW_SAMPLES = 200
 CELL_DEG = 3.0
@@ -81,17 +82,19 @@ def judge(
     ours = per_sample(model_deg, labels_deg)
     for name, answers in baselines_deg.items():
         theirs = per_sample(answers, labels_deg)
-        low, high = bootstrap_interval(theirs - ours, block)
+        gains = [mean_interval((theirs - ours)[:, k], block) for k in range(2)]
         for k, angle in enumerate(("azimuth", "elevation")):
             comparisons.append(
                 Comparison(
-                    angle, name, float(ours[:, k].mean()), float(theirs[:, k].mean()), float(low[k]), float(high[k])
+                    angle, name, float(ours[:, k].mean()), float(theirs[:, k].mean()), gains[k].low, gains[k].high
                 )
             )
     return Verdict(tuple(comparisons), leaking, causes)
 
 
-def likely_causes(alignment: Alignment, labels_deg: np.ndarray, training_samples: int, base: Errors) -> tuple[str, ...]:
+def likely_causes(
+    alignment: Alignment, labels_deg: np.ndarray, training_samples: int, base: MeasuredErrors
+) -> tuple[str, ...]:
     """Why fine-tuning may have failed, most telling first; never empty.
 
     ``labels_deg`` (n, 2) are the training labels.

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from recording.angles import absolute_errors, vectors
 from training.learning.model import FREEZE_CHOICES
-from training.measuring.errors import QUANTITIES, Errors
+from training.measuring.errors import QUANTITIES, MeasuredErrors
 
 COLOURS = {"base": "#9a9a9a", "constant": "#d8a23a", "calibrated": "#4f86c6", "model": "#1f8a5b"}
 TITLES = {"base": "base (before)", "constant": "constant", "calibrated": "linear calibration", "model": "fine-tuned"}
@@ -21,16 +21,18 @@ ANGLES = ("azimuth", "elevation")
 plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110})
 
 
-def before_after(errors: dict[str, Errors], caption: str) -> Figure:
+def before_after(errors: dict[str, MeasuredErrors], caption: str) -> Figure:
     """Mean errors of all four side by side, per angle, with their 95 % intervals."""
     figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
     width = 0.8 / len(errors)
     for position, (name, measured) in enumerate(errors.items()):
-        summaries = [getattr(measured, quantity) for quantity in QUANTITIES]
+        summaries = [measured.summary(quantity) for quantity in QUANTITIES]
         means = np.array([summary.mean for summary in summaries])
         at = np.arange(3) + (position - (len(errors) - 1) / 2) * width
-        spread = [means - [s.low for s in summaries], [s.high for s in summaries] - means]
-        bars = axis.bar(at, means, width * 0.92, color=COLOURS[name], label=TITLES[name], yerr=spread, capsize=3)
+        bars = axis.bar(at, means, width * 0.92, color=COLOURS[name], label=TITLES[name])
+        ends = np.array([[s.low, s.high] for s in summaries if s.low is not None]).T
+        if ends.size:  # too few time blocks: no error bars rather than ones that look certain
+            axis.errorbar(at, means, [means - ends[0], ends[1] - means], fmt="none", ecolor="black", lw=1.2, capsize=3)
         axis.bar_label(bars, [f"{mean:.1f}°" for mean in means], padding=3, fontsize=9)
     axis.set_xticks(range(3), ["azimuth", "elevation", "3-D angle"])
     axis.set_ylabel("mean error on the held-out blocks (degrees)")

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from recording.preprocess import decode
 from recording.recordings import Recordings
 from recording.scenarios import COUNT
-from training.measuring.errors import QUANTITIES, Errors, measure
+from training.measuring.errors import CELL_DEG, QUANTITIES, MeasuredErrors, measure
 from training.measuring.splits import Split
 from training.measuring.verdict import Verdict
 from training.reporting import figures
@@ -31,7 +31,7 @@ class Report:
     recordings: Recordings
     split: Split
     answers: dict[str, np.ndarray]
-    errors: dict[str, Errors]
+    errors: dict[str, MeasuredErrors]
     verdict: Verdict
     alignment_line: str
     calibration_line: str
@@ -49,17 +49,18 @@ class Report:
         return f"{source}, {len(self.split.test)} held-out samples (split={self.split.name}{leaking})"
 
     def side_by_side(self) -> pd.DataFrame:
-        """One row a model: mean error and interval per angle, median and 95th percentile, degrees."""
+        """One row a model: per angle mean error, interval, median, 95th percentile, mean over gaze cells, degrees."""
         rows = []
         for name, errors in self.errors.items():
             row: dict[str, object] = {"model": figures.TITLES[name]}
             for quantity in QUANTITIES:
-                summary = getattr(errors, quantity)
+                summary = errors.summary(quantity)
                 row |= {
                     f"{quantity}_mean_deg": round(summary.mean, 2),
-                    f"{quantity}_interval_deg": f"{summary.low:.2f}–{summary.high:.2f}",
+                    f"{quantity}_interval_deg": summary.interval(),
                     f"{quantity}_median_deg": round(summary.median, 2),
                     f"{quantity}_p95_deg": round(summary.p95, 2),
+                    f"{quantity}_cells_deg": round(summary.cells, 2),
                 }
             rows.append(row)
         return pd.DataFrame(rows)
@@ -69,8 +70,14 @@ class Report:
         head = f"{'':20s}{'azimuth':>20s}{'elevation':>20s}{'3-D angle':>20s}"
         lines = [self.title, head]
         for name, errors in self.errors.items():
-            cells = [f"{s.mean:6.2f}° [{s.low:5.2f}–{s.high:5.2f}]" for s in (getattr(errors, q) for q in QUANTITIES)]
+            cells = [errors.summary(quantity).describe() for quantity in QUANTITIES]
             lines.append(f"{figures.TITLES[name]:20s}" + "".join(f"{cell:>20s}" for cell in cells))
+        lines.append(
+            f"mean over gaze cells of {CELL_DEG:.0f}° (the road ahead counts no more than any other direction)"
+        )
+        for name, errors in self.errors.items():
+            means = (errors.summary(quantity).cells for quantity in QUANTITIES)
+            lines.append(f"{figures.TITLES[name]:20s}" + "".join(f"{f'{mean:.2f}°':>20s}" for mean in means))
         return "\n".join(lines)
 
     def scenarios(self) -> pd.DataFrame:
@@ -183,7 +190,7 @@ def description(report: Report) -> str:
         "|---|---|---|---|",
     ]
     for name, errors in report.errors.items():
-        cells = [f"{s.mean:.2f}° [{s.low:.2f}–{s.high:.2f}]" for s in (getattr(errors, q) for q in QUANTITIES)]
+        cells = [errors.summary(quantity).describe() for quantity in QUANTITIES]
         lines.append(f"| {figures.TITLES[name]} | {' | '.join(cells)} |")
     lines += [
         "",
@@ -228,7 +235,9 @@ def page(report: Report, drawn: dict[str, Figure]) -> str:
         f"<p>{html.escape(report.alignment_line)}. Linear calibration, fitted on the training samples: "
         f"{html.escape(report.calibration_line)}.</p>",
         "<p>Degrees. Azimuth: to the driver's right is positive; elevation: up is positive. Brackets and error bars: "
-        "95 % intervals of the mean, bootstrapped over time blocks.</p>",
+        "95 % intervals of the mean over time blocks (Student's t, each block counts once). <i>cells</i>: mean over "
+        f"gaze cells of {CELL_DEG:.0f}°; half of a drive is the road ahead, and there it counts no more than any other "
+        "direction.</p>",
     ]
     for name, figure in drawn.items():
         parts.append(

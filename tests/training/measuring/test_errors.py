@@ -12,27 +12,43 @@ def test_wrap_around_is_a_small_error():
     assert measured.angular.mean == pytest.approx(2.0)
 
 
-def test_interval_resamples_blocks_not_samples():
-    """100 copies of 5 values know no more than the 5 values."""
-    random = np.random.default_rng(0)
-    five = np.abs(random.normal(0, 3, size=(5, 1)))
-    low, high = errors.bootstrap_interval(np.repeat(five, 100, axis=0), np.repeat(np.arange(5), 100))
-    low_single, high_single = errors.bootstrap_interval(np.repeat(five, 100, axis=0), np.arange(500))
-    assert high - low > 5 * (high_single - low_single)
-
-
-def test_interval_covers_the_true_mean_about_as_often_as_it_says():
-    random = np.random.default_rng(1)
-    covered = 0
-    for _ in range(100):
-        values = random.normal(4.0, 1.0, size=(30, 1)).repeat(4, axis=0)
-        low, high = errors.bootstrap_interval(values, np.arange(30).repeat(4))
-        covered += bool(low[0] <= 4.0 <= high[0])
-    assert covered >= 85
-
-
 def test_metrics_carry_the_contracted_names():
     measured = errors.measure(np.zeros((6, 2)), np.ones((6, 2)), np.arange(6))
     names = measured.metrics("test")
     assert names["test/azimuth_error_deg"] == pytest.approx(1.0)
     assert {"test/elevation_error_deg", "test/angular_error_deg", "test/azimuth_error_deg_p95"} <= set(names)
+    assert {"test/azimuth_error_deg_low", "test/azimuth_error_deg_high", "test/azimuth_error_deg_cells"} <= set(names)
+
+
+def test_with_few_blocks_there_is_no_interval_and_no_metric_of_one():
+    """One test block used to give an interval without width."""
+    measured = errors.measure(np.zeros((40, 2)), np.ones((40, 2)), np.arange(40) % 4)
+    assert measured.azimuth.low is None and measured.azimuth.high is None
+    assert not [name for name in measured.metrics("test") if name.endswith(("_low", "_high"))]
+    assert measured.azimuth.describe() == "1.00° [too short]"
+
+
+def test_the_interval_holds_the_mean_and_is_not_below_zero():
+    """One block has nearly all the frames: the mean over frames is its mean, far from the mean over blocks."""
+    block = np.repeat(np.arange(6), [500, 1, 1, 1, 1, 1])
+    predicted = np.column_stack([np.where(block == 0, 9.0, 0.1), np.zeros(len(block))])
+    measured = errors.measure(predicted, np.zeros_like(predicted), block)
+    assert measured.azimuth.low == 0
+    assert measured.azimuth.low <= measured.azimuth.mean <= measured.azimuth.high
+
+
+def test_over_gaze_cells_the_road_ahead_counts_once():
+    """90 frames ahead answered well, 10 aside answered badly: good over frames, not over directions."""
+    labels = np.concatenate([np.full((90, 2), 1.0), np.full((10, 2), 25.0)])
+    predicted = labels + np.concatenate([np.full((90, 2), 1.0), np.full((10, 2), 11.0)])
+    measured = errors.measure(predicted, labels, np.arange(100) % 10)
+    assert measured.azimuth.mean == pytest.approx(2.0)
+    assert measured.azimuth.cells == pytest.approx(6.0)
+    assert measured.cells == 2
+
+
+def test_a_cell_is_a_square_in_both_angles():
+    labels = np.array([[1, 1], [9, 9], [11, 9], [1, -1], [-1, 1]], dtype=float)
+    cells = errors.gaze_cells(labels)
+    assert cells[0] == cells[1]
+    assert len(set(cells.tolist())) == 4
