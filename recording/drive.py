@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,14 +40,14 @@ class Drive:
         return RENDERED_NAME if self.rendered else self.video.stem
 
 
-def read(video: Path, labels_file: Path, layout: str | Path = "dashgaze") -> Drive:
-    """Index the video and read the labels.
+def read(video: Path, labels_file: Path, layout: str | Path = "dashgaze", track: int | None = None) -> Drive:
+    """Index the video and read the labels; ``track``: which of several films (:func:`recording.video.opened`).
 
     Raises :class:`DriveError` when either cannot be read, when no row is usable or when the labels name other
     frames than the video has, and :class:`InputError` when the layout does not fit.
     """
     video, labels_file = Path(video), Path(labels_file)
-    index = frames.scan(video)
+    index = frames.scan(video, track)
     views = layouts.views_for(layout, index.width, index.height, f"video {video}")
     table = labels.read(labels_file, index.frames)
     if table.table.empty:
@@ -94,11 +93,6 @@ def sha256(path: Path) -> str:
 def dropped_text(dropped: dict[str, int]) -> str:
     """The dropped rows in words: ``12 blank angle, 3 malformed line``."""
     return ", ".join(f"{count} {reason}" for reason, count in dropped.items())
-
-
-def frames_per_second(index: frames.Index) -> float | None:
-    """The video's mean frame rate, None when it does not say."""
-    return round(index.fps, 6) if math.isfinite(index.fps) and index.fps > 0 else None
 
 
 def _nothing_usable(video: Path, count: int, labels_file: Path, table: labels.Labels) -> str:

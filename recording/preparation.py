@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,21 +27,23 @@ import pandas as pd
 from tqdm import tqdm
 
 from recording import drive as drives
-from recording import frames, labels, layouts
+from recording import decoding, frames, labels, layouts
 from recording.exceptions import InputError
-from recording.prepared import COMPLETE, DRIVE, FORMAT, TABLE, read_json
+from recording.prepared import COMPLETE, DRIVE, FORMAT, TABLE, TIME, read_json
 
 log = logging.getLogger("recording.preparation")
 
 JPEG_QUALITY = 95
-UNDECODABLE = "frame cannot be decoded"
 PREPARING = "preparing"
 TEMPORARY = ".part"
 
 
-def prepare(video: Path, labels: Path, samples: int, layout: str | Path, out: Path) -> Path:
+def prepare(
+    video: Path, labels: Path, samples: int, layout: str | Path, out: Path, track: int | None = None
+) -> Path:
     """Write ``samples`` evenly spaced samples of a recording into the folder ``out`` and return it.
 
+    ``track``: which film of the video, where it holds several (:func:`recording.video.opened`).
     Continues a preparation of the same inputs that was interrupted, and returns at once when it is complete.
     A second process preparing the same folder waits for the first. Raises :class:`InputError` when ``out``
     holds something else, the disk is full or a parameter is out of range, :class:`DriveError` when the
@@ -48,7 +51,7 @@ def prepare(video: Path, labels: Path, samples: int, layout: str | Path, out: Pa
     """
     count, out = drives.sample_count(samples), Path(out)
     log.info("preparing %d samples of %s with %s into %s", count, video, labels, out)
-    drive = drives.read(video, labels, layout)
+    drive = drives.read(video, labels, layout, track)
     picked = drives.pick(drive, count)
     if len(picked) < count:
         log.warning("only %d usable rows: all of them are used instead of %d samples", len(picked), count)
@@ -63,7 +66,7 @@ def prepare(video: Path, labels: Path, samples: int, layout: str | Path, out: Pa
         _remove_torn(out)
         _write_json(out / DRIVE, plan)
         lost = _extract(drive, picked, out)
-        _finish(out, plan, picked, lost, tuple(drive.views))
+        _finish(out, plan, drive, picked, lost)
     log.info("%s: %d samples ready", out, len(picked) - len(lost))
     return out
 
@@ -82,8 +85,9 @@ def _plan(drive: drives.Drive, count: int, picked: pd.DataFrame) -> dict[str, An
             "sha256": video,
             "width": drive.index.width,
             "height": drive.index.height,
+            "track": drive.index.track,
             "frames": drive.index.frames,
-            "fps": drives.frames_per_second(drive.index),
+            "fps": round(drive.index.fps, 6),
         },
         "labels": {
             "file": drive.labels_file.name,
@@ -103,6 +107,7 @@ def _plan(drive: drives.Drive, count: int, picked: pd.DataFrame) -> dict[str, An
 IDENTITY: dict[str, Callable[[dict[str, Any]], Any]] = {
     "format": lambda plan: plan["format"],
     "video": lambda plan: plan["video"]["sha256"],
+    "track": lambda plan: plan["video"].get("track", 0),
     "labels": lambda plan: plan["labels"]["sha256"],
     "layout": lambda plan: plan["layout"]["views"],
     "samples": lambda plan: plan["samples"]["asked"],
@@ -188,8 +193,8 @@ def _is_whole(out: Path, frame: int, views: tuple[str, ...]) -> bool:
     return (out / f"{stem}_gt.json").is_file() and all((out / f"{stem}_{view}.jpg").is_file() for view in views)
 
 
-def _extract(drive: drives.Drive, picked: pd.DataFrame, out: Path) -> list[int]:
-    """Write the samples that are not there yet; returns the frames that do not decode."""
+def _extract(drive: drives.Drive, picked: pd.DataFrame, out: Path) -> dict[int, str]:
+    """Write the samples that are not there yet; returns the frames that are left out, with the reason."""
     views = tuple(drive.views)
     rows = {row["frame"]: row for row in _records(picked)}
     todo = [frame for frame in rows if not _is_whole(out, frame, views)]
@@ -201,9 +206,10 @@ def _extract(drive: drives.Drive, picked: pd.DataFrame, out: Path) -> list[int]:
         tqdm(total=len(rows), initial=there, desc="frames", unit="frame", mininterval=0.5) as bar,
         _Writer(out, drive.views, rows, bar, threads) as writer,
     ):
-        lost = frames.read(drive.video, drive.index, todo, writer.take, threads)
-    if lost:
-        log.warning("%s: %d frames cannot be decoded and are left out: %s …", drive.video, len(lost), lost[:5])
+        lost = decoding.read(drive.video, drive.index, todo, writer.take, threads)
+    for reason, count in Counter(lost.values()).items():
+        first = [frame for frame, why in lost.items() if why == reason][:5]
+        log.warning("%s: %d frames left out (%s): %s …", drive.video, count, reason, first)
     return lost
 
 
@@ -280,22 +286,23 @@ def _plain(text: str) -> str | int | float | None:
     return text
 
 
-def _finish(out: Path, plan: dict[str, Any], picked: pd.DataFrame, lost: list[int], views: tuple[str, ...]) -> None:
+def _finish(out: Path, plan: dict[str, Any], drive: drives.Drive, picked: pd.DataFrame, lost: dict[int, str]) -> None:
     """Write ``samples.csv`` and mark the folder complete."""
-    kept = picked[~picked["frame"].isin(lost)].reset_index(drop=True)
+    kept = picked[~picked["frame"].isin(list(lost))].reset_index(drop=True)
     if kept.empty:
-        raise InputError(f"video {plan['video']['file']}: none of {len(picked)} frames can be decoded; export it again")
+        raise InputError(f"video {plan['video']['file']}: none of {len(picked)} frames can be used; export it again")
     table = pd.DataFrame({"frame": kept["frame"]})
     for view in layouts.VIEWS:
-        if view in views:
+        if view in drive.views:
             table[view] = [f"{_stem(frame)}_{view}.jpg" for frame in kept["frame"]]
-    table = pd.concat([table, kept.drop(columns="frame")], axis=1)
+    table[TIME] = drive.index.seconds[kept["frame"].to_numpy()].round(6)
+    table = pd.concat([table, kept.drop(columns=["frame", TIME], errors="ignore")], axis=1)
     _write_bytes(out / TABLE, table.to_csv(index=False, lineterminator="\n").encode())
     done = json.loads(json.dumps(plan))
     done["status"] = COMPLETE
     done["samples"]["kept"] = len(kept)
     if lost:
-        done["samples"]["dropped"] = {UNDECODABLE: len(lost)}
+        done["samples"]["dropped"] = dict(Counter(lost.values()))
     _write_json(out / DRIVE, done)
 
 

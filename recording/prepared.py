@@ -24,6 +24,8 @@ from recording.exceptions import InputError
 log = logging.getLogger("recording.prepared")
 
 TABLE, DRIVE = "samples.csv", "drive.json"
+TIME = "time_s"
+"""Column of the table: when the sample's frame is shown, seconds after the recording's first frame."""
 FORMAT = 1
 """Of the prepared folder; another number means that it must be prepared again."""
 DEFAULT_FPS = 30.0
@@ -41,8 +43,8 @@ class Samples:
     """Samples on disk.
 
     ``table``: one row per sample, sorted by frame: ``frame`` (int), ``driver`` (file name), ``road`` (file name,
-    "" where there is none), ``azimuth_deg``, ``elevation_deg``, then the columns kept from the labels. ``fps``:
-    of the recording, 30 when unknown. ``digest``: sha256 over driver pictures and angles. ``drive``: sha256 of
+    "" where there is none), ``azimuth_deg``, ``elevation_deg``, then the columns kept from the labels; ``time_s``
+    where the folder was prepared by a version that writes it. ``fps``: mean rate of the recording, 30 when unknown. ``digest``: sha256 over driver pictures and angles. ``drive``: sha256 of
     the recording (video and labels); of a bare folder, the digest. ``rendered``: the recording is the rendered
     sample drive. ``layout``: where the pictures lay in the video, None for a bare folder, which does not say.
     """

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from recording import frames
+from recording import decoding, frames
 from recording.exceptions import DriveError
 from tests import recordings
 
@@ -51,8 +51,8 @@ DECODED_FROM_THE_START = {
 
 def collect(video: Path, wanted, threads: int = 2) -> tuple[dict[int, np.ndarray], list[int]]:
     got: dict[int, np.ndarray] = {}
-    lost = frames.read(video, frames.scan(video), wanted, got.__setitem__, threads)
-    return got, lost
+    lost = decoding.read(video, frames.scan(video), wanted, got.__setitem__, threads)
+    return got, sorted(lost)
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
@@ -70,7 +70,7 @@ def test_frames_are_those_that_opencv_reads_forward(name: str, tmp_path: Path) -
         assert sorted(got) == list(wanted)
         for frame, picture in got.items():
             np.testing.assert_array_equal(picture, shown[frame])
-            if not index.rotation:
+            if not index.shown.transposed:
                 assert recordings.number(picture) == frame
 
 
@@ -97,7 +97,7 @@ def test_threads_do_not_change_what_is_read(threads: int, tmp_path: Path) -> Non
 def test_only_what_a_frame_depends_on_is_decoded(tmp_path: Path) -> None:
     # Frame 65 lies behind the key frame 60: nothing before it and nothing after it is needed.
     video = recordings.video(tmp_path / "v.mp4", gop=30, options={"x264-params": "bframes=0:scenecut=0"})
-    (run,) = frames.runs(frames.scan(video), [65])
+    (run,) = decoding.runs(frames.scan(video), [65])
     assert (run.start, run.stop) == (60, 66)
 
 
@@ -107,7 +107,7 @@ def test_a_picture_shown_before_its_key_frame_is_decoded_from_the_one_before(tmp
     late = [key for key in index.keys.tolist() if index.numbers[key] > key]
     assert late, "the encoder made no open group of pictures"
     leading = int(index.numbers[late[0]]) - 1
-    (run,) = frames.runs(index, [leading])
+    (run,) = decoding.runs(index, [leading])
     assert run.start < late[0] < run.stop
 
 
@@ -183,7 +183,7 @@ def test_an_error_of_the_receiver_ends_the_reading(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        frames.read(video, frames.scan(video), range(120), refuse, 2)
+        decoding.read(video, frames.scan(video), range(120), refuse, 2)
 
 
 def test_a_file_that_changed_after_it_was_indexed_gives_no_wrong_frame(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_file_that_changed_after_it_was_indexed_gives_no_wrong_frame(tmp_path:
     index = frames.scan(video)
     recordings.video(video, times_ms=[1000 + 41 * n for n in range(120)])
     got: dict[int, np.ndarray] = {}
-    frames.read(video, index, [50, 100], got.__setitem__, 2)
+    decoding.read(video, index, [50, 100], got.__setitem__, 2)
     assert all(recordings.number(picture) == frame for frame, picture in got.items())
 
 
@@ -237,11 +237,11 @@ def test_memory_stays_bounded_when_all_frames_are_read(tmp_path: Path) -> None:
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from recording import frames\n"
+        "from recording import decoding, frames\n"
         "video = Path(sys.argv[1])\n"
         "index = frames.scan(video)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "frames.read(video, index, range(400), lambda n, picture: None, 2)\n"
+        "decoding.read(video, index, range(400), lambda n, picture: None, 2)\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
     )
     grown = subprocess.run([sys.executable, "-c", code, str(video)], capture_output=True, text=True, check=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from recording import frames, preparation, prepared
+from recording import decoding, frames, preparation, prepared
 from recording.exceptions import DriveError, InputError
 from tests import recordings
 
@@ -84,6 +84,7 @@ def test_drive_json_says_what_the_folder_is_made_from(ready: Path) -> None:
         "sha256": "",
         "width": 376,
         "height": 134,
+        "track": 0,
         "frames": 600,
         "fps": 30.0,
     }
@@ -251,7 +252,7 @@ def test_frames_that_cannot_be_decoded_are_counted(drive: tuple[Path, Path], tmp
     (tmp_path / "v.mp4").write_bytes(damaged)
     preparation.prepare(tmp_path / "v.mp4", drive[1], 600, "dashgaze", tmp_path / "out")
     about = json.loads((tmp_path / "out" / "drive.json").read_text())["samples"]
-    lost = about["dropped"]["frame cannot be decoded"]
+    lost = about["dropped"][decoding.DAMAGED]
     assert 0 < lost < 200
     assert about["kept"] == len(prepared.load(tmp_path / "out").table) == 600 - lost
 

@@ -1,0 +1,164 @@
+"""A video file as people have it: opened by its path, its picture track chosen, its pictures shown as a player shows them.
+
+Everybody who reads a video opens it here (:func:`opened`) and turns its decoded pictures into arrays here
+(:func:`to_bgr`), so that a recording that was stored lying, mirrored or with pixels that are not square is the same
+picture when samples are prepared, when a version answers and in the app.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type as SideData
+from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
+
+from recording.exceptions import DriveError
+
+log = logging.getLogger("recording.video")
+
+SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
+"""Endings by which a file among others is taken for a video."""
+STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+WIDEST = 16384
+"""Pixels on a side that a picture may be shown with: more is a wrong statement in the file's header."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a player shows the stored pictures of a video.
+
+    ``stored``: width and height as decoded. ``scaled``: the same with square pixels. Then ``transposed`` exchanges
+    rows and columns, and ``flipped`` turns (the rows, the columns) around. These are the eight ways in which a
+    picture can lie; what else a display matrix could say (slants, other angles) is rounded to the nearest of them.
+    """
+
+    stored: tuple[int, int]
+    scaled: tuple[int, int]
+    transposed: bool = False
+    flipped: tuple[bool, bool] = (False, False)
+
+    @property
+    def width(self) -> int:
+        """Of the picture as shown, in pixels."""
+        return self.scaled[1] if self.transposed else self.scaled[0]
+
+    @property
+    def height(self) -> int:
+        """Of the picture as shown, in pixels."""
+        return self.scaled[0] if self.transposed else self.scaled[1]
+
+    def upright(self, picture: np.ndarray) -> np.ndarray:
+        """A picture (h, w, 3) as stored → as shown, contiguous."""
+        if self.transposed:
+            picture = picture.transpose(1, 0, 2)
+        rows, columns = (slice(None, None, -1 if turned else None) for turned in self.flipped)
+        return np.ascontiguousarray(picture[rows, columns])
+
+
+@contextmanager
+def opened(path: Path, track: int | None = None) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """The opened video and its picture track; every reason why it cannot be read is a :class:`DriveError`.
+
+    ``track`` counts the tracks that hold a film, from 0. Without it the first is taken, and where there are
+    several a warning says which one. Cover pictures and thumbnails are no film.
+    """
+    if not path.exists():
+        raise DriveError(f"video {path}: no such file; give the recording of the drive")
+    if not path.is_file():
+        raise DriveError(f"video {path}: is not a file; give the recording of the drive")
+    try:
+        # With the protocol named, FFmpeg takes the rest as a path: "12:30 drive.mp4" is no protocol called "12".
+        container = av.open(f"file:{path}")
+    except (av.error.FFmpegError, OSError) as error:
+        reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
+        raise DriveError(f"video {path}: cannot be opened ({reason}); is the export complete?") from None
+    with container:
+        yield container, _film(container, path, track)
+
+
+def films(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """The video tracks that move, in the order of the file."""
+    moving = [stream for stream in container.streams.video if not stream.disposition & STILLS]
+    # A cover that is not marked as one is a track of a single picture beside a film.
+    return [stream for stream in moving if stream.frames != 1] or moving
+
+
+def _film(container: av.container.InputContainer, path: Path, track: int | None) -> av.VideoStream:
+    found = films(container)
+    if not container.streams.video:
+        raise DriveError(f"video {path}: holds no video stream; give the recording of the drive")
+    if not found:
+        raise DriveError(f"video {path}: holds a cover picture and no film; give the recording of the drive")
+    listed = ", ".join(f"{number}: {_described(stream)}" for number, stream in enumerate(found))
+    if track is None and len(found) > 1:
+        log.warning("video %s: holds %d films (%s); track 0 is read", path, len(found), listed)
+    if not 0 <= (track or 0) < len(found):
+        raise DriveError(f"video {path}: has no track {track}; choose one of {listed}")
+    return found[track or 0]
+
+
+def _described(stream: av.VideoStream) -> str:
+    codec = stream.codec_context
+    return f"{codec.name} {codec.width}x{codec.height}"
+
+
+def shown(stream: av.VideoStream, first: av.VideoFrame | None, path: Path) -> Shown:
+    """How the pictures of a track are to be shown, from its header and its ``first`` decoded picture."""
+    codec = stream.codec_context
+    stored = (first.width, first.height) if first is not None else (codec.width, codec.height)
+    scaled = _square(stored, stream.sample_aspect_ratio)
+    if max(scaled) > WIDEST:
+        raise DriveError(
+            f"video {path}: its header says that {stored[0]}x{stored[1]} pixels are to be shown as "
+            f"{scaled[0]}x{scaled[1]}; export it with square pixels"
+        )
+    return Shown(stored, scaled, *(_lying(first) if first is not None else ()))
+
+
+def _square(stored: tuple[int, int], pixel: Fraction | None) -> tuple[int, int]:
+    """The size with square pixels; ``pixel``: width to height of one. The side that is too short is stretched."""
+    width, height = stored
+    if not pixel or pixel < 0:
+        return stored
+    return (round(width * pixel), height) if pixel > 1 else (width, round(height / pixel))
+
+
+def _lying(picture: av.VideoFrame) -> tuple[bool, tuple[bool, bool]]:
+    """Whether rows and columns are to be exchanged, and which of them then turned around.
+
+    FFmpeg's display matrix (libavutil/display.h) takes a point (x, y) of the stored picture, y downwards, to
+    (a·x + c·y, b·x + d·y), with a, b at places 0, 1 and c, d at 3, 4, in 16.16 fixed point.
+    """
+    matrix = picture.side_data.get(SideData.DISPLAYMATRIX)
+    if matrix is None:
+        return False, (False, False)
+    a, b, _, c, d = (int(value) for value in np.frombuffer(matrix, np.int32)[:5])
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return False, (d < 0, a < 0)
+    return True, (b < 0, c < 0)
+
+
+def to_bgr(picture: av.VideoFrame, how: Shown, converter: VideoReformatter) -> np.ndarray:
+    """A decoded picture → (h, w, 3) uint8 BGR as shown, the same values that OpenCV gives.
+
+    ``converter`` keeps its tables from picture to picture; each thread needs one of its own. A picture converted
+    by itself (``to_ndarray(format=...)``) builds them anew and starts threads: six times the work.
+
+    Raises :class:`DriveError` when it is of another size than the video said, since views would be cut wrongly.
+
+    The whole picture at once: the views of a composite tile it, and it is a hundredth of the cost of the frames
+    decoded on the way to a kept one.
+    """
+    if (picture.width, picture.height) != how.stored:
+        raise DriveError(
+            f"video: its pictures change size, from {how.stored[0]}x{how.stored[1]} to "
+            f"{picture.width}x{picture.height}; export it in one size"
+        )
+    width, height = how.scaled
+    return how.upright(converter.reformat(picture, width, height, "bgr24", threads=1).to_ndarray())
