@@ -30,8 +30,8 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.machine import machine
-from recording import drive as drives
 from recording import decoding, frames, layouts, preparation
+from recording import drive as drives
 
 SIZE = (1504, 540)
 ENCODER = {"preset": "veryfast", "crf": "23"}

@@ -6,10 +6,11 @@ decoder. But H.264, H.265 and MPEG-4 part 2 forbid certain bytes inside a pictur
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import av
 
-Check = Callable[[av.Packet], bool]
+Check = Callable[["av.Packet[Any]"], bool]
 _PAIR, _TRIPLE = b"\x00\x00", b"\x00\x00\x00"
 _ESCAPE = 3
 """What follows two zero bytes inside a unit, unless it is larger; 0, 1 and 2 are kept for start codes."""

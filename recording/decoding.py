@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -39,6 +40,9 @@ HELD_BACK = 16
 DETECTING = {"h264": "crccheck", "hevc": "crccheck+explode", "mjpeg": "crccheck+bitstream+buffer+explode"}
 """What FFmpeg's decoders report as an error (err_detect). H.264's marks pictures that it had to mend, and would take
 messages from the camera that it does not understand for damage; the others say nothing unless they are told to."""
+
+if TYPE_CHECKING:
+    Packet = av.Packet[av.VideoStream]
 
 Deliver = Callable[[int, np.ndarray], None]
 """Takes a frame number and its picture, (h, w, 3) uint8 BGR."""
@@ -126,6 +130,12 @@ def _detecting(decoder: av.VideoCodecContext) -> dict[str, str]:
     return {"err_detect": DETECTING.get(decoder.name, "crccheck+explode")}
 
 
+def in_order_rgb(path: Path, index: Index) -> Iterator[tuple[int, np.ndarray]]:
+    """The same as :func:`in_order` in RGB, the order of colours that the network and the app take."""
+    for frame, picture in in_order(path, index):
+        yield frame, np.ascontiguousarray(picture[..., ::-1])
+
+
 class _Own(threading.local):
     """What each decoding thread has for itself."""
 
@@ -203,6 +213,7 @@ class _Reader:
         self.settled = np.maximum.accumulate(index.numbers)
         self.damage: int | None = None
         self.lost: set[int] = set()
+        self.opening = ExitStack()
         self._rewind()
 
     def __enter__(self) -> "_Reader":
@@ -216,7 +227,7 @@ class _Reader:
         sieve = _Sieve(self, run)
         shown_from = self.index.numbers[run.start]
         try:
-            packet = self._packet(run.start)
+            packet: Packet | None = self._packet(run.start)
             while packet is not None and sieve.damage == run.stop:
                 # What is shown before the run's key frame refers to what lies before it.
                 if self.index.numbers[self.position - 1] >= shown_from:
@@ -230,7 +241,7 @@ class _Reader:
             self.damage = sieve.damage if sieve.damage < run.stop else None
             self.lost = sieve.lost()
 
-    def _decoded(self, packet: av.Packet | None, sieve: "_Sieve") -> list[av.VideoFrame]:
+    def _decoded(self, packet: "Packet | None", sieve: "_Sieve") -> list[av.VideoFrame]:
         """What the decoder gives for a packet (None: for the end); an error of its is damage for the sieve."""
         position = self.position - 1
         if packet is not None and position in self.index.damaged:
@@ -245,9 +256,7 @@ class _Reader:
 
     def _rewind(self) -> None:
         """Open the file, anew where it was open."""
-        if hasattr(self, "opening"):
-            self.opening.close()
-        self.opening = ExitStack()
+        self.opening.close()
         self.container, self.stream = self.opening.enter_context(video.opened(self.path, self.index.track))
         self.decoder = self.stream.codec_context
         self.decoder.options = _detecting(self.decoder)
@@ -256,13 +265,13 @@ class _Reader:
         self.packets = self.container.demux(self.stream)
         self.position = 0  # of the packet that is read next
 
-    def _packet(self, start: int) -> av.Packet:
+    def _packet(self, start: int) -> "Packet":
         """The packet at position ``start``: read on to it when it is near, else seek."""
         if not 0 <= start - self.position <= SKIPPED_RATHER_THAN_SOUGHT:
             return self._seek(start)
         return self._read_on(self._next(), start)
 
-    def _seek(self, start: int) -> av.Packet:
+    def _seek(self, start: int) -> "Packet":
         # Landing a little early is fine, the rest is read past; late is not, and then the start of the file is.
         self.container.seek(int(self.index.times[start]), stream=self.stream, backward=True)
         self.packets = self.container.demux(self.stream)
@@ -274,7 +283,7 @@ class _Reader:
         self._rewind()
         return self._read_on(self._next(), start)
 
-    def _read_on(self, packet: av.Packet | None, start: int) -> av.Packet:
+    def _read_on(self, packet: "Packet | None", start: int) -> "Packet":
         """From ``packet``, the last one read, on to the one at position ``start``."""
         while packet is not None:
             if packet.pts != self.index.times[self.position - 1]:
@@ -284,7 +293,7 @@ class _Reader:
             packet = self._next()
         raise _Untrusted(f"ends before packet {start}")
 
-    def _next(self) -> av.Packet | None:
+    def _next(self) -> "Packet | None":
         """The next packet with content, None at the end of the file or where its container is damaged."""
         try:
             packet = next((packet for packet in self.packets if packet.size), None)
@@ -313,7 +322,7 @@ class _Sieve:
     def passed(self, pictures: list[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Take what the decoder gave, in presentation order; the sound (frame, picture) that are free to go."""
         for picture in pictures:
-            position = self.reader.position_at.get(picture.pts)
+            position = self.reader.position_at.get(picture.pts) if picture.pts is not None else None
             if position is None:
                 continue
             self._check_start(position, picture)

@@ -157,7 +157,7 @@ def _is_exact(
         return False
     checked = sorted(known[:CHECKED_FRAMES])
     # What is damaged at the start cannot be compared, it is left out when the frames are read.
-    return first == checked or (first is None or bool(packets.damaged)) and set(first or ()) <= set(checked)
+    return first == checked or ((first is None or bool(packets.damaged)) and set(first or ()) <= set(checked))
 
 
 def _clock(stream: av.VideoStream, packets: _Packets) -> tuple[float, np.ndarray]:

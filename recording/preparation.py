@@ -26,8 +26,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from recording import drive as drives
 from recording import decoding, frames, labels, layouts
+from recording import drive as drives
 from recording.exceptions import InputError
 from recording.prepared import COMPLETE, DRIVE, FORMAT, TABLE, TIME, read_json
 
@@ -38,9 +38,7 @@ PREPARING = "preparing"
 TEMPORARY = ".part"
 
 
-def prepare(
-    video: Path, labels: Path, samples: int, layout: str | Path, out: Path, track: int | None = None
-) -> Path:
+def prepare(video: Path, labels: Path, samples: int, layout: str | Path, out: Path, track: int | None = None) -> Path:
     """Write ``samples`` evenly spaced samples of a recording into the folder ``out`` and return it.
 
     ``track``: which film of the video, where it holds several (:func:`recording.video.opened`).
@@ -221,7 +219,7 @@ class _Writer:
     """
 
     def __init__(
-        self, out: Path, views: dict[str, layouts.View], rows: dict[int, dict[str, Any]], bar: tqdm, threads: int
+        self, out: Path, views: dict[str, layouts.View], rows: dict[int, dict[str, Any]], bar: "tqdm[Any]", threads: int
     ):
         self.out, self.views, self.rows, self.bar = out, views, rows, bar
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="write")
@@ -295,8 +293,9 @@ def _finish(out: Path, plan: dict[str, Any], drive: drives.Drive, picked: pd.Dat
     for view in layouts.VIEWS:
         if view in drive.views:
             table[view] = [f"{_stem(frame)}_{view}.jpg" for frame in kept["frame"]]
-    table[TIME] = drive.index.seconds[kept["frame"].to_numpy()].round(6)
     table = pd.concat([table, kept.drop(columns=["frame", TIME], errors="ignore")], axis=1)
+    seconds = drive.index.seconds[kept["frame"].to_numpy()].round(6)
+    table.insert(list(table).index("elevation_deg") + 1, TIME, seconds)
     _write_bytes(out / TABLE, table.to_csv(index=False, lineterminator="\n").encode())
     done = json.loads(json.dumps(plan))
     done["status"] = COMPLETE

@@ -92,8 +92,8 @@ def _seconds(drive: Samples) -> np.ndarray:
     if prepared.TIME in drive.table:
         times = drive.table[prepared.TIME].to_numpy(np.float64)
         if np.any(np.abs(times - frames / drive.fps) > TIME_ROUNDING_S):
-            return times - times.min()
-    return (frames - frames.min()) / drive.fps
+            return np.asarray(times - times.min(), np.float64)
+    return np.asarray((frames - frames.min()) / drive.fps, np.float64)
 
 
 def load(folders: tuple[Path, ...]) -> Recordings:

@@ -1,4 +1,4 @@
-"""A video file as people have it: opened by its path, its picture track chosen, its pictures shown as a player shows them.
+"""A video file as people have it: opened by its path, its film chosen, its pictures shown as a player shows them.
 
 Everybody who reads a video opens it here (:func:`opened`) and turns its decoded pictures into arrays here
 (:func:`to_bgr`), so that a recording that was stored lying, mirrored or with pixels that are not square is the same
@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
@@ -25,6 +25,7 @@ log = logging.getLogger("recording.video")
 SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
 """Endings by which a file among others is taken for a video."""
 STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+PICTURE_CODECS = ("mjpeg", "png", "bmp", "webp", "gif", "tiff")
 WIDEST = 16384
 """Pixels on a side that a picture may be shown with: more is a wrong statement in the file's header."""
 
@@ -86,7 +87,11 @@ def films(container: av.container.InputContainer) -> list[av.VideoStream]:
     """The video tracks that move, in the order of the file."""
     moving = [stream for stream in container.streams.video if not stream.disposition & STILLS]
     # A cover that is not marked as one is a track of a single picture beside a film.
-    return [stream for stream in moving if stream.frames != 1] or moving
+    return [stream for stream in moving if not _may_be_still(stream)] or moving
+
+
+def _may_be_still(stream: av.VideoStream) -> bool:
+    return stream.frames == 1 or (not stream.frames and stream.codec_context.name in PICTURE_CODECS)
 
 
 def _film(container: av.container.InputContainer, path: Path, track: int | None) -> av.VideoStream:
@@ -135,7 +140,7 @@ def _lying(picture: av.VideoFrame) -> tuple[bool, tuple[bool, bool]]:
     FFmpeg's display matrix (libavutil/display.h) takes a point (x, y) of the stored picture, y downwards, to
     (a·x + c·y, b·x + d·y), with a, b at places 0, 1 and c, d at 3, 4, in 16.16 fixed point.
     """
-    matrix = picture.side_data.get(SideData.DISPLAYMATRIX)
+    matrix: Any = picture.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return False, (False, False)
     a, b, _, c, d = (int(value) for value in np.frombuffer(matrix, np.int32)[:5])

@@ -15,7 +15,8 @@ from typing import Any, TextIO
 import numpy as np
 from tqdm import tqdm
 
-from recording import labels, preprocess
+from recording import decoding, labels, preprocess, video
+from recording import frames as indices
 from recording.exceptions import InputError
 from serving import arrows, crops, pictures, videos
 from serving.batching import Batcher, available_cores
@@ -61,6 +62,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--format", choices=("json", "csv"), default="json", help="lines of JSON, or CSV (%(default)s)")
     parser.add_argument("--out", type=Path, help="write the lines here instead of to the standard output")
     parser.add_argument("--annotated", type=Path, help="also write the video here with the gaze drawn in (.mp4)")
+    parser.add_argument("--track", type=int, help="which film of a video that holds several, from 0")
     parser.add_argument("--labels", type=Path, help="CSV of measured angles, drawn beside the prediction")
     given = parser.parse_args(argv)
 
@@ -79,7 +81,7 @@ def main(argv: list[str]) -> int:
         for row in session.images([file for file in files if not _is_video(file)]):
             write(row)
         for clip in clips:
-            for row in session.video(clip, given.annotated, given.labels):
+            for row in session.video(clip, given.annotated, given.labels, given.track):
                 write(row)
     return 0
 
@@ -109,28 +111,40 @@ class Session:
             azimuth, elevation = job.result().result()
             yield Row(str(file), None, float(azimuth), float(elevation))
 
-    def video(self, path: Path, annotated: Path | None = None, labels_file: Path | None = None) -> Iterator[Row]:
-        """One row per frame; writes the copy with arrows to ``annotated`` while it goes."""
+    def video(
+        self, path: Path, annotated: Path | None = None, labels_file: Path | None = None, track: int | None = None
+    ) -> Iterator[Row]:
+        """One row per sound frame; writes the copy with arrows to ``annotated`` while it goes.
+
+        How many frames were damaged, and so left out, is said on the standard error.
+        """
         gaze = measured(labels_file) if labels_file else {}
-        rate, count = videos.rate_and_count(path)
-        copy = videos.Copy(annotated, rate) if annotated else None
+        index = indices.scan(path, track)
+        count = index.frames
+        copy = videos.Copy(annotated, index.fps) if annotated else None
+        answered = 0
         try:
             jobs = (
-                (number, frame, self._pool.submit(self._answer_frame, frame)) for number, frame in videos.frames(path)
+                (number, frame, self._pool.submit(self._answer_frame, frame))
+                for number, frame in decoding.in_order_rgb(path, index)
             )
             # Whole frames wait in this queue: fewer of them than of small pictures.
-            progress = tqdm(_ahead(jobs, 16), total=count or None, desc=path.name, unit="frame", disable=_quiet(count))
+            progress = tqdm(_ahead(jobs, 16), total=count, desc=path.name, unit="frame", disable=_quiet(count))
             for number, frame, job in progress:
                 azimuth, elevation = map(float, job.result().result())
                 if copy is not None:
-                    copy.add(annotate(frame, (azimuth, elevation), gaze.get(number), crop=self._crop))
+                    drawn = annotate(frame, (azimuth, elevation), gaze.get(number), crop=self._crop)
+                    copy.add(drawn, float(index.seconds[number]))
                 yield Row(str(path), number, azimuth, elevation)
+                answered += 1
         except BaseException:
             if copy is not None:
                 copy.abandon()
             raise
         if copy is not None:
             copy.finish()
+        if answered < count:
+            print(f"{path}: {count - answered} of {count} frames left out ({decoding.DAMAGED})", file=sys.stderr)
 
     def _answer_frame(self, frame: np.ndarray) -> Future:
         return self._submit(preprocess.resize(crops.driver_view(frame, self._crop)))
@@ -179,7 +193,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in videos.SUFFIXES
+    return path.suffix.lower() in video.SUFFIXES
 
 
 def _quiet(count: int) -> bool:

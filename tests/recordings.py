@@ -44,8 +44,11 @@ def video(
     keys: Iterable[int] = (),
     b_frames: int | None = None,
     rotation: int = 0,
+    matrix: Sequence[int] | None = None,
+    pixel: tuple[int, int] | None = None,
 ) -> Path:
-    """Encode a numbered video. ``times_ms``: presentation times, 30 fps without; ``keys``: forced key frames."""
+    """Encode a numbered video. ``times_ms``: presentation times, 30 fps without; ``keys``: forced key frames;
+    ``matrix``: FFmpeg's display matrix; ``pixel``: width and height of one, for pixels that are not square."""
     clock = fractions.Fraction(1, 30) if times_ms is None else fractions.Fraction(1, 1000)
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=30, options=options or {})
@@ -57,6 +60,10 @@ def video(
             stream.codec_context.max_b_frames = b_frames
         if rotation:
             stream.set_display_rotation(rotation)
+        if matrix is not None:
+            stream.set_display_matrix(matrix)
+        if pixel is not None:
+            stream.codec_context.sample_aspect_ratio = fractions.Fraction(*pixel)
         for shown in range(frames):
             frame = av.VideoFrame.from_ndarray(picture(shown, size), "bgr24")
             frame.pts, frame.time_base = shown if times_ms is None else int(times_ms[shown]), clock

@@ -7,8 +7,9 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from recording import decoding, frames, video
 from recording.exceptions import GazeError
-from serving import arrows, crops, pictures, videos
+from serving import arrows, crops, pictures
 from serving.arrows import Arrow
 from serving.predictor import Predictor
 from serving.views import shared
@@ -48,7 +49,7 @@ def show() -> None:
         st.info("Upload a picture of a driver, or take a snapshot.", icon=":material/upload:")
         return
     try:
-        if Path(given.name).suffix.lower() in videos.SUFFIXES:
+        if Path(given.name).suffix.lower() in video.SUFFIXES:
             _video(found, given, crop)
         else:
             _picture(found, given.getvalue(), crop)
@@ -77,25 +78,28 @@ def _video(found: Predictor, given, crop: str) -> None:
         file.write(given.getbuffer())
         file.flush()
         path = Path(file.name)
-        rate, count = videos.rate_and_count(path)
+        index = frames.scan(path)
+        first = min(index.frames, _FRAMES)
         bar = st.progress(0.0, "Looking at the frames …")
         rows, shown = [], None
-        for number, frame in videos.frames(path):
+        for number, frame in decoding.in_order_rgb(path, index):
             if number >= _FRAMES:
-                st.caption(f"Only the first {_FRAMES} frames are answered here; `python -m serving predict` takes all.")
                 break
             view = crops.driver_view(frame, crop)
             azimuth, elevation = shared.answer(found, view)
-            rows.append({"time": number / float(rate), "azimuth": azimuth, "elevation": elevation})
+            rows.append({"time": float(index.seconds[number]), "azimuth": azimuth, "elevation": elevation})
             shown = (
                 shown
                 if shown is not None
                 else arrows.draw(view, [Arrow(azimuth, elevation, arrows.PREDICTED, "predicted")])
             )
-            bar.progress(min(1.0, (number + 1) / max(1, min(count or _FRAMES, _FRAMES))))
+            bar.progress((number + 1) / first)
         bar.empty()
+    if index.frames > _FRAMES:
+        st.caption(f"Only the first {_FRAMES} frames are answered here; `python -m serving predict` takes all.")
+    if len(rows) < first:
+        st.warning(f"{first - len(rows)} of {first} frames left out ({decoding.DAMAGED}).")
     if not rows:
-        st.warning("This video has no frame.")
         return
     left, right = st.columns([1, 2])
     left.image(shown, caption="First frame", width="stretch")
