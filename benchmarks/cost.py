@@ -6,7 +6,7 @@
    parts as the parent run logs them, beside *one* forward pass of the same samples through the network, measured in the
    same run. Every job starts without a cache. Also drawn as a figure.
 
-   The cache holds more pictures than there are samples: each training sample also in an augmented view, all of them for
+   The cache holds more pictures than there are samples: each training sample also in an augmented copy, all of them for
    both BatchNorm choices; and the statistics of one choice are taken from the training samples. So its cost is also
    given in passes a *picture*: 1 would be that every one of them goes through the network once, at no other cost.
 2. **Memory**: the main job at 2,000 samples, once through every freeze choice, the whole network included: the sum over
@@ -38,7 +38,10 @@ from benchmarks.machine import machine
 from recording import preparation, recordings
 from training.learning import model, pictures
 from training.learning.augmentation import Augmentation
-from training.learning.trunk import BN_CHOICES, ActivationCache, Material, reduced_precision
+from training.learning.batchnorm import BN_CHOICES
+from training.learning.cache import ActivationCache
+from training.learning.precision import reduced_precision
+from training.learning.trunk import Dataset
 from training.measuring import splits
 from training.sample import sample_drive
 
@@ -90,10 +93,10 @@ def _cost(place: Path, recording: list[str], video: Path, labels: Path, count: i
 
 
 def _cached(data: recordings.Recordings) -> int:
-    """How many pictures go through the network: every cached view, and the training samples for their statistics."""
+    """How many pictures go through the network: every cached copy, and the training samples for their statistics."""
     split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0)
-    stock = Material(np.empty((len(data), 0)), {}, split.train, split.validation, Augmentation())
-    return len(BN_CHOICES) * sum(len(indices) for _, indices in stock.jobs()) + len(split.train)
+    used = Dataset(np.empty((len(data), 0)), {}, split.train, split.validation, Augmentation())
+    return len(BN_CHOICES) * sum(len(indices) for _, indices in used.passes()) + len(split.train)
 
 
 def _forward(data: recordings.Recordings, folder: Path) -> float:

@@ -17,8 +17,10 @@ from recording import preparation, recordings
 from recording.angles import pitch_yaw_to_deg
 from training.learning import model, pictures
 from training.learning.augmentation import Augmentation
+from training.learning.batchnorm import adapt
+from training.learning.cache import ActivationCache
 from training.learning.finetune import TrialConfig, finetune, predict
-from training.learning.trunk import ActivationCache, Material, features, reestimated
+from training.learning.trunk import Dataset, features
 from training.measuring import splits
 from training.measuring.alignment import align
 from training.sample import sample_drive
@@ -54,18 +56,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         cache = ActivationCache(Path(scratch))
         crops, key = pictures.array(data, cache), pictures.key(data)
-        base = reestimated(model.load(sample_drive.BASE_CHECKPOINT), crops, split.train, CPU)
-        _align(base, crops, key, data, split)
+        base = adapt(model.load(sample_drive.BASE_CHECKPOINT), crops, split.train, CPU)
+        _align(base, crops, key, data, split, cache)
         for name, options in ROWS.items():
             changed = dict(options)
             augmentation = changed.pop("augmentation", Augmentation())
-            stock = Material(crops, key, split.train, split.validation, augmentation)
+            used = Dataset(crops, key, split.train, split.validation, augmentation)
             results, began = [], time.perf_counter()
             for seed in range(given.seeds):
                 network = model.build()
                 network.load_state_dict(base.state_dict())
                 config = TrialConfig("none", "target", given.lr, given.epochs, seed=seed)
-                source = features(network, "none", stock, cache, CPU)
+                source = features(network, "none", used, cache, CPU)
                 _, tail = model.cut(network, "none")
                 outcome = finetune(tail, source, data.targets, split.train, split.validation, config, **changed)
                 results.append(outcome.best)
@@ -78,11 +80,11 @@ def main() -> None:
         cache.close()
 
 
-def _align(base: torch.nn.Module, crops, key, data, split) -> None:
+def _align(base: torch.nn.Module, crops, key, data, split, cache) -> None:
     """Start where trials start: the head shifted to the labels of the training samples."""
-    stock = Material(crops, key, split.train, split.validation)
+    used = Dataset(crops, key, split.train, split.validation)
     _, tail = model.cut(base, "none")
-    answers = pitch_yaw_to_deg(predict(tail, features(base, "none", stock, None, CPU), split.train))
+    answers = pitch_yaw_to_deg(predict(tail, features(base, "none", used, cache, CPU), split.train))
     align(answers, data.labels_deg[split.train]).adopt(base)
 
 

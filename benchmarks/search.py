@@ -27,11 +27,11 @@ from benchmarks import old_recipe
 from benchmarks.machine import machine
 from recording import preparation, recordings
 from training.learning import model
+from training.learning.cache import ActivationCache
 from training.learning.finetune import TrialConfig, finetune
-from training.learning.trunk import ActivationCache, features
+from training.learning.trunk import dataset, features
 from training.measuring import splits
 from training.sample import sample_drive
-from training.searching import trial
 
 EPOCHS = 15
 SAMPLES = 500
@@ -56,15 +56,15 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         cache = ActivationCache(Path(scratch))
-        stock = trial.material(data, cache, split.train, split.validation, 0)
+        used = dataset(data, cache, split.train, split.validation, 0)
         began = time.perf_counter()
-        source = features(_base(), "backbone", stock, cache, torch.device("cpu"))
+        source = features(_base(), "backbone", used, cache, torch.device("cpu"))
         fill = time.perf_counter() - began
         times = [_ours(source, data, split, "backbone", EPOCHS)[0] for _ in range(arguments.repeats)]
         rows.append(("backbone trial, cache filled", frozen, np.median(times), np.ptp(times)))
         rows.append(("backbone trial, filling included", frozen, np.median(times) + fill, np.ptp(times)))
 
-        source = features(_base(), "none", stock, cache, torch.device("cpu"))
+        source = features(_base(), "none", used, cache, torch.device("cpu"))
         ours = [_ours(source, data, split, "none", arguments.old_epochs, seed) for seed in seeds]
         times = [seconds for seconds, _ in ours]
         old = all_layers * arguments.old_epochs / EPOCHS

@@ -44,7 +44,7 @@ from registry import contract, stages, versions
 from registry.holdout import Holdout
 from registry.network import GazeNetwork
 from training.learning import model, pictures
-from training.learning.trunk import ActivationCache
+from training.learning.cache import ActivationCache
 from training.measuring import errors, splits
 from training.reporting import package
 from training.sample import sample_drive

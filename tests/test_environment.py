@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from training.cli import parser
+from training.config import JobConfig
 from training.evaluation import EvaluateConfig
-from training.job import JobConfig
 
 ROOT = Path(__file__).parent.parent
 LISTS = ("serving", "app", "training", "development")

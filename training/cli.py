@@ -21,11 +21,11 @@ import optuna
 
 from recording import preparation, prepared
 from recording.exceptions import InputError
-from training import evaluation, job
+from training import evaluation, job, tracking
+from training.config import JobConfig
 from training.evaluation import EvaluateConfig
-from training.job import JobConfig
 from training.sample import pretrain
-from training.searching.study import end_run
+from training.searching.process import end_run
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -132,7 +132,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         )
         print(f"prepared: {folder}")
         return 0
-    with job.tracked_run("prepare"):
+    with tracking.tracked_run("prepare"):
         folder = preparation.prepare(
             Path(arguments.video), Path(arguments.labels), arguments.samples, arguments.layout, Path(arguments.out)
         )
@@ -142,7 +142,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:
-    with job.tracked_run("pretrain"):
+    with tracking.tracked_run("pretrain"):
         pretrain.run(arguments)
     return 0
 

@@ -18,9 +18,10 @@ from recording.scenarios import scenarios
 from registry import contract, holdout
 from registry.holdout import Holdout
 from registry.network import GazeNetwork
-from training import checkpoints, job
+from training import checkpoints, job, tracking
+from training.config import JobConfig
 from training.learning import pictures
-from training.learning.trunk import ActivationCache
+from training.learning.cache import ActivationCache
 from training.measuring import baselines
 from training.measuring.errors import QUANTITIES, measure
 from training.reporting import figures
@@ -55,9 +56,9 @@ class EvaluateConfig:
             raise InputError(f"scenarios={self.scenarios}: must be at least 1")
         checkpoints.check_address(self.model)
 
-    def job(self) -> job.JobConfig:
+    def job(self) -> JobConfig:
         """The same data as the main job would prepare."""
-        return job.JobConfig(
+        return JobConfig(
             samples=self.samples,
             video=self.video,
             labels=self.labels,
@@ -70,7 +71,7 @@ class EvaluateConfig:
 def run(config: EvaluateConfig) -> int:
     """Evaluate, print the tables, log them to a run; returns 0."""
     wanted = config.job()
-    with job.tracked_run("evaluate"), tempfile.TemporaryDirectory() as scratch:
+    with tracking.tracked_run("evaluate"), tempfile.TemporaryDirectory() as scratch:
         name, version = checkpoints.locate(config.model)
         folder = checkpoints.fetch(config.model, Path(scratch) / "model")
         data = job.prepare_data(wanted)

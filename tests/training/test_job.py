@@ -15,7 +15,7 @@ import torch
 
 from recording.exceptions import GazeError, InputError
 from training import cli, job
-from training.job import JobConfig
+from training.config import JobConfig, choose_device
 from training.searching.study import SearchResult
 
 
@@ -193,7 +193,7 @@ def test_an_absent_device_is_named():
     if torch.cuda.is_available():
         pytest.skip("CUDA is here")
     with pytest.raises(InputError, match="cuda: not on this machine"):
-        job.choose_device("cuda")
+        choose_device("cuda")
 
 
 def test_a_leaking_split_is_marked_wherever_its_numbers_appear(tracking, folder, capsys):

@@ -2,9 +2,14 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import nn
 
+from training.learning.pictures import as_input
+from training.learning.precision import reduced_precision
+
+BN_CHOICES = ("source", "target")  # whose statistics: the base's as they are, or re-estimated on the drive
 BATCH = 64  # large enough that a batch's variance is near the frames' variance
 
 
@@ -35,3 +40,18 @@ def reestimate(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     network.eval()
+
+
+def adapt(network: nn.Module, crops: np.ndarray, indices: np.ndarray, device: torch.device) -> nn.Module:
+    """``network`` with all statistics re-estimated on ``crops[indices]`` (``bn=target``, AdaBN); changed in place.
+
+    ``crops`` is (n, h, w, 3) uint8 RGB. The order is shuffled (a fixed permutation): a batch of neighbouring frames
+    has far less variance than the drive.
+    """
+    shuffled = np.random.default_rng(0).permutation(indices)
+    network.to(device, memory_format=torch.channels_last)
+    # Near-equal batches: a short last one would weigh as much as a full one.
+    parts = np.array_split(shuffled, max(1, len(shuffled) // BATCH))
+    with reduced_precision(device):
+        reestimate(network, (as_input(crops[np.sort(part)], device) for part in parts))
+    return network

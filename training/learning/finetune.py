@@ -25,9 +25,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recording.angles import pitch_yaw_to_deg
 from training.learning import batchnorm
-from training.learning.augmentation import mirror_targets
+from training.learning.batchnorm import BN_CHOICES
 from training.learning.model import FREEZE_CHOICES
-from training.learning.trunk import BN_CHOICES, Features, reduced_precision
+from training.learning.precision import reduced_precision
+from training.learning.trunk import Features
 from training.measuring.errors import per_sample
 
 EVALUATION_BATCH = 64
@@ -146,9 +147,8 @@ def finetune(
             for rows in np.array_split(order, steps_per_epoch):
                 for group in optimizer.param_groups:
                     group["lr"] = config.lr * min(1.0, (step + 1) / WARM_UP_STEPS)
-                inputs, mirrored = source.drawn(rows, draw)
-                wanted = mirror_targets(targets_all[rows], mirrored).to(device)
-                loss = criterion(forward(tail, inputs), wanted)
+                inputs = source.drawn(rows, draw)
+                loss = criterion(forward(tail, inputs), targets_all[rows].to(device))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)

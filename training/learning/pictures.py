@@ -1,16 +1,19 @@
 """The driver crops of all samples as one memory-mapped array, resized once."""
 
+from typing import Any
+
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from recording.preprocess import INPUT_SIZE
 from recording.recordings import Recordings
-from training.learning.trunk import ActivationCache
+from training.learning.cache import ActivationCache
 
 BATCH = 64
 
 
-def key(recordings: Recordings) -> dict:
+def key(recordings: Recordings) -> dict[str, Any]:
     """What the array depends on."""
     return {"pictures": recordings.digest, "size": INPUT_SIZE}
 
@@ -28,3 +31,8 @@ def array(recordings: Recordings, cache: ActivationCache) -> np.ndarray:
                 progress.update(len(batch))
 
     return cache.array(key(recordings), (n, INPUT_SIZE, INPUT_SIZE, 3), "uint8", fill, "driver crops")
+
+
+def as_input(crops: np.ndarray, device: torch.device) -> torch.Tensor:
+    """(n, h, w, 3) uint8 RGB → (n, 3, h, w) floats in [0, 1] on ``device``: what the network takes."""
+    return torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float().div_(255)

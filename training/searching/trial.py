@@ -17,12 +17,11 @@ import safetensors.torch
 import torch
 
 from recording import files, recordings
-from recording.recordings import Recordings
 from registry.command_line import one_line
-from training.learning import model, pictures
-from training.learning.augmentation import Augmentation
+from training.learning import model
+from training.learning.cache import ActivationCache
 from training.learning.finetune import Epoch, Outcome, OutOfMemory, TrialConfig, finetune
-from training.learning.trunk import ActivationCache, Material, features
+from training.learning.trunk import dataset, features
 
 
 @dataclass(frozen=True)
@@ -170,8 +169,8 @@ def _train(spec: TrialSpec, config: TrialConfig, keep_going, deadline: float) ->
     try:
         began = time.monotonic()
         network = model.load(spec.base)
-        stock = material(data, cache, spec.train, spec.validation, config.seed)
-        source = features(network, config.freeze, stock, cache, device)
+        samples = dataset(data, cache, spec.train, spec.validation, config.seed)
+        source = features(network, config.freeze, samples, cache, device)
         source.keep_on_device()
         cache_seconds = time.monotonic() - began
         _, tail = model.cut(network, config.freeze)
@@ -190,14 +189,6 @@ def _train(spec: TrialSpec, config: TrialConfig, keep_going, deadline: float) ->
         return outcome, cache_seconds
     finally:
         cache.close()
-
-
-def material(
-    data: Recordings, cache: ActivationCache, train: np.ndarray, validation: np.ndarray, seed: int
-) -> Material:
-    """What trials on these recordings train and validate on."""
-    crops = pictures.array(data, cache)
-    return Material(crops, pictures.key(data), train, validation, augmentation=Augmentation(), seed=seed)
 
 
 def _save(network: torch.nn.Module, path: Path) -> None:

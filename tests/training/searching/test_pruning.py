@@ -1,0 +1,68 @@
+"""Who is ended early."""
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from training.searching.pruning import LearningCurvePruner
+from training.searching.space import SearchSpace
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    return optuna.create_study(pruner=LearningCurvePruner())
+
+
+def completed(study: optuna.Study, values: list[float]) -> None:
+    """A finished trial with these validation errors by epoch."""
+    study.add_trial(
+        create_trial(
+            params={"freeze": "none", "bn": "target", "lr": 1e-3, "epochs": len(values)},
+            distributions={
+                "freeze": CategoricalDistribution(SearchSpace().freeze),
+                "bn": CategoricalDistribution(SearchSpace().bn),
+                "lr": FloatDistribution(1e-5, 1e-2, log=True),
+                "epochs": IntDistribution(1, 30),
+            },
+            value=min(values),
+            intermediate_values=dict(enumerate(values, start=1)),
+            state=TrialState.COMPLETE,
+        )
+    )
+
+
+def stopped_at(study: optuna.Study, values: list[float]) -> int | None:
+    """The epoch after which a trial with these errors is ended, None when it may finish."""
+    trial = study.ask()
+    SearchSpace().suggest(trial)
+    for epoch, value in enumerate(values, start=1):
+        trial.report(value, epoch)
+        if trial.should_prune():
+            return epoch
+    return None
+
+
+def test_the_first_trial_is_never_stopped(study):
+    assert stopped_at(study, [50.0, 60.0, 70.0, 80.0]) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "epoch"),
+    [
+        ([6.1, 5.0], 1),  # half as bad again after one epoch
+        ([5.9, 4.5], 2),
+        ([5.0, 3.9, 3.0, 2.5], None),  # a slower start may still win
+        ([5.0, 3.9, 3.8], 3),
+        ([4.0, 3.0, 3.0, 2.4, 2.2, 2.12], 6),  # as good as the best one was is not enough late in a trial
+        ([4.0, 3.0, 3.0, 2.4, 2.2, 1.9], None),
+    ],
+)
+def test_a_trial_behind_the_best_one_at_the_same_epoch_ends(study, values, epoch):
+    completed(study, [4.0, 3.0, 3.0, 2.4, 2.2, 2.0])
+    assert stopped_at(study, values) == epoch
+
+
+def test_epochs_that_the_best_trial_did_not_reach_are_not_compared_with_it(study):
+    completed(study, [4.0, 3.0])
+    assert stopped_at(study, [4.0, 3.0, 9.0]) is None

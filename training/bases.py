@@ -1,0 +1,79 @@
+"""The base in every BatchNorm variant that is searched, its head aligned to the labels."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+from torch import nn
+
+from recording import files
+from recording.angles import pitch_yaw_to_deg
+from training.context import Job
+from training.learning import batchnorm, model
+from training.learning.finetune import predict
+from training.learning.trunk import features, fill
+from training.measuring.alignment import Alignment, align
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BaseVariant:
+    """The base with one choice of BatchNorm statistics, its head aligned to the labels, on disk."""
+
+    path: Path
+    alignment: Alignment
+
+
+@dataclass(frozen=True)
+class Bases:
+    """What trials start from."""
+
+    variants: dict[str, BaseVariant]
+    """By the choice of ``bn``."""
+    answers_deg: np.ndarray
+    """(n_train, 2) what the base as it is answers on the training samples, degrees."""
+
+
+def prepare(job: Job, into: Path) -> Bases:
+    """Write the base in every BatchNorm variant searched, and fill the activation cache for each.
+
+    Only training samples are looked at: statistics and alignment must not see held-out frames.
+    """
+    space = job.config.space()
+    boundaries = tuple({"backbone", *space.freeze} - {"none"})
+    labels = job.recordings.labels_deg[job.split.train]
+    fill(job.base.network, boundaries if "source" in space.bn else ("backbone",), job.samples, job.cache, job.device)
+    answers_deg = _training_answers(job, job.base.network)
+    as_it_is = align(answers_deg, labels)
+    log.info("%s", as_it_is.describe())
+    variants = {}
+    for bn in space.bn:
+        network = model.build()
+        network.load_state_dict(job.base.network.state_dict())
+        alignment = as_it_is
+        if bn == "target":
+            batchnorm.adapt(network, job.samples.pictures, job.samples.train, job.device)
+            fill(network, boundaries, job.samples, job.cache, job.device)
+            alignment = align(_training_answers(job, network), labels)
+            if alignment.changes() != as_it_is.changes():
+                log.info("with statistics re-estimated on the drive: %s", alignment.describe())
+        variants[bn] = BaseVariant(_aligned(network.cpu(), alignment, into / f"base-{bn}.safetensors"), alignment)
+    return Bases(variants, answers_deg)
+
+
+def _training_answers(job: Job, network: nn.Module) -> np.ndarray:
+    """(n_train, 2) degrees, from the cached pooled activations."""
+    source = features(network, "backbone", job.samples, job.cache, job.device)
+    _, tail = model.cut(network, "backbone")
+    return pitch_yaw_to_deg(predict(tail.to(job.device), source, job.samples.train))
+
+
+def _aligned(network: nn.Module, alignment: Alignment, path: Path) -> Path:
+    """Write the network with its head aligned to the labels; whole or not at all."""
+    alignment.adopt(network)
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    files.write(path, lambda unfinished: safetensors.torch.save_file(state, unfinished))
+    return path

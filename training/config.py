@@ -1,0 +1,91 @@
+"""The parameters of the main job."""
+
+from dataclasses import dataclass, fields
+
+import torch
+
+from recording.exceptions import InputError
+from training.measuring import splits
+from training.searching.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class JobConfig:
+    """The parameters of the main job, by their names on the command line."""
+
+    samples: int = 500
+    """Frames to extract, evenly spaced over the usable rows."""
+    video: str = ""
+    """Composite video of the drive."""
+    labels: str = ""
+    """CSV of the measured gaze angles."""
+    base: str = ""
+    """Checkpoint to start from: .pth, .safetensors or models:/…; empty: the lab base that ships."""
+    data: str = ""
+    """Prepared folder in place of video and labels; several, comma-separated, for split=by-drive."""
+    layout: str = "dashgaze"
+    """Where the views are in the video: dashgaze, driver, or a YAML/JSON file."""
+    trials: int = 12
+    """Trials of the search."""
+    timeout: float = 0
+    """Seconds for the search; 0 = no limit."""
+    epochs_min: int = 5
+    """Least epochs that a trial may choose."""
+    epochs_max: int = 30
+    """Most epochs that a trial may choose."""
+    lr_min: float = 1e-5
+    """Least learning rate."""
+    lr_max: float = 1e-2
+    """Highest learning rate."""
+    freeze: str = "backbone,layer3,layer2,none"
+    """Freeze choices searched: of backbone, layer3, layer2, layer1, none; one value fixes it."""
+    bn: str = "source,target"
+    """BatchNorm statistics searched: source, target; one value fixes it."""
+    batch_size: int = 16
+    """Samples a step."""
+    split: str = "blocks"
+    """blocks (time blocks with gaps), by-drive, or random (the old protocol; leaks)."""
+    seed: int = 0
+    """Of everything random."""
+    study: str = ""
+    """Name of the search; the name of an unfinished one resumes it; empty: a new one."""
+    model_name: str = "gaze-tracker"
+    """Registered model that gets the best checkpoint as a new version."""
+    work: str = "data"
+    """Where prepared folders, caches and studies go."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise InputError(f"samples={self.samples}: must be at least 1")
+        if self.data and (self.video or self.labels):
+            raise InputError("data= replaces video= and labels=: give either the prepared folder or the recording")
+        if bool(self.video) != bool(self.labels):
+            given, wanted = ("video", "labels") if self.video else ("labels", "video")
+            raise InputError(f"{given}= was given without {wanted}=: a recording needs both")
+        if self.split not in splits.SPLIT_CHOICES:
+            raise InputError(f"split={self.split!r} is unknown: choose one of {', '.join(splits.SPLIT_CHOICES)}")
+        if self.study and not all(c.isalnum() or c in "-_." for c in self.study):
+            raise InputError(f"study={self.study!r}: use letters, digits, '-', '_' and '.' only")
+        if not self.model_name.strip() or "/" in self.model_name or ":" in self.model_name:
+            raise InputError(f"model_name={self.model_name!r}: give a name without '/' and ':'")
+
+    def space(self) -> SearchSpace:
+        """The search space; raises :class:`InputError` for an impossible one."""
+        chosen = {field.name: getattr(self, field.name) for field in fields(SearchSpace)}
+        for name in ("freeze", "bn"):
+            chosen[name] = tuple(part.strip() for part in chosen[name].split(",") if part.strip())
+        return SearchSpace(**chosen)
+
+
+def choose_device(name: str) -> str:
+    """``auto`` → cuda, mps or cpu, whichever is there first; a device that is not there is an :class:`InputError`."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return next(device for device, is_there in there.items() if is_there)
+    if name not in there:
+        raise InputError(f"device={name!r} is unknown: choose one of auto, {', '.join(there)}")
+    if not there[name]:
+        raise InputError(f"device={name}: not on this machine; use device=auto")
+    return name

@@ -1,0 +1,62 @@
+"""What all parts of one run of the main job share."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from recording.recordings import Recordings
+from training.checkpoints import Base
+from training.config import JobConfig, choose_device
+from training.learning.cache import ActivationCache
+from training.learning.trunk import Dataset
+from training.measuring.splits import Split
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the main job: what was asked for, where it is tracked, and what it works on."""
+
+    config: JobConfig
+    study: str
+    """Name of the search."""
+    run_id: str
+    """The parent run in MLflow."""
+    base: Base
+    recordings: Recordings
+    split: Split
+    samples: Dataset
+    cache: ActivationCache
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks are computed."""
+        return torch.device(choose_device(self.config.device))
+
+    @property
+    def work(self) -> Path:
+        """Where prepared folders, caches and studies go."""
+        return Path(self.config.work)
+
+
+class Clock:
+    """Seconds of each part of the job."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count what happens inside towards the part ``name``."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(name, time.monotonic() - began)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count ``seconds`` (below 0: take them off) towards the part ``name``."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds

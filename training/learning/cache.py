@@ -1,0 +1,195 @@
+"""A bounded folder of memory-mapped arrays, each under a key of everything that it depends on.
+
+The folder is bounded (``limit_bytes``; the files used longest ago go first), two processes that want the same
+key make it once (file lock), and a torn or foreign file is noticed by its checksum and made again.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from recording import files
+from recording.exceptions import InputError
+
+log = logging.getLogger(__name__)
+
+LIMIT_BYTES = 20 * 2**30
+_FORMAT = 4  # part of every key: raise it when the computation of what is kept changes
+
+
+class ActivationCache:
+    """A folder of memory-mapped arrays, each under a key; :meth:`array` fills what is missing.
+
+    ``limit_bytes`` bounds the folder: before a new array is written, those used longest ago are removed until it
+    fits. Arrays that some process has open are never removed. An array larger than the limit is an
+    :class:`InputError`.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int = LIMIT_BYTES):
+        self.folder = Path(folder)
+        self.limit_bytes = limit_bytes
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._held: dict[Path, IO] = {}  # open lock files: what this process uses is not evicted
+
+    def array(
+        self, key: dict, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray], None], title: str
+    ) -> np.ndarray:
+        """The read-only array under ``key``, from the file or filled by ``fill(array)`` and kept.
+
+        Raises :class:`InputError` when the disk is full; nothing half-written stays behind.
+        """
+        return self.arrays([(key, shape, dtype)], lambda arrays: fill(arrays[0]), title)[0]
+
+    def arrays(
+        self,
+        wanted: list[tuple[dict, tuple[int, ...], str]],
+        fill: Callable[[list[np.ndarray | None]], None],
+        title: str,
+    ) -> list[np.ndarray]:
+        """Several arrays, each ``(key, shape, dtype)``; ``fill`` makes all missing ones at once.
+
+        ``fill`` gets a list like ``wanted`` with ``None`` for the arrays that are there already.
+        """
+        paths = [self.folder / f"{_name(*one)}.bin" for one in wanted]
+        by_path = dict(zip(paths, wanted, strict=True))
+        # Shared first: whoever has a sound file open must not make others wait. Exclusive, and looked at again,
+        # only where it has to be made; in one order for everybody, or two processes could wait for each other.
+        absent = {path for path in paths if not self._hold(path, fcntl.LOCK_SH, *by_path[path][1:])}
+        missing = {path for path in sorted(absent) if not self._hold(path, fcntl.LOCK_EX, *by_path[path][1:])}
+        if missing:
+            self._make(paths, wanted, [path in missing for path in paths], fill, title)
+        for path in paths:
+            os.utime(path)
+            fcntl.flock(self._held[path], fcntl.LOCK_SH)
+        return [
+            np.memmap(path, dtype=dtype, mode="r", shape=shape)
+            for path, (_, shape, dtype) in zip(paths, wanted, strict=True)
+        ]
+
+    def _hold(self, path: Path, kind: int, shape: tuple[int, ...], dtype: str) -> bool:
+        """Lock the file and look at it: True, and the lock kept, when it is sound.
+
+        When it is not, a shared lock is given back and an exclusive one kept: the file is about to be made.
+        """
+        if path in self._held:
+            return True  # looked at when it was opened, and nobody may touch it since
+        lock = path.with_suffix(".lock").open("a")
+        fcntl.flock(lock, kind)
+        sound = _is_sound(path, shape, dtype)
+        if sound or kind == fcntl.LOCK_EX:
+            self._held[path] = lock
+        else:
+            lock.close()
+        return sound
+
+    def close(self) -> None:
+        """Let go of the arrays handed out: they may be evicted from now on."""
+        for lock in self._held.values():
+            lock.close()
+        self._held.clear()
+
+    def _make(self, paths: list[Path], wanted: list, missing: list[bool], fill: Callable, title: str) -> None:
+        todo = [k for k, is_missing in enumerate(missing) if is_missing]
+        sizes = {k: _size(wanted[k][1], wanted[k][2]) for k in todo}
+        for k in todo:
+            for stale in self.folder.glob(f"*{paths[k].stem}.*.part"):  # of a killed process: we hold the lock
+                stale.unlink()
+            for old in (paths[k], paths[k].with_suffix(".json")):
+                old.unlink(missing_ok=True)
+        total = sum(sizes.values())
+        self._make_room(total, title)
+        parts = {k: self.folder / f"{paths[k].stem}.{os.getpid()}.part" for k in todo}
+        try:
+            arrays: list[np.ndarray | None] = [None] * len(paths)
+            for k in todo:
+                arrays[k] = _claimed(parts[k], wanted[k][1], wanted[k][2])
+            fill(arrays)
+            for k in todo:
+                arrays[k].flush()
+                arrays[k] = None
+                note = {"size": sizes[k], "crc32": _checksum(parts[k])}
+                files.write_text(paths[k].with_suffix(".json"), json.dumps(note))
+                parts[k].replace(paths[k])
+        except OSError as error:
+            raise InputError(
+                f"cache {self.folder}: cannot write {total / 2**20:.0f} MiB for {title} ({error.strerror}); "
+                "free some disk space or point work= to a larger disk"
+            ) from error
+        finally:
+            for part in parts.values():
+                part.unlink(missing_ok=True)
+            for k in todo:
+                if not paths[k].exists():
+                    self._held.pop(paths[k]).close()
+
+    def _make_room(self, size: int, title: str) -> None:
+        if size > self.limit_bytes:
+            raise InputError(
+                f"cache {self.folder}: {title} needs {size / 2**30:.1f} GiB, over the limit of "
+                f"{self.limit_bytes / 2**30:.1f} GiB; use fewer samples or leave this freeze choice out"
+            )
+        files = sorted(self.folder.glob("*.bin"), key=lambda path: path.stat().st_mtime)
+        used = sum(path.stat().st_size for path in files)
+        for path in files:
+            if used + size <= self.limit_bytes:
+                return
+            with (self.folder / f"{path.stem}.lock").open("a") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:  # in use
+                    continue
+                used -= path.stat().st_size
+                log.info("cache %s: over its limit, removing %s (used longest ago)", self.folder, path.name)
+                path.unlink()
+                path.with_suffix(".json").unlink(missing_ok=True)
+
+
+def _name(key: dict, shape: tuple[int, ...], dtype: str) -> str:
+    return hashlib.sha256(json.dumps([_FORMAT, key, shape, dtype], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _size(shape: tuple[int, ...], dtype: str) -> int:
+    return int(np.prod(shape)) * np.dtype(dtype).itemsize
+
+
+def _claimed(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """A writable array on disk whose space is claimed now: a full disk is an error here, not a bus error later."""
+    size = _size(shape, dtype)
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+    return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
+
+
+def _is_sound(path: Path, shape: tuple[int, ...], dtype: str) -> bool:
+    """Whether the file is there and whole, by its size and checksum."""
+    if not path.exists():
+        return False
+    try:
+        said = json.loads(path.with_suffix(".json").read_text())
+    except (OSError, ValueError):
+        log.warning("cache %s: no readable note beside it (an interrupted write?); making it again", path.name)
+        return False
+    size = _size(shape, dtype)
+    if path.stat().st_size != size or said.get("size") != size or said.get("crc32") != _checksum(path):
+        log.warning("cache %s: torn or foreign (size or checksum differs); making it again", path.name)
+        return False
+    return True
+
+
+def _checksum(path: Path) -> int:
+    total = 0
+    with path.open("rb") as file:
+        while chunk := file.read(2**22):
+            total = zlib.crc32(chunk, total)
+    return total

@@ -1,0 +1,109 @@
+"""From the chosen checkpoint to registered versions: the packages, their contracts, the base beside them."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+
+from registry import contract, versions
+from registry.holdout import Holdout
+from training.bases import Bases
+from training.context import Job
+from training.learning import model
+from training.reporting import package
+from training.reporting.report import Report
+from training.searching.study import SearchResult
+from training.tracking import git_commit
+
+
+@dataclass(frozen=True)
+class Packages:
+    """The folders that are registered: of the chosen model and of the base that it started from."""
+
+    model: Path
+    base: Path
+    holdout: Holdout
+    """The test samples, as they travel with the model."""
+
+
+def assemble(job: Job, found: SearchResult, into: Path) -> Packages:
+    """All files of both packages but their contracts."""
+    kept = package.held_out(job.recordings, job.samples.pictures, job.split, job.base.holdout)
+    package.assemble(into / "model", model.load(found.checkpoint), kept)
+    frames, drives = package.seen_before(kept.drive, job.base.holdout)
+    as_base = replace(kept, trained_frames=frames, trained_drives=tuple(sorted(drives)))
+    package.assemble(into / "base", job.base.network, as_base)
+    return Packages(into / "model", into / "base", kept)
+
+
+def register(job: Job, result: Report, packages: Packages, bases: Bases) -> int:
+    """Register the base (once per base) and the chosen model; the model's new version number."""
+    data, split, found, model_name = job.recordings, job.split, result.search, job.config.model_name
+    digests = {
+        "data": data.digest, "drive": packages.holdout.drive, "base": job.base.digest, "code": git_commit()
+    }  # fmt: skip
+    common = {
+        "golden_jpegs": package.golden(packages.holdout),
+        "crop": {"layout": job.config.layout, "view": "driver"},
+        "rendered_sample_drive": data.rendered,
+        "digests": digests,
+    }
+    figures = {who: errors.means() for who, errors in result.errors.items()}
+    shared = {"split": split.name, "leaking": split.leaking, "samples": len(split.test)}
+    base_name = f"{model_name}-base"
+    if not _is_registered(base_name, job.base.digest):
+        contract.seal(
+            packages.base,
+            model_name=base_name,
+            errors=shared | {"model": figures["base"]},
+            training={"source": job.base.name},
+            **common,
+        )
+        versions.register(packages.base, model_name=base_name, run_id=job.run_id)
+    contract.seal(
+        packages.model,
+        model_name=model_name,
+        errors=shared | figures,
+        scenarios=_scenarios(result),
+        training=_training(job, found, bases),
+        **common,
+    )
+    return versions.register(
+        packages.model, model_name=model_name, run_id=job.run_id, description_extra=result.verdict.line()
+    )
+
+
+def _training(job: Job, found: SearchResult, bases: Bases) -> dict[str, Any]:
+    """How the chosen model was made, for its contract."""
+    chosen = found.config()
+    return asdict(chosen) | {
+        "best_epoch": found.best.user_attrs["result"]["best"]["number"],
+        "validation_angular_error_deg": found.best.user_attrs["result"]["value"],
+        "trial": found.best.number,
+        "trials": len(found.trials),
+        "study": found.study,
+        "base": job.base.name,
+        "train_samples": len(job.split.train),
+        "alignment": bases.variants[chosen.bn].alignment.describe(),
+    }
+
+
+def _is_registered(model_name: str, base_digest: str) -> bool:
+    client = mlflow.MlflowClient()
+    return any(
+        version.tags.get("digest.base") == base_digest
+        for version in client.search_model_versions(f"name='{model_name}'")
+    )
+
+
+def _scenarios(result: Report) -> list[dict[str, Any]]:
+    rows = []
+    for row in result.scenarios().to_dict("records"):
+        errors = None
+        if row["samples"]:
+            errors = {f"{q}_error_deg": row[f"model_{q}_error_deg"] for q in ("azimuth", "elevation", "angular")}
+        rows.append(
+            {"number": row["scenario"], "description": row["gaze"], "samples": row["samples"], "errors": errors}
+        )
+    return rows

@@ -1,0 +1,71 @@
+"""The MLflow run of a command: opened, described, and ended with the right status."""
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+
+from recording.exceptions import GazeError
+from recording.recordings import Recordings
+
+EXPERIMENT = "gaze-finetuning"
+
+
+@contextmanager
+def tracked_run(name: str) -> Iterator[str]:
+    """The run that ``mlflow run`` made, or a new one; ends FINISHED, FAILED (tag ``error``) or KILLED (Ctrl-C)."""
+    inside_project = "MLFLOW_RUN_ID" in os.environ
+    if not inside_project and not {"MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"} & set(os.environ):
+        mlflow.set_experiment(EXPERIMENT)
+    run = mlflow.start_run() if inside_project else mlflow.start_run(run_name=name)
+    if inside_project:
+        mlflow.set_tag("mlflow.runName", name)
+    try:
+        yield run.info.run_id
+    except GazeError as error:
+        mlflow.set_tag("error", " ".join(str(error).split())[:4900])
+        mlflow.end_run("FAILED")
+        raise
+    except KeyboardInterrupt:
+        mlflow.set_tag("ended", "interrupted")
+        mlflow.end_run("KILLED")
+        raise
+    except BaseException as error:
+        mlflow.set_tag("error", f"{type(error).__name__}: {' '.join(str(error).split())}"[:4900])
+        mlflow.end_run("FAILED")
+        raise
+    mlflow.end_run("FINISHED")
+
+
+def log_parameters(parameters: Mapping[str, Any]) -> None:
+    """Log parameters; those of an MLproject are already there (as the strings given)."""
+    there = mlflow.active_run().data.params
+    mlflow.log_params({key: value for key, value in parameters.items() if key not in there})
+
+
+def log_dataset(data: Recordings, source: str) -> None:
+    """Every drive as an input of the run, with its digest; ``source`` says what kind of recording it is."""
+    for drive in data.drives:
+        table = drive.table[["frame", "driver", "azimuth_deg", "elevation_deg"]]
+        dataset = mlflow.data.from_pandas(
+            table, source=str(drive.folder), name=f"{source}: {drive.folder.name}", digest=drive.digest[:36]
+        )
+        mlflow.log_input(dataset, context="training")
+    mlflow.set_tag("data_digest", data.digest)
+
+
+def git_commit() -> str:
+    """The commit of this code, with ``+`` when the working tree differs; ``unknown`` outside a repository."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.stdout.strip() + ("+" if dirty.stdout.strip() else "")
