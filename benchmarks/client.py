@@ -14,6 +14,7 @@ import threading
 import time
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
 
 TIMEOUT_S = 60
 
@@ -33,7 +34,7 @@ def main(plan_file: str) -> None:
     Path(plan["answers"]).write_text("".join(lines))
 
 
-def _connection(plan: dict, bodies: list[bytes], first: int, lines: list[str]) -> None:
+def _connection(plan: dict[str, Any], bodies: list[bytes], first: int, lines: list[str]) -> None:
     end = time.monotonic() + plan["seconds"]
     headers = {"Content-Type": plan["content_type"]}
     connection = HTTPConnection(plan["host"], plan["port"], timeout=TIMEOUT_S)

@@ -103,7 +103,8 @@ def _forward(data: recordings.Recordings, folder: Path) -> float:
     """Seconds of one pass of all samples through the network, as fast as the trunk runs here."""
     cache = ActivationCache(folder)
     crops = pictures.array(data, cache)
-    network = model.load(sample_drive.BASE_CHECKPOINT).to(memory_format=torch.channels_last)
+    network = model.load(sample_drive.BASE_CHECKPOINT)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
     with torch.inference_mode(), reduced_precision(torch.device("cpu")):
         for warm_up in (True, False):
             began = time.perf_counter()

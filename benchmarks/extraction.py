@@ -16,6 +16,7 @@ The pictures move and carry noise that changes from frame to frame, so the decod
 """
 
 import argparse
+import functools
 import statistics
 import sys
 import tempfile
@@ -147,10 +148,10 @@ def measure(video: Path, table: Path, count: int, repeats: int, out: Path) -> di
     seconds: dict[str, list[tuple[float, float]]] = {"seek per sample": [], "prepare": [], "floor": []}
     for repeat in range(repeats):
         new, old = out / f"new-{repeat}", out / f"old-{repeat}"
-        sides = {
-            "prepare": lambda folder=new: preparation.prepare(video, table, count, "dashgaze", folder),
+        sides: dict[str, Callable[[], object]] = {
+            "prepare": functools.partial(preparation.prepare, video, table, count, "dashgaze", new),
             "floor": decode,
-            "seek per sample": lambda folder=old: seek_per_sample(video, wanted, drive.views, folder),
+            "seek per sample": functools.partial(seek_per_sample, video, wanted, drive.views, old),
         }
         for side, run in sides.items():
             start, worked = time.perf_counter(), time.process_time()

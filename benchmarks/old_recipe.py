@@ -19,7 +19,7 @@ BATCH = 16
 LEARNING_RATE = 1e-4
 
 
-class Pictures(Dataset):
+class Pictures(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """One decoded, resized picture and its target at a time."""
 
     def __init__(self, data: Recordings, indices: np.ndarray):
@@ -29,7 +29,7 @@ class Pictures(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, k: int):
+    def __getitem__(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         picture = resize(decode(self.paths[k].read_bytes(), str(self.paths[k])))
         return torch.from_numpy(picture).permute(2, 0, 1).float() / 255, self.targets[k]
 

@@ -8,13 +8,16 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from benchmarks.machine import machine
 from recording import preparation, recordings
 from recording.angles import pitch_yaw_to_deg
+from recording.recordings import Recordings
 from training.learning import model, pictures
 from training.learning.augmentation import Augmentation
 from training.learning.batchnorm import adapt
@@ -23,10 +26,11 @@ from training.learning.finetune import TrialConfig, finetune, predict
 from training.learning.trunk import Dataset, features
 from training.measuring import splits
 from training.measuring.alignment import align
+from training.measuring.splits import Split
 from training.sample import sample_drive
 
 CPU = torch.device("cpu")
-ROWS = {
+ROWS: dict[str, dict[str, Any]] = {
     "as shipped": {},
     "loss: smooth L1 (beta 0.05 rad)": {"criterion": lambda a, b: functional.smooth_l1_loss(a, b, beta=0.05)},
     "loss: mean squared error": {"criterion": functional.mse_loss},
@@ -80,7 +84,14 @@ def main() -> None:
         cache.close()
 
 
-def _align(base: torch.nn.Module, crops, key, data, split, cache) -> None:
+def _align(
+    base: torch.nn.Module,
+    crops: np.ndarray,
+    key: dict[str, Any],
+    data: Recordings,
+    split: Split,
+    cache: ActivationCache,
+) -> None:
     """Start where trials start: the head shifted to the labels of the training samples."""
     used = Dataset(crops, key, split.train, split.validation)
     _, tail = model.cut(base, "none")

@@ -26,11 +26,13 @@ import torch
 from benchmarks import old_recipe
 from benchmarks.machine import machine
 from recording import preparation, recordings
+from recording.recordings import Recordings
 from training.learning import model
 from training.learning.cache import ActivationCache
 from training.learning.finetune import TrialConfig, finetune
-from training.learning.trunk import dataset, features
+from training.learning.trunk import Features, dataset, features
 from training.measuring import splits
+from training.measuring.splits import Split
 from training.sample import sample_drive
 
 EPOCHS = 15
@@ -47,12 +49,12 @@ def main() -> None:
     split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0)
     print(f"machine: {machine()}")
     print(f"{len(split.train)} training and {len(split.validation)} validation samples of {SAMPLES}\n")
-    rows = []
+    rows: list[tuple[str, float, float, float]] = []
 
     seeds = range(arguments.repeats)
     frozen, _ = _old(data, split, arguments.old_epochs, frozen=True)
     olds = [_old(data, split, arguments.old_epochs, frozen=False, seed=seed) for seed in seeds]
-    all_layers = np.median([seconds for seconds, _ in olds])
+    all_layers = float(np.median([seconds for seconds, _ in olds]))
 
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         cache = ActivationCache(Path(scratch))
@@ -61,14 +63,15 @@ def main() -> None:
         source = features(_base(), "backbone", used, cache, torch.device("cpu"))
         fill = time.perf_counter() - began
         times = [_ours(source, data, split, "backbone", EPOCHS)[0] for _ in range(arguments.repeats)]
-        rows.append(("backbone trial, cache filled", frozen, np.median(times), np.ptp(times)))
-        rows.append(("backbone trial, filling included", frozen, np.median(times) + fill, np.ptp(times)))
+        rows.append(("backbone trial, cache filled", frozen, *_middle(times)))
+        seconds, spread = _middle(times)
+        rows.append(("backbone trial, filling included", frozen, seconds + fill, spread))
 
         source = features(_base(), "none", used, cache, torch.device("cpu"))
-        ours = [_ours(source, data, split, "none", arguments.old_epochs, seed) for seed in seeds]
-        times = [seconds for seconds, _ in ours]
+        fitted = [_ours(source, data, split, "none", arguments.old_epochs, seed) for seed in seeds]
+        times = [seconds for seconds, _ in fitted]
         old = all_layers * arguments.old_epochs / EPOCHS
-        rows.append((f"freeze=none, {arguments.old_epochs} epochs", old, np.median(times), np.ptp(times)))
+        rows.append((f"freeze=none, {arguments.old_epochs} epochs", old, *_middle(times)))
         cache.close()
 
     if arguments.with_search:
@@ -79,23 +82,30 @@ def main() -> None:
     for name, old, ours, spread in rows:
         print(f"| {name:38s} | {old:8.1f} | {ours:8.2f} | {spread:.2f} | {old / ours:.1f}× |")
     print(f"\nfreeze=none, mean of both angles' errors after {arguments.old_epochs} epochs, held-out blocks:")
-    for name, results in (("old", olds), ("ours", ours)):
+    for name, results in (("old", olds), ("ours", fitted)):
         errors = [error for _, error in results]
         print(f"{name} {np.mean(errors):.2f}° ({min(errors):.2f} to {max(errors):.2f}, {len(errors)} seeds)")
+
+
+def _middle(times: list[float]) -> tuple[float, float]:
+    """Median and spread."""
+    return float(np.median(times)), float(np.ptp(times))
 
 
 def _base() -> torch.nn.Module:
     return model.load(sample_drive.BASE_CHECKPOINT)
 
 
-def _old(data, split, epochs: int, frozen: bool, seed: int = 0) -> tuple[float, float]:
+def _old(data: Recordings, split: Split, epochs: int, frozen: bool, seed: int = 0) -> tuple[float, float]:
     """Seconds for 15 epochs of the old recipe (scaled from ``epochs``), and its validation error."""
     torch.manual_seed(seed)
     seconds, error = old_recipe.train(_base(), data, split.train, split.validation, epochs, frozen)
     return seconds * EPOCHS / epochs, error
 
 
-def _ours(source, data, split, freeze: str, epochs: int, seed: int = 0) -> tuple[float, float]:
+def _ours(
+    source: Features, data: Recordings, split: Split, freeze: str, epochs: int, seed: int = 0
+) -> tuple[float, float]:
     """Seconds of one fine-tuning without early stopping, and its error in the old recipe's measure."""
     _, tail = model.cut(_base(), freeze)
     began = time.perf_counter()

@@ -32,6 +32,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -124,7 +125,7 @@ def _register(folder: Path, work: Path) -> list[bytes]:
     for number, shift in ((1, 0.0), (2, SHIFT_DEG)):
         network = model.load(sample_drive.BASE_CHECKPOINT)
         with torch.no_grad():
-            network.fc[3].bias[1] += np.radians(shift)
+            network.get_parameter("fc.3.bias")[1] += np.radians(shift)
         _register_one(folder / f"package-{number}", network, kept)
     stages.promote(NAME, 1, force=True, why="benchmark")
     chosen = np.linspace(0, len(data) - 1, PICTURES).round().astype(int)
@@ -195,15 +196,16 @@ def _process(folder: Path, command: list[str], health: str) -> Iterator[Server]:
         process.wait(60)
 
 
-def _state(port: int) -> dict:
+def _state(port: int) -> dict[str, Any]:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz?verbose", timeout=30) as answer:
-        return json.load(answer)
+        state: dict[str, Any] = json.load(answer)
+        return state
 
 
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
-            return answer.status == 200
+            return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
 
@@ -260,7 +262,7 @@ def _following(port: int, folder: Path, jpegs: list[bytes], given: argparse.Name
     print(_times("latency", [answer.seconds for answer in answers]) + "\n", flush=True)
 
 
-def _is_of_its_version(answer: Answer, content: dict, expected: dict[int, np.ndarray]) -> bool:
+def _is_of_its_version(answer: Answer, content: dict[str, Any], expected: dict[int, np.ndarray]) -> bool:
     said = content["answers"][0]
     wanted = expected[content["version"]][answer.body]
     return bool((absolute_errors(np.array([said["azimuth_deg"], said["elevation_deg"]]), wanted) < SAME_DEG).all())
