@@ -50,7 +50,7 @@ def main() -> None:
         video, labels, given.samples, "dashgaze", work / "prepared" / f"sample-{given.samples}"
     )
     data = recordings.load((folder,))
-    split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0)
+    split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0, data.seconds)
     print(f"machine: {machine()}")
     print(
         f"{len(split.train)} training and {len(split.validation)} validation samples; {given.epochs} epochs at "

@@ -46,7 +46,7 @@ def main() -> None:
     video, labels = sample_drive.render(work / "sample-drive")
     folder = preparation.prepare(video, labels, SAMPLES, "dashgaze", work / "prepared" / f"sample-drive-{SAMPLES}")
     data = recordings.load((folder,))
-    split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0)
+    split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0, data.seconds)
     print(f"machine: {machine()}")
     print(f"{len(split.train)} training and {len(split.validation)} validation samples of {SAMPLES}\n")
     rows: list[tuple[str, float, float, float]] = []

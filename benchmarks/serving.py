@@ -118,7 +118,7 @@ def _register(folder: Path, work: Path) -> list[bytes]:
     video, labels = sample_drive.render(work / "sample-drive")
     place = preparation.prepare(video, labels, 500, "dashgaze", work / "prepared" / "sample-drive-500")
     data = recordings.load((place,))
-    split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0)
+    split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0, data.seconds)
     cache = ActivationCache(folder / "cache")
     kept = package.held_out(data, pictures.array(data, cache), split)
     cache.close()

@@ -28,6 +28,8 @@ TIME = "time_s"
 """Column of the table: when the sample's frame is shown, seconds after the recording's first frame."""
 FORMAT = 1
 """Of the prepared folder; another number means that it must be prepared again."""
+TIME_ROUNDING_S = 1e-3
+"""Times closer than this to a constant rate are that rate: the table has microseconds, ``fps`` six decimals."""
 DEFAULT_FPS = 30.0
 COMPLETE = "complete"
 PREPARE_COMMAND = "python -m training prepare --video VIDEO --labels CSV --out FOLDER"
@@ -63,6 +65,19 @@ class Samples:
     def measured_deg(self) -> np.ndarray:
         """(n, 2) measured azimuth and elevation, degrees."""
         return np.asarray(self.table[["azimuth_deg", "elevation_deg"]], dtype=np.float64)
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """(n,) when each sample was shown, seconds after the recording's first frame.
+
+        The frame's number over the rate where that is constant (or nothing else is known), else the time in the table.
+        """
+        counted = self.table["frame"].to_numpy(np.int64) / self.fps
+        if TIME in self.table:
+            times = pd.to_numeric(self.table[TIME], errors="coerce").to_numpy(np.float64)
+            if np.any(np.abs(times - counted) > TIME_ROUNDING_S):
+                return np.asarray(times, np.float64)
+        return np.asarray(counted, np.float64)
 
     def driver_file(self, row: int) -> Path:
         """The driver picture of a row."""

@@ -12,9 +12,6 @@ from recording import prepared
 from recording.angles import deg_to_pitch_yaw
 from recording.prepared import Samples
 
-TIME_ROUNDING_S = 1e-3
-"""Times closer than this to a constant rate are that rate: the table has microseconds, ``fps`` six decimals."""
-
 
 @dataclass(frozen=True)
 class Recordings:
@@ -39,8 +36,8 @@ class Recordings:
 
     @cached_property
     def seconds(self) -> np.ndarray:
-        """(n,) when each sample's frame is shown, seconds after the first sample of its own drive."""
-        return np.concatenate([_seconds(drive) for drive in self.drives])
+        """(n,) when each sample was shown, seconds after its own recording's first frame."""
+        return np.concatenate([d.seconds for d in self.drives])
 
     @cached_property
     def drive_index(self) -> np.ndarray:
@@ -84,16 +81,6 @@ class Recordings:
     def _place(self, index: int) -> tuple[Samples, int]:
         drive = int(self.drive_index[index])
         return self.drives[drive], int(index - np.searchsorted(self.drive_index, drive))
-
-
-def _seconds(drive: Samples) -> np.ndarray:
-    """Frame numbers over the rate where that is constant, else (and only there) the times in the table."""
-    frames = drive.table["frame"].to_numpy(np.int64)
-    if prepared.TIME in drive.table:
-        times = drive.table[prepared.TIME].to_numpy(np.float64)
-        if np.any(np.abs(times - frames / drive.fps) > TIME_ROUNDING_S):
-            return np.asarray(times - times.min(), np.float64)
-    return np.asarray((frames - frames.min()) / drive.fps, np.float64)
 
 
 def load(folders: tuple[Path, ...]) -> Recordings:

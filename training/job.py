@@ -51,7 +51,7 @@ def run(config: JobConfig) -> int:
         base = checkpoints.load_base(config.base)
         with clock.part("prepare"):
             data = prepare_data(config)
-        split = splits.split(config.split, data.frames, data.drives[0].fps, data.drive_index, config.seed)
+        split = splits.split(config.split, data.frames, data.drives[0].fps, data.drive_index, config.seed, data.seconds)
         package.check_lineage(data, split, base.holdout)
         _describe(data, split)
         mlflow.set_tag("base_name", base.name)

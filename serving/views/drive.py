@@ -34,7 +34,7 @@ def show() -> None:
         [drive.table, shared.errors_table(given, drive.measured_deg).add_suffix(" error"), _pairs(given)], axis=1
     )
     table["part"] = part
-    table["time"] = table["frame"] / drive.fps
+    table["time"] = drive.seconds
     _summary(table[keep])
     _over_time(table[keep])
     _by_angle(table[keep])

@@ -77,15 +77,17 @@ def _compare(drive: Samples, row: int, part: str, found: Predictor, others: list
     road_file = drive.road_file(row)
     views = st.columns(2) if road_file else [st.container(width=700)]
     with views[0]:
-        st.image(arrows.draw(picture, drawn), caption=_caption(drive, sample, part), width="stretch")
+        st.image(
+            arrows.draw(picture, drawn), caption=_caption(sample, float(drive.seconds[row]), part), width="stretch"
+        )
     if road_file:
         with views[1]:
             st.image(road_file.read_bytes(), caption="The road at the same moment", width="stretch")
     _figures(measured, answered)
 
 
-def _caption(drive: Samples, sample: pd.Series, part: str) -> str:
-    when = f"{sample['frame'] / drive.fps:.1f} s"
+def _caption(sample: pd.Series, seconds: float, part: str) -> str:
+    when = f"{seconds:.1f} s"
     known = {
         "held out": "held out: the model has never seen this part of the drive",
         "trained on": "the model was trained or validated on this frame: its error here says little",

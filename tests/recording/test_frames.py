@@ -85,6 +85,51 @@ def test_a_video_from_opencv_itself(tmp_path: Path) -> None:
     assert frames.scan(tmp_path / "v.mp4").fps == 25
 
 
+def test_times_are_those_of_the_pictures(tmp_path: Path) -> None:
+    for name in ("v.mp4", "v.mkv"):
+        index = frames.scan(recordings.video(tmp_path / name, times_ms=UNEVEN))
+        np.testing.assert_allclose(index.seconds, (np.array(UNEVEN) - UNEVEN[0]) / 1000, atol=1e-9)
+        assert np.isclose(index.fps, 119 / index.seconds[-1])
+
+
+def test_a_browsers_recording_has_the_rate_of_its_pictures(tmp_path: Path) -> None:
+    # Browsers write WebM without a rate; FFmpeg then calls it 1000 per second.
+    times = np.arange(60) * 100 + np.random.default_rng(0).integers(-9, 10, 60)
+    times[0] = 0
+    options = {"deadline": "realtime", "cpu-used": "8"}
+    video = recordings.video(tmp_path / "v.webm", 60, codec="libvpx", options=options, times_ms=times.tolist())
+    content = video.read_bytes()
+    assert content.count(b"\x23\xe3\x83") == 1, "the default duration of the track"
+    at = content.index(b"\x23\xe3\x83")
+    length = 4 + (content[at + 3] & 0x7F)
+    video.write_bytes(
+        content[:at] + b"\xec" + bytes([0x80 | (length - 2)]) + bytes(length - 2) + content[at + length :]
+    )
+    index = frames.scan(video)
+    assert 9.9 < index.fps < 10.1
+    np.testing.assert_allclose(index.seconds, times / 1000, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.ts", "v.avi"])
+def test_a_constant_rate_is_counted_and_not_summed_up(name: str, tmp_path: Path) -> None:
+    # Matroska rounds times to milliseconds: what was rounded is known, and splits must not depend on it.
+    index = frames.scan(recordings.video(tmp_path / name, 100))
+    assert index.fps == 30
+    np.testing.assert_array_equal(index.seconds, np.arange(100) / 30)
+
+
+def test_a_count_in_the_header_that_is_not_true_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    video = recordings.video(tmp_path / "v.avi", 40, codec="mjpeg")
+    assert frames.scan(video).frames == 40
+    assert caplog.text == ""
+    content = bytearray(video.read_bytes())
+    at = content.index(b"strh") + 8 + 32  # dwLength of the stream's header
+    content[at : at + 4] = (400).to_bytes(4, "little")
+    video.write_bytes(content)
+    assert frames.scan(video).frames == 40
+    assert "its header says 400 frames, the file holds 40" in caplog.text
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_threads_do_not_change_what_is_read(threads: int, tmp_path: Path) -> None:
     video = recordings.video(tmp_path / "v.mp4", gop=20)

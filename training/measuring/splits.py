@@ -21,6 +21,7 @@ GAP_S = 1.5  # left out beside every block, at most; MIN_GAP_S at least
 MIN_GAP_S = 1.0
 MIN_STRETCH_S = 12.0  # shorter stretches would be mostly gaps
 MIN_PER_PART = 5
+SAME_TIME_S = 1e-3
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,12 @@ class Split:
         return f"split {self.name}: {sizes}{gaps}{leaking}"
 
 
-def split(name: str, frames: np.ndarray, fps: float, drives: np.ndarray, seed: int) -> Split:
+def split(
+    name: str, frames: np.ndarray, fps: float, drives: np.ndarray, seed: int, seconds: np.ndarray | None = None
+) -> Split:
     """The split of that name over samples with these frame numbers and drive indices (both (n,), int).
+
+    ``seconds``: (n,) when the samples were shown, where the rate is not constant (see :func:`blocks`).
 
     Raises :class:`InputError` for an unknown name or when a part would be empty.
     """
@@ -67,21 +72,26 @@ def split(name: str, frames: np.ndarray, fps: float, drives: np.ndarray, seed: i
     if several:
         raise InputError(f"split={name}: several drives were given; use split=by-drive")
     if name == "blocks":
-        return blocks(frames, fps)
+        return blocks(frames, fps, seconds)
     if name == "random":
         return random(frames, seed)
     raise InputError(f"split={name!r} is unknown: choose one of {', '.join(SPLIT_CHOICES)}")
 
 
-def blocks(frames: np.ndarray, fps: float) -> Split:
+def blocks(frames: np.ndarray, fps: float, seconds: np.ndarray | None = None) -> Split:
     """Contiguous validation and test blocks spread over the drive, a gap beside each.
+
+    Times are ``seconds`` (n,), or the numbers of the ``frames`` over the mean rate ``fps`` where those say the same.
 
     Each of up to ten stretches looks like ``train | gap | block | gap | block | gap | train``; where the blocks
     lie in the stretch, and which of them tests, changes from stretch to stretch so that no rhythm of the drive
     can line up with it.
     """
     frames = np.asarray(frames)
-    seconds = (frames - frames.min()) / fps
+    counted = (frames - frames.min()) / fps
+    measured = counted if seconds is None else np.asarray(seconds) - np.min(seconds)
+    # Rounding must not move a block: versions of one drive share their test blocks, whatever wrote their times down.
+    seconds = counted if np.allclose(measured, counted, rtol=0, atol=SAME_TIME_S) else measured
     span = float(seconds.max()) + 1.0 / fps
     stretches = int(np.clip(span // MIN_STRETCH_S, 1, COUNT))
     length = span / stretches

@@ -41,6 +41,28 @@ def test_every_tenth_of_a_long_drive_has_a_test_block():
     assert len(np.unique(split.block[split.test])) == 10
 
 
+def test_blocks_lie_in_time_where_the_rate_changes():
+    """A camera that takes 30 pictures a second by day and 10 in the dark: gaps are seconds, not numbers of frames."""
+    seconds = np.concatenate([np.arange(0, 120, 1 / 30), np.arange(120, 360, 1 / 10)])
+    frames = np.arange(len(seconds))
+    fps = (len(seconds) - 1) / seconds[-1]
+    split = splits.split("blocks", frames, fps, np.zeros(len(frames), int), 0, seconds)
+    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        apart = np.abs(seconds[getattr(split, one)][:, None] - seconds[getattr(split, other)][None])
+        assert apart.min() >= splits.MIN_GAP_S - 1e-6
+    late = seconds[split.test] >= 120
+    assert np.isclose((late / 10 + ~late / 30).sum(), splits.TEST_SHARE * 360, rtol=0.05)
+
+
+@given(samples=st.integers(150, 400), seconds=st.floats(150, 900), fps=st.sampled_from([25, 30, 30000 / 1001]))
+@settings(max_examples=30, deadline=None)
+def test_times_of_a_constant_rate_change_nothing(samples, seconds, fps):
+    frames = 7 + np.linspace(0, seconds * fps, samples).astype(int)
+    counted, timed = splits.blocks(frames, fps), splits.blocks(frames, fps, (frames / fps).round(6))
+    for part in ("train", "validation", "test", "block"):
+        np.testing.assert_array_equal(getattr(counted, part), getattr(timed, part))
+
+
 def test_blocks_do_not_move_with_the_number_of_samples():
     """Versions trained on 300 and on 1000 samples of one drive must not test on each other's training frames."""
     few, many = evenly(300, 600), evenly(1000, 600)
