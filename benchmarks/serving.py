@@ -41,7 +41,7 @@ import torch
 from benchmarks.machine import machine
 from recording import preparation, recordings
 from recording.angles import absolute_errors
-from registry import contract, stages, versions
+from registry import contract, registration, stages
 from registry.holdout import Holdout
 from registry.network import GazeNetwork
 from training.learning import model, pictures
@@ -148,7 +148,7 @@ def _register_one(folder: Path, network: torch.nn.Module, kept: Holdout) -> None
     )
     with mlflow.start_run() as run:
         pass
-    versions.register(folder, model_name=NAME, run_id=run.info.run_id)
+    registration.register(folder, model_name=NAME, run_id=run.info.run_id)
 
 
 # --- servers and load --------------------------------------------------------------------------------------------

@@ -1,14 +1,14 @@
 """Commands of the registry: ``python -m registry COMMAND --help``."""
 
 import argparse
-import os
 import sys
 import tempfile
 from pathlib import Path
 
 from recording.exceptions import GateRefused, RegistryError
-from registry import card, comparison, gate, history, stages, versions
+from registry import addresses, card, comparison, gate, history, opening, stages, versions
 from registry.history import Line
+from registry.state import State, drifts
 from registry.versions import Version
 
 _PROG = "python -m registry"
@@ -16,8 +16,6 @@ _PROG = "python -m registry"
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status. What a user can mend is raised as a ``GazeError``."""
-    # A bar per fetched file would bury the one line that says what was done.
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     arguments = _parser().parse_args(argv)
     arguments.run(arguments)
     return 0
@@ -107,7 +105,7 @@ def _marks(version: Version) -> str:
 
 def _warn(model_name: str) -> None:
     """Say on stderr what is not as the history says."""
-    for drift in stages.drifts(stages.State.read(model_name)):
+    for drift in drifts(State.read(model_name)):
         print(f"warning: {drift.text}; run `{_PROG} sync --model-name {model_name}`", file=sys.stderr)
 
 
@@ -128,11 +126,11 @@ def _show(arguments: argparse.Namespace) -> None:
 
 def _card(arguments: argparse.Namespace) -> None:
     version = versions.get(arguments.model_name, arguments.version)
-    print(version.description or card.write(versions.verify(arguments.model_name, version.number)))
+    print(version.description or card.write(opening.verify(arguments.model_name, version.number)))
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    sealed = versions.verify(arguments.model_name, arguments.version)
+    sealed = opening.verify(arguments.model_name, arguments.version)
     number = versions.parse_number(arguments.version)
     print(
         f"{arguments.model_name} version {number} keeps its contract: {len(sealed.files)} files as registered on "
@@ -174,7 +172,7 @@ def _print_comparison(compared: comparison.Comparison) -> None:
 
 
 def _promote(arguments: argparse.Namespace) -> None:
-    stage = stages.parse_stage(arguments.stage)
+    stage = addresses.parse_stage(arguments.stage)
     try:
         change = stages.promote(
             arguments.model_name,
@@ -208,7 +206,7 @@ def _print_gate(outcome: gate.Outcome | None) -> None:
 
 
 def _rollback(arguments: argparse.Namespace) -> None:
-    stage = stages.parse_stage(arguments.stage)
+    stage = addresses.parse_stage(arguments.stage)
     change = stages.rollback(arguments.model_name, stage, number=arguments.version, why=arguments.why)
     _print_change(change, f"{stage} of {arguments.model_name} is there already")
 
@@ -246,13 +244,13 @@ def _move(line: Line) -> str:
 
 
 def _history(arguments: argparse.Namespace) -> None:
-    state = stages.State.read(arguments.model_name)
+    state = State.read(arguments.model_name)
     if not state.lines:
         print(f"{arguments.model_name} has no history yet")
     else:
         rows = [_history_row(line) for line in state.lines]
         print(_table(["#", "time (UTC)", "action", "version", "stage", "from → to", "outcome", "who", "why"], rows))
-    for drift in stages.drifts(state):
+    for drift in drifts(state):
         print(f"not in the history: {drift.text}; `{_PROG} sync --model-name {arguments.model_name}` takes it over")
 
 

@@ -4,12 +4,15 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from recording.exceptions import GazeError
+from registry import store
 
 
 def leave(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> None:
     """Run ``main(argv)`` and exit: 0 when it returns, 2 with one line on a :class:`GazeError`, 130 on Ctrl-C."""
+    store.settle()
     try:
         sys.exit(main(argv))
     except GazeError as error:
@@ -41,11 +44,41 @@ def tracking_problem(error: Exception) -> str:
     """One line for what MLflow raised, with the address it talked to."""
     import mlflow
 
-    where = f"MLflow at {mlflow.get_tracking_uri()}"
+    address = mlflow.get_tracking_uri()
+    where = f"MLflow at {address}"
     text = one_line(error)
-    answered = re.search(r"failed with error code (\d+).*?Response body: '(.*?)'", text)
-    if answered:  # it is there, and refuses: a login that is wrong or may not do this
-        return f"{where} refused (HTTP {answered[1]}): {answered[2][:200]}; check the user name and its rights"
+    answered = re.search(r"failed with error code (\d+).*?Response body: '(.*?)'(?: |$)", text)
+    if answered:  # it is there, and refuses
+        return f"{where} refused (HTTP {answered[1]}): {_refusal(int(answered[1]), answered[2], address)}"
+    if "SSLError" in text or "CERTIFICATE_VERIFY_FAILED" in text:
+        return f"{where}: its certificate is not trusted here; set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's file"
     if "Max retries exceeded" in text or "Connection refused" in text or "API request to" in text:
         return f"{where} does not answer; start it, or set MLFLOW_TRACKING_URI to the one that runs"
     return f"{where}: {text[:300]}"
+
+
+# What an HTTP status means here, and what to do about it.
+_MEANINGS = {
+    400: "it does not understand this request; are its MLflow and this one of the same version?",
+    401: "it wants a login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or check them",
+    403: "check the user name and its rights",
+    404: "it knows no such page; MLFLOW_TRACKING_URI must be the server's address alone, not a page of its UI",
+    405: "it is no MLflow server, or one of another version; check MLFLOW_TRACKING_URI",
+    407: "a proxy wants a login; check HTTP_PROXY and NO_PROXY",
+    413: "what is sent is larger than it, or the proxy before it, lets through; raise the proxy's limit",
+    429: "it has too many requests; try again later",
+}
+
+
+def _refusal(status: int, body: str, address: str) -> str:
+    """Why a server refused, in its words and ours."""
+    said = " ".join(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", body, flags=re.DOTALL).split())[:200]
+    if "Invalid Host header" in said:
+        host = urlsplit(address).netloc.rpartition("@")[2]
+        return (
+            f"{said}; it answers only to names that it was started for: start it with "
+            f"`mlflow server --allowed-hosts {host} …` (all names, comma-separated), or call it by one of them"
+        )
+    server_side = "the server has a problem of its own; look at its log, and try again when it is mended"
+    meaning = server_side if status >= 500 else _MEANINGS.get(status, "check MLFLOW_TRACKING_URI")
+    return f"{said}; {meaning}" if said else meaning

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recording import angles, scenarios
-from registry import contract, versions
+from registry import opening, versions
 from registry.contract import Contract
-from registry.holdout import FILE_NAME, Holdout
+from registry.holdout import Holdout
 from registry.intervals import Floats, Integers, Interval, block_means, lower_bound_of_one, mean_interval
 from registry.network import GazeNetwork
 
@@ -98,9 +98,8 @@ class ScenarioChange:
 
 def open_package(version: versions.Version, scratch: Path) -> Package:
     """Fetch a version into ``scratch``, verify and open it; ``ContractError`` names the file at fault."""
-    folder = versions.download(version.model_name, version.number, scratch)
-    sealed = versions.verify_fetched(version, folder)
-    return Package(version, sealed, GazeNetwork(folder / contract.NETWORK), Holdout.read(folder / FILE_NAME))
+    fetched = opening.fetch(version.model_name, version.number, version.seal, scratch)
+    return Package(version, fetched.contract, fetched.network(), fetched.holdout())
 
 
 def errors(network: GazeNetwork, held_out: Holdout) -> Floats:

@@ -8,6 +8,7 @@ blanked out, so that one flipped byte anywhere is found and the file is named.
 import base64
 import hashlib
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ from recording import angles, files
 from recording.exceptions import ContractError
 from recording.scenarios import COUNT as SCENARIO_COUNT
 from registry import holdout
-from registry.network import GazeNetwork, Network
+from registry.network import CPU, GazeNetwork, Network
 
 FILE_NAME = "contract.json"
 WEIGHTS = "model.safetensors"
@@ -182,35 +183,65 @@ def seal(
     return sealed
 
 
-def verify(folder: Path) -> Contract:
+def verify(folder: Path, seal: str = "") -> Contract:
     """The contract of a package, after checking all of it; see :func:`load`."""
-    return load(folder)[0]
+    return load(folder, seal)[0]
 
 
-def load(
-    folder: Path, threads: int | None = None, providers: tuple[str, ...] = ("CPUExecutionProvider",)
-) -> tuple[Contract, GazeNetwork]:
+def load(folder: Path, seal: str = "") -> tuple[Contract, GazeNetwork]:
     """``(contract, network)`` of a package, the network opened from the very bytes that were checked.
 
-    Checks the contract version, the contract's own seal, the sha256 of every file, and the golden pictures,
-    which the network must answer within 0.1°. Raises :class:`ContractError` that names the file at fault.
+    Checks the contract version, the contract's own seal (and that it is ``seal``, the registered one, where that is
+    given), the sha256 of every file, and the golden pictures, which the network must answer within 0.1°. Raises
+    :class:`ContractError` that names the file at fault.
     """
     folder = Path(folder)
     sealed = read(folder)
-    graph = b""
+    if seal and sealed.seal != seal:
+        raise ContractError(
+            f"{folder / FILE_NAME}: not the one that was registered (another seal); the package was replaced, "
+            "register the model again"
+        )
     for name in FILES:
-        content = _read(folder / name)
-        if hashlib.sha256(content).hexdigest() != sealed.files.get(name):
-            raise ContractError(
-                f"{folder / name}: changed since it was registered (its sha256 is not the contract's); "
-                "fetch it again, or register the model again"
-            )
-        if name == NETWORK:  # the others are not kept: a server holds two versions at times
-            graph = content
-        del content
-    network = GazeNetwork(graph, threads, providers)
+        if name != NETWORK:  # looked at and not kept: a server holds two versions at times
+            content(folder, sealed, name)
+    network = GazeNetwork(content(folder, sealed, NETWORK))
     replay(sealed, network, folder / NETWORK)
     return sealed, network
+
+
+def content(folder: Path, sealed: Contract, name: str) -> bytes:
+    """The bytes of a package's file whose sha256 is the contract's; :class:`ContractError` when they are others.
+
+    Whoever opens a file of a package opens these bytes: the file may be another one a moment later.
+    """
+    read_bytes = _read(folder / name)
+    if hashlib.sha256(read_bytes).hexdigest() != sealed.files.get(name):
+        raise ContractError(
+            f"{folder / name}: changed since it was registered (its sha256 is not the contract's); "
+            "fetch it again, or register the model again"
+        )
+    return read_bytes
+
+
+@dataclass(frozen=True)
+class Package:
+    """A verified package on disk: a file of it that changed since is refused when it is asked for."""
+
+    folder: Path
+    contract: Contract
+
+    def content(self, name: str) -> bytes:
+        """The bytes of one file, as :func:`content`."""
+        return content(self.folder, self.contract, name)
+
+    def network(self, threads: int | None = None, providers: tuple[str, ...] = CPU) -> GazeNetwork:
+        """The network, run by ONNX Runtime in float32; see :class:`~registry.network.GazeNetwork`."""
+        return GazeNetwork(self.content(NETWORK), threads, providers)
+
+    def holdout(self) -> holdout.Holdout:
+        """The held-out samples that came with the version."""
+        return holdout.Holdout.read(self.content(holdout.FILE_NAME))
 
 
 def read(folder: Path) -> Contract:

@@ -101,10 +101,13 @@ class Holdout:
         files.write_bytes(Path(path), packed.getvalue())
 
     @classmethod
-    def read(cls, path: Path) -> "Holdout":
-        """The samples of a ``holdout.npz``; :class:`ContractError` when it is anything else. Nothing is unpickled."""
+    def read(cls, content: bytes) -> "Holdout":
+        """The samples in the bytes of a ``holdout.npz``; :class:`ContractError` when they are anything else.
+
+        Nothing is unpickled.
+        """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 packed = stored["jpeg_bytes"].tobytes()
                 ends = stored["jpeg_ends"].tolist()
                 return cls(
@@ -120,4 +123,6 @@ class Holdout:
                     trained_drives=tuple(stored["trained_drives"].tolist()),
                 )
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise ContractError(f"{path}: not the held-out samples of a version ({error}); register again") from error
+            raise ContractError(
+                f"{FILE_NAME}: not the held-out samples of a version ({error}); register again"
+            ) from error

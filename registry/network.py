@@ -19,6 +19,10 @@ _AT_ONCE = 32
 _AT_ONCE_ON_CPU = 4
 
 
+# Execution providers of ONNX Runtime that every machine has.
+CPU = ("CPUExecutionProvider",)
+
+
 class Network(ABC):
     """Whatever answers pictures with angles."""
 
@@ -58,7 +62,7 @@ class GazeNetwork(Network):
         self,
         onnx_path: Path | str | bytes,
         threads: int | None = None,
-        providers: tuple[str, ...] = ("CPUExecutionProvider",),
+        providers: tuple[str, ...] = CPU,
     ) -> None:
         name = "model.onnx" if isinstance(onnx_path, bytes) else str(onnx_path)
         options = onnxruntime.SessionOptions()

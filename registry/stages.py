@@ -1,4 +1,4 @@
-"""Which version is in a stage, and every way to change that: one path for all of them.
+"""Every way to change which version is in a stage: one path for all of them.
 
 A change is made with the turn held (:mod:`registry.lock`), in steps that each leave a state the next command
 understands: open a line in the history → move the stage (MLflow archives the previous holder in the same
@@ -11,19 +11,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from mlflow import MlflowClient
 
 from recording.exceptions import GateRefused, InputError, NoSuchVersion, RegistryError
-from registry import gate, history, lock, versions
+from registry import gate, history, lock, opening, versions
+from registry.addresses import ALIASES, parse_stage
 from registry.history import GONE, Line
+from registry.state import STAGES, Drift, State, drifts
 from registry.versions import Version
-
-# The stages that are promoted to, and the alias that moves with each.
-ALIASES = {"Staging": "staging", "Production": "production"}
-_STAGES = tuple(ALIASES)
 
 # How often a change is tried again because someone else's came in between.
 _ATTEMPTS = 10
@@ -34,110 +31,12 @@ warnings.filterwarnings("ignore", message=".*transition_model_version_stage", ca
 
 
 @dataclass(frozen=True)
-class Resolved:
-    """The version that answers for a stage."""
-
-    name: str
-    version: int
-    stage: str
-    since: datetime
-    aliases: tuple[str, ...]
-    warning: str | None = None
-
-
-@dataclass(frozen=True)
 class Change:
     """What a command did: the history's line (``None``: nothing to do), what the gate said, what was repaired."""
 
     line: Line | None
     outcome: gate.Outcome | None = None
     repaired: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Drift:
-    """A stage that is not as the history says: someone changed it in MLflow itself."""
-
-    line: Line
-    """The line that ``sync`` will write; ``after`` is what the stage will hold."""
-    text: str
-
-
-@dataclass(frozen=True)
-class State:
-    """One reading of a model: its versions, aliases and history."""
-
-    model_name: str
-    versions: dict[int, Version]
-    aliases: dict[str, int]
-    lines: list[Line]
-
-    @classmethod
-    def read(cls, model_name: str) -> "State":
-        """The state now; :class:`NoSuchVersion` when there is no such model."""
-        model = versions.registered(model_name)
-        found = {version.number: version for version in versions.listed(model)}
-        aliases = {alias: int(number) for alias, number in model.aliases.items()}
-        return cls(model_name, found, aliases, history.parse(model.tags))
-
-    def get(self, number: int | str) -> Version:
-        """The version of that number; :class:`NoSuchVersion` names the existing ones."""
-        wanted = versions.parse_number(number)
-        if wanted not in self.versions:
-            existing = ", ".join(map(str, sorted(self.versions))) or "none"
-            raise NoSuchVersion(f"{self.model_name} has no version {wanted}; existing versions: {existing}")
-        return self.versions[wanted]
-
-    def holders(self, stage: str) -> list[int]:
-        """The versions in a stage, by number; more than one when someone did not archive the previous one."""
-        return sorted(number for number, version in self.versions.items() if version.stage == stage)
-
-    def answering(self, stage: str) -> int | None:
-        """The version that answers for a stage: its highest, as MLflow resolves it, or else the alias's."""
-        holders = self.holders(stage)
-        return holders[-1] if holders else self.aliases.get(ALIASES[stage])
-
-    def stage_of(self, number: int) -> str:
-        """The stage of a version; ``Deleted`` when there is no such version any more."""
-        return self.versions[number].stage if number in self.versions else GONE
-
-    def is_settled(self, number: int | None, stage: str) -> bool:
-        """True when ``number`` alone is in the stage, and the alias is on it."""
-        return (
-            self.holders(stage) == ([] if number is None else [number]) and self.aliases.get(ALIASES[stage]) == number
-        )
-
-
-def resolve(model_name: str, *, stage: str = "Production") -> Resolved:
-    """The version in a stage: the stage's, and where no version holds it, the alias of that name.
-
-    Where stage and alias name different versions the stage's is taken and ``warning`` names both. One request.
-    Raises :class:`NoSuchVersion` that says how to promote one.
-    """
-    stage = parse_stage(stage)
-    model = versions.registered(model_name)
-    alias = ALIASES[stage]
-    staged = [int(v.version) for v in model.latest_versions if v.current_stage == stage]
-    aliased = model.aliases.get(alias)
-    if not staged and aliased is None:
-        raise NoSuchVersion(_nothing_in(model_name, stage))
-    number = max(staged) if staged else int(aliased)
-    holder = next((v for v in model.latest_versions if int(v.version) == number), None)
-    holder = holder or MlflowClient().get_model_version(model_name, str(number))
-    warning = None
-    if staged and aliased is not None and int(aliased) != number:
-        warning = (
-            f"{model_name}: stage {stage} is version {number}, but alias {alias!r} is version {aliased}; "
-            f"version {number} is used. `python -m registry sync --model-name {model_name}` brings them together"
-        )
-    return Resolved(
-        name=model_name,
-        version=number,
-        stage=stage,
-        since=datetime.fromtimestamp(holder.last_updated_timestamp / 1000, UTC),
-        aliases=tuple(sorted(a for a, v in model.aliases.items() if int(v) == number)),
-        warning=warning,
-    )
 
 
 def promote(
@@ -190,7 +89,7 @@ def rollback(model_name: str, stage: str = "Production", *, number: int | str | 
     repaired: list[str] = []
     for _ in range(_ATTEMPTS):
         target = _rollback_target(State.read(model_name), stage, number)
-        versions.verify(model_name, target)
+        opening.verify(model_name, target)
         with _turn(model_name, repaired) as (state, turn):
             if _rollback_target(state, stage, number) != target:
                 continue
@@ -240,7 +139,7 @@ def sync(model_name: str, *, dry_run: bool = False) -> tuple[list[str], list[Dri
         found = drifts(State.read(model_name))
         for drift in found:
             if drift.line.after is not None:
-                versions.verify(model_name, drift.line.after)
+                opening.verify(model_name, drift.line.after)
         with _turn(model_name, repaired) as (state, turn):
             if [drift.text for drift in drifts(state)] != [drift.text for drift in found]:
                 continue  # something moved, or was repaired just now: look again
@@ -251,45 +150,6 @@ def sync(model_name: str, *, dry_run: bool = False) -> tuple[list[str], list[Dri
                 state = State.read(model_name)
             return repaired, written
     raise RegistryError(f"{model_name}: changed {_ATTEMPTS} times meanwhile; see `python -m registry history`")
-
-
-def drifts(state: State) -> list[Drift]:
-    """Where stages and aliases are not as the history says, and which version each stage should hold then.
-
-    What was changed is taken as meant: a newcomer in the stage, else a moved alias, else nothing is left.
-    """
-    if any(line.outcome is None for line in state.lines):
-        return []  # a change is under way or was interrupted; what it did is not drift
-    found = []
-    for stage, known in reversed(history.expected(state.lines, _STAGES).items()):
-        if not state.is_settled(known, stage):
-            after, text = _meant(state, stage, known)
-            subject = after if after is not None else known
-            line = Line(
-                action="elsewhere",
-                version=subject,
-                from_stage="None" if after is not None else stage,
-                to_stage=stage if after is not None else state.stage_of(subject),
-                stage=stage,
-                before=known,
-                after=after,
-                why=text,
-                time=_changed_at(state, subject),
-                who=history.UNKNOWN_PERSON,
-            )
-            found.append(Drift(line, text))
-    return found
-
-
-def parse_stage(stage: str) -> str:
-    """A stage as MLflow spells it, from any case; :class:`InputError` names the legal ones."""
-    for legal in ALIASES:
-        if stage.strip().lower() == legal.lower():
-            return legal
-    raise InputError(
-        f"stage {stage!r} cannot be promoted to: choose {' or '.join(ALIASES)} "
-        "(to take a version out of a stage: `python -m registry demote` or `archive`)"
-    )
 
 
 # ---- one change, step by step
@@ -408,7 +268,7 @@ def _ask_gate(
 ) -> gate.Outcome | None:
     """The gate's outcome; ``None`` for a stage without one, where only the contract is checked."""
     if stage not in limits.stages:
-        versions.verify(state.model_name, challenger.number)
+        opening.verify(state.model_name, challenger.number)
         return None
     with tempfile.TemporaryDirectory() as scratch:
         return gate.judge(challenger, state.get(champion) if champion else None, limits, Path(scratch))
@@ -426,7 +286,7 @@ def _rollback_target(state: State, stage: str, number: int | str | None) -> int:
         return state.get(number).number
     present = state.answering(stage)
     # What someone put there in MLflow itself is not in the history yet; the known holder is then the one before.
-    known = history.expected(state.lines, _STAGES)[stage]
+    known = history.expected(state.lines, STAGES)[stage]
     earlier = ([known] if known != present else []) + history.predecessors(state.lines, stage)
     for candidate in earlier:
         if candidate in state.versions and candidate != present:
@@ -434,38 +294,4 @@ def _rollback_target(state: State, stage: str, number: int | str | None) -> int:
     raise NoSuchVersion(
         f"{state.model_name}: the history knows no earlier version in {stage} that still exists; "
         f"name one: python -m registry rollback --version N --model-name {state.model_name}"
-    )
-
-
-def _meant(state: State, stage: str, known: int | None) -> tuple[int | None, str]:
-    """``(version the stage should hold, what happened)`` for a stage that is not as the history says."""
-    alias = ALIASES[stage]
-    aliased = state.aliases.get(alias)
-    holders = state.holders(stage)
-    was = f"version {known}" if known is not None else "nothing"
-    newcomers = [number for number in holders if number != known]
-    if newcomers:
-        beside = f", beside {', '.join(f'version {n}' for n in holders if n != newcomers[-1])}" * (len(holders) > 1)
-        return newcomers[-1], f"version {newcomers[-1]} was put into {stage}{beside} (the history has {was})"
-    if aliased is not None and aliased != known:
-        return aliased, f"alias {alias!r} was put on version {aliased} (the history has {was} in {stage})"
-    if holders:
-        return known, f"alias {alias!r} was taken off version {known}, which is in {stage}"
-    if known not in state.versions:
-        return None, f"version {known} was deleted while it was in {stage}"
-    return None, f"version {known} was taken out of {stage} (to {state.stage_of(known)})"
-
-
-def _changed_at(state: State, number: int) -> str:
-    updated = state.versions[number].updated if number in state.versions else datetime.now(UTC)
-    return updated.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _nothing_in(model_name: str, stage: str) -> str:
-    numbers = [version.number for version in versions.every(model_name)]
-    if not numbers:
-        return f"{model_name} has no version; train and register one with `mlflow run .`"
-    return (
-        f"no version of {model_name} is in {stage} (existing versions: {', '.join(map(str, sorted(numbers)))}); "
-        f"promote one: python -m registry promote --version {max(numbers)} --stage {stage} --model-name {model_name}"
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from recording import angles
 from recording.exceptions import ContractError
-from registry import contract, holdout
+from registry import contract
 from registry.network import GazeNetwork, Network
 
 COMPARED = 64
@@ -91,10 +91,10 @@ def supported() -> bool:
         return False
 
 
-def open_checked(folder: Path, sealed: contract.Contract, threads: int) -> BFloat16Network:
+def open_checked(package: contract.Package, threads: int) -> BFloat16Network:
     """The verified package's network in bfloat16; :class:`Unfit` when it does not keep the contract so."""
-    graph = (folder / contract.NETWORK).read_bytes()
-    held_out = holdout.Holdout.read(folder / holdout.FILE_NAME).jpegs
+    graph = package.content(contract.NETWORK)
+    held_out = package.holdout().jpegs
     if not held_out:
         raise Unfit("it has no held-out samples to compare the precisions on")
     spread = np.unique(np.linspace(0, len(held_out) - 1, min(len(held_out), COMPARED)).round().astype(int))
@@ -107,7 +107,7 @@ def open_checked(folder: Path, sealed: contract.Contract, threads: int) -> BFloa
     except RuntimeError as error:  # OpenVINO has no other
         raise Unfit(f"OpenVINO cannot open it ({str(error).splitlines()[0][:160]})") from error
     try:
-        contract.replay(sealed, network, "in bfloat16")
+        contract.replay(package.contract, network, "in bfloat16")
     except ContractError as error:
         raise Unfit(str(error)) from error
     off = angles.absolute_errors(network.predict_encoded([held_out[k] for k in spread]), wanted)

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recording.exceptions import NoSuchVersion
+from registry import history, versions
+from registry.addresses import Found, Selector, base_name
+from registry.history import Line
 from registry.holdout import Holdout
-from serving.loader import Found, Loader, Selector, registry_answers
+from registry.resolving import registry_answers
+from registry.versions import Version
+from serving.loader import Loader
 from serving.predictor import Predictor
 
 
@@ -21,39 +26,30 @@ class Catalog:
     @property
     def base_model(self) -> str:
         """The registered model that holds the checkpoint before fine-tuning."""
-        return f"{self.model}-base"
+        return base_name(self.model)
 
     def production(self) -> Found:
         """What is in the stage now; :class:`NoSuchVersion` says how to promote something."""
         return Loader(Selector(self.model, self.stage), self.cache).find()
 
-    def versions(self) -> list:
-        """All versions, newest first (``registry.versions.Version``); none when there is no such model."""
+    def versions(self) -> list[Version]:
+        """All versions, newest first; none when there is no such model."""
         with registry_answers():
-            from registry import versions
-
             try:
                 return versions.every(self.model)
             except NoSuchVersion:
                 return []
 
-    def history(self) -> list:
-        """Every change of a stage, oldest first (``registry.history.Line``)."""
+    def history(self) -> list[Line]:
+        """Every change of a stage, oldest first."""
         with registry_answers():
-            from registry import history
-
             return history.read(self.model)
 
-    def base_version(self) -> int | None:
-        """The newest version of the base model, ``None`` where it is not registered."""
+    def base_version(self, predictor: Predictor) -> int | None:
+        """The version of the base model that ``predictor`` was fine-tuned from; ``None`` where it is not registered."""
         with registry_answers():
-            from registry import versions
-
-            try:
-                found = versions.every(self.base_model)
-            except NoSuchVersion:
-                return None
-            return found[0].number if found else None
+            found = versions.made_from(self.base_model, predictor.contract.digests.base)
+        return found.number if found else None
 
     def load(self, model: str, version: int) -> Predictor:
         """The verified predictor of a version."""
@@ -63,5 +59,5 @@ class Catalog:
 
 
 def holdout_of(predictor: Predictor) -> Holdout:
-    """The held-out samples that came with the version (its sha256 was verified with the package)."""
-    return Holdout.read(predictor.folder / "holdout.npz")
+    """The held-out samples that came with the version."""
+    return predictor.package.holdout()

@@ -1,12 +1,11 @@
 """One verified version, ready to answer."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-from registry.contract import Contract
+from registry.contract import Contract, Package
 from registry.network import Network
 
 _PREFERRED = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
@@ -21,14 +20,18 @@ class Predictor:
     label: str
     """Stage, ``@alias``, or empty for a fixed version."""
     since: str
-    contract: Contract
+    package: Package
+    """The verified files that it was opened from."""
     network: Network
-    folder: Path
-    """The verified package."""
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:
         """(n, 224, 224, 3) uint8 RGB → (n, 2) float64 ``(azimuth, elevation)`` degrees."""
         return self.network.predict(pictures)
+
+    @property
+    def contract(self) -> Contract:
+        """What it promises."""
+        return self.package.contract
 
     @property
     def precision(self) -> str:

@@ -15,7 +15,7 @@ import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 
 from recording import angles
-from registry import contract, versions
+from registry import contract, registration
 from registry.holdout import Holdout
 
 # Degrees of azimuth or elevation over the whole range of brightness.
@@ -152,4 +152,4 @@ def register_package(folder: Path, *, model_name: str = "gaze-tracker", **option
     make_package(package, model_name=model_name, **options)
     with mlflow.start_run() as run:
         pass
-    return versions.register(package, model_name=model_name, run_id=run.info.run_id)
+    return registration.register(package, model_name=model_name, run_id=run.info.run_id)

@@ -12,13 +12,14 @@ from pathlib import Path
 import mlflow
 import numpy as np
 
-from recording.exceptions import InputError, NoSuchVersion
+from recording.exceptions import InputError
 from recording.recordings import Recordings
 from recording.scenarios import scenarios
-from registry import contract, holdout
+from registry import opening, resolving, versions
+from registry.addresses import Selector, base_name
 from registry.holdout import Holdout
-from registry.network import GazeNetwork
-from training import checkpoints, job, tracking
+from registry.versions import Version
+from training import job, tracking
 from training.config import JobConfig
 from training.learning import pictures
 from training.learning.cache import ActivationCache
@@ -54,7 +55,7 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.scenarios < 1:
             raise InputError(f"scenarios={self.scenarios}: must be at least 1")
-        checkpoints.check_address(self.model)
+        Selector.parse(self.model)
 
     def job(self) -> JobConfig:
         """The same data as the main job would prepare."""
@@ -72,15 +73,16 @@ def run(config: EvaluateConfig) -> int:
     """Evaluate, print the tables, log them to a run; returns 0."""
     wanted = config.job()
     with tracking.tracked_run("evaluate"), tempfile.TemporaryDirectory() as scratch:
-        name, version = checkpoints.locate(config.model)
-        folder = checkpoints.fetch(config.model, Path(scratch) / "model")
+        found = resolving.find(Selector.parse(config.model))
+        package = opening.fetch(found.model, found.version, found.seal, Path(scratch) / "model")
         data = job.prepare_data(wanted)
         cache = ActivationCache(Path(config.work) / "cache")
-        chosen, scope = held_out(data, Holdout.read(folder / holdout.FILE_NAME))
+        chosen, scope = held_out(data, package.holdout())
         crops = pictures.array(data, cache)[chosen]
-        answers = {"model": GazeNetwork(folder / contract.NETWORK).predict(crops)}
-        answers = _baselines(name, Path(scratch), crops, data.labels_deg[chosen]) | answers
-        _report(config, f"{name} version {version}", scope, data, chosen, answers)
+        answers = {"model": package.network().predict(crops)}
+        base = versions.made_from(base_name(found.model), package.contract.digests.base)
+        answers = _baselines(base, Path(scratch), crops, data.labels_deg[chosen]) | answers
+        _report(config, f"{found.model} version {found.version}", scope, data, chosen, answers)
         cache.close()
     return 0
 
@@ -102,16 +104,14 @@ def held_out(data: Recordings, kept: Holdout) -> tuple[np.ndarray, str]:
     return np.flatnonzero(allowed), f"{source}, {allowed.sum()} held-out of {len(data)} samples (the model's own drive)"
 
 
-def _baselines(name: str, scratch: Path, crops: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Base model where one is registered, the constant, and the base's calibration, fitted on these labels."""
+def _baselines(base: Version | None, scratch: Path, crops: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The constant and, where the model's own base is registered, that and its calibration; fitted on these labels."""
     answers = {"constant": baselines.fit_constant(labels).predict(len(labels))}
-    try:
-        base = checkpoints.newest(f"{name}-base")
-    except NoSuchVersion as error:
-        log.info("no base model to compare with: %s", error)
+    if base is None:
+        log.info("the base that this version came from is not registered: nothing to compare with but the constant")
         return answers
-    folder = checkpoints.fetch(f"{checkpoints.SCHEME}{name}-base/{base}", scratch / "base")
-    base_deg = GazeNetwork(folder / contract.NETWORK).predict(crops)
+    package = opening.fetch(base.model_name, base.number, base.seal, scratch / "base")
+    base_deg = package.network().predict(crops)
     calibrated = baselines.fit_calibration(base_deg, labels).predict(base_deg)
     return {"base": base_deg, **answers, "calibrated": calibrated}
 

@@ -49,7 +49,7 @@ def _choose(drive: Samples, part: np.ndarray) -> int:
 def _choose_others(found: Predictor) -> list[tuple[str, Predictor]]:
     catalogue = shared.current_catalog()
     choices: dict[str, tuple[str, int]] = {}
-    base = catalogue.base_version()
+    base = catalogue.base_version(found)
     if base is not None:
         choices["base model (before fine-tuning)"] = (catalogue.base_model, base)
     for version in catalogue.versions():

@@ -12,7 +12,7 @@ from e2e import browser
 from e2e.commands import Place, parent_of
 
 from recording import angles
-from registry import versions
+from registry import registration
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -105,7 +105,7 @@ def test_a_promotion_shows_up_on_the_open_page(app, own_registry, promoted):
         page.goto(app + "/versions")
         page.get_by_text("gaze-tracker version 1").wait_for()
         assert "journey" in page.get_by_text("Reason given").inner_text()
-        second = versions.register(package, model_name="gaze-tracker", run_id=run_id)
+        second = registration.register(package, model_name="gaze-tracker", run_id=run_id)
         assert second == 2
         own_registry.python("-m", "registry", "promote", "--version", "2", "--force", "--why", "seen in the browser")
         page.get_by_text("gaze-tracker version 2").wait_for(timeout=30_000)

@@ -7,7 +7,7 @@ import pytest
 from e2e import browser
 from e2e.commands import Place, parent_of
 
-from registry import history, stages
+from registry import history, resolving
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 SWITCH = "New model registry UI"
@@ -34,7 +34,7 @@ def open_version(page, address: str) -> None:
 
 def check_followed_and_synced(place: Place) -> None:
     mlflow.set_tracking_uri(place.uri)
-    assert stages.resolve("gaze-tracker").version == 1
+    assert resolving.resolve("gaze-tracker").version == 1
     assert "not in the history" in place.python("-m", "registry", "history").stdout
     place.python("-m", "registry", "sync")
     last = history.read("gaze-tracker")[-1]

@@ -14,7 +14,7 @@ def package(folder: Path, number: int, **options: object) -> Package:
     sealed = packages.make_package(folder, **options)
     version = versions.Version("gaze-tracker", number, "None", (), None, None, "", "", "")
     network = contract.GazeNetwork(folder / contract.NETWORK)
-    return Package(version, sealed, network, packages.Holdout.read(folder / "holdout.npz"))
+    return Package(version, sealed, network, packages.Holdout.read((folder / "holdout.npz").read_bytes()))
 
 
 def test_the_difference_of_two_biases_comes_out(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import mlflow
 import pytest
 
 from recording.exceptions import RegistryError
-from registry import history, lock, stages
-from registry.stages import State
+from registry import history, lock, resolving, stages
+from registry.state import State, drifts
 
 RACER = Path(__file__).with_name("racer.py")
 MODEL = "gaze-tracker"
@@ -64,7 +64,7 @@ def names_of_production() -> set[int]:
     client = mlflow.MlflowClient()
     by_stage = client.get_latest_versions(MODEL, ["Production"])[0].version
     by_alias = client.get_model_version_by_alias(MODEL, "production").version
-    return {int(by_stage), int(by_alias), stages.resolve(MODEL).version}
+    return {int(by_stage), int(by_alias), resolving.resolve(MODEL).version}
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_a_promotion_killed_before_any_step_is_repaired_by_sync(
     make_version(bias_deg=(0.5, 0.5))
     stages.promote(MODEL, 1)
     killed(write, "promote", "--version", "2")
-    assert stages.resolve(MODEL).version == production  # whoever serves goes on meanwhile
+    assert resolving.resolve(MODEL).version == production  # whoever serves goes on meanwhile
 
     repaired, drifted = stages.sync(MODEL)
 
@@ -166,7 +166,7 @@ def test_other_changes_are_repaired_the_same_way(
     state = State.read(MODEL)
     assert state.stage_of(int(command[-1])) == stage
     assert state.lines[-1].outcome == outcome
-    assert stages.drifts(state) == []
+    assert drifts(state) == []
 
 
 def test_a_living_holder_is_waited_for_and_named(make_version: Callable) -> None:

@@ -7,8 +7,9 @@ import packages
 import pytest
 
 from recording.exceptions import ContractError, GateRefused, InputError
-from registry import gate, history, stages, versions
+from registry import gate, history, resolving, stages, versions
 from registry.gate import Outcome
+from registry.state import State
 
 MODEL = "gaze-tracker"
 
@@ -123,7 +124,7 @@ def test_a_champion_that_cannot_be_opened_is_a_failed_check_that_can_be_forced(m
     with pytest.raises(GateRefused, match=r"champion opens .*model\.onnx"):
         stages.promote(MODEL, 2)
     stages.promote(MODEL, 2, force=True, why="the champion is damaged")
-    assert stages.resolve(MODEL).version == 2
+    assert resolving.resolve(MODEL).version == 2
 
 
 def test_force_needs_a_reason_and_the_history_says_forced(make_version: Callable) -> None:
@@ -134,7 +135,7 @@ def test_force_needs_a_reason_and_the_history_says_forced(make_version: Callable
         stages.promote(MODEL, 2, force=True)
     with pytest.raises(GateRefused, match='--force --why "…"'):
         stages.promote(MODEL, 2)
-    assert stages.resolve(MODEL).version == 1
+    assert resolving.resolve(MODEL).version == 1
 
     stages.promote(MODEL, 2, force=True, why="the customer wants to see it")
 
@@ -154,7 +155,7 @@ def test_force_where_the_gate_agrees_is_not_called_forced(make_version: Callable
 def test_a_dry_run_changes_and_writes_nothing(make_version: Callable) -> None:
     make_version()
     assert stages.promote(MODEL, 1, dry_run=True).outcome.passed
-    assert stages.State.read(MODEL).holders("Production") == []
+    assert State.read(MODEL).holders("Production") == []
     assert history.read(MODEL) == []
 
 

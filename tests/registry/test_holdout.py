@@ -14,7 +14,7 @@ from registry.holdout import Holdout
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     written = packages.make_holdout(12)
     written.write(tmp_path / "holdout.npz")
-    found = Holdout.read(tmp_path / "holdout.npz")
+    found = Holdout.read((tmp_path / "holdout.npz").read_bytes())
     for field in fields(Holdout):
         np.testing.assert_array_equal(getattr(found, field.name), getattr(written, field.name), err_msg=field.name)
 
@@ -29,14 +29,14 @@ def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
 def test_a_pickle_inside_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "holdout.npz", jpeg_bytes=np.array([{"code": "here"}], dtype=object))
     with pytest.raises(ContractError, match=r"holdout\.npz"):
-        Holdout.read(tmp_path / "holdout.npz")
+        Holdout.read((tmp_path / "holdout.npz").read_bytes())
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short"])
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "holdout.npz").write_bytes(content)
     with pytest.raises(ContractError, match=r"holdout\.npz"):
-        Holdout.read(tmp_path / "holdout.npz")
+        Holdout.read((tmp_path / "holdout.npz").read_bytes())
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 from mlflow.server import get_app_client
 
 from recording.exceptions import GateRefused
-from registry import history, stages, versions
-from registry.stages import State
+from registry import history, resolving, stages, versions
+from registry.state import State
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
@@ -31,7 +31,7 @@ def names_of_production(model_name: str) -> set[int]:
     return {
         int(client.get_latest_versions(model_name, ["Production"])[0].version),
         int(client.get_model_version_by_alias(model_name, "production").version),
-        stages.resolve(model_name).version,
+        resolving.resolve(model_name).version,
     }
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from recording.exceptions import ContractError, InputError, NoSuchVersion, RegistryError
-from registry import history, stages, versions
-from registry.stages import State
+from registry import history, resolving, stages, versions
+from registry.state import State, drifts
 
 MODEL = "gaze-tracker"
 
@@ -32,8 +32,8 @@ def answer() -> float:
 
 def assert_agreed(version: int, bias: float) -> None:
     client = mlflow.MlflowClient()
-    assert stages.resolve(MODEL).version == version
-    assert stages.resolve(MODEL).warning is None
+    assert resolving.resolve(MODEL).version == version
+    assert resolving.resolve(MODEL).warning == ""
     assert [int(v.version) for v in client.get_latest_versions(MODEL, ["Production"])] == [version]
     assert int(client.get_model_version_by_alias(MODEL, "production").version) == version
     assert answer() == pytest.approx(bias, abs=0.3)
@@ -70,7 +70,7 @@ def test_rollback_checks_the_contract_of_what_it_brings_back(three: mlflow.Mlflo
     three.set_model_version_tag(MODEL, "1", "contract_seal", "0" * 64)
     with pytest.raises(ContractError, match="version 1"):
         stages.rollback(MODEL)
-    assert stages.resolve(MODEL).version == 3
+    assert resolving.resolve(MODEL).version == 3
 
 
 def test_rollback_passes_over_deleted_versions(three: mlflow.MlflowClient) -> None:
@@ -89,12 +89,12 @@ def test_rollback_after_a_demotion_brings_the_demoted_back(three: mlflow.MlflowC
 
 def test_nothing_in_the_stage_says_how_to_promote(three: mlflow.MlflowClient) -> None:
     with pytest.raises(NoSuchVersion, match=r"existing versions: 1, 2, 3.*promote --version 3 --stage Production"):
-        stages.resolve(MODEL)
+        resolving.resolve(MODEL)
 
 
 def test_no_such_model_says_how_to_make_one(tracking: str) -> None:
     with pytest.raises(NoSuchVersion, match=r"no registered model is named 'gaze-tracker'.*mlflow run \."):
-        stages.resolve(MODEL)
+        resolving.resolve(MODEL)
 
 
 def test_promoting_what_is_there_already_does_nothing(three: mlflow.MlflowClient) -> None:
@@ -105,12 +105,12 @@ def test_promoting_what_is_there_already_does_nothing(three: mlflow.MlflowClient
 
 def test_from_staging_to_production_leaves_staging_empty(three: mlflow.MlflowClient) -> None:
     stages.promote(MODEL, 2, "staging")  # any case
-    assert stages.resolve(MODEL, stage="STAGING").version == 2
+    assert resolving.resolve(MODEL, stage="STAGING").version == 2
     stages.promote(MODEL, 2)
     state = State.read(MODEL)
     assert state.is_settled(2, "Production")
     assert state.is_settled(None, "Staging")
-    assert stages.drifts(state) == []
+    assert drifts(state) == []
 
 
 @pytest.mark.parametrize("stage", ["Archived", "None", "live", ""])
@@ -156,19 +156,17 @@ def test_a_production_version_deleted_elsewhere_is_detected(three: mlflow.Mlflow
     stages.promote(MODEL, 1)
     stages.promote(MODEL, 3)
     three.delete_model_version(MODEL, "3")  # MLflow says nothing
-    assert [drift.text for drift in stages.drifts(State.read(MODEL))] == [
-        "version 3 was deleted while it was in Production"
-    ]
+    assert [drift.text for drift in drifts(State.read(MODEL))] == ["version 3 was deleted while it was in Production"]
     stages.sync(MODEL)
     line = history.read(MODEL)[-1]
     assert (line.action, line.before, line.after, line.to_stage) == ("elsewhere", 3, None, "Deleted")
-    assert stages.drifts(State.read(MODEL)) == []
+    assert drifts(State.read(MODEL)) == []
     assert stages.rollback(MODEL).line.after == 1
 
 
 def test_an_alias_set_where_no_version_is_staged_is_followed_and_taken_over(three: mlflow.MlflowClient) -> None:
     three.set_registered_model_alias(MODEL, "production", "2")
-    assert stages.resolve(MODEL).version == 2
+    assert resolving.resolve(MODEL).version == 2
     stages.sync(MODEL)
     assert_agreed(2, 2.0)
     line = history.read(MODEL)[-1]
@@ -180,7 +178,7 @@ def test_where_alias_and_stage_disagree_the_stage_answers_with_a_warning_that_na
 ) -> None:
     stages.promote(MODEL, 1)
     three.set_registered_model_alias(MODEL, "production", "3")
-    found = stages.resolve(MODEL)
+    found = resolving.resolve(MODEL)
     assert found.version == 1
     assert "version 1" in found.warning
     assert "version 3" in found.warning
@@ -192,7 +190,7 @@ def test_a_second_version_put_into_production_without_archiving_is_what_was_mean
     """MLflow goes on answering as the higher number; sync makes the newcomer the only one."""
     stages.promote(MODEL, 3)
     three.transition_model_version_stage(MODEL, "1", "Production", archive_existing_versions=False)
-    assert stages.resolve(MODEL).version == 3  # as MLflow itself
+    assert resolving.resolve(MODEL).version == 3  # as MLflow itself
     stages.sync(MODEL)
     assert_agreed(1, 3.0)
 
@@ -220,7 +218,7 @@ def test_a_version_moved_between_stages_elsewhere_is_followed(three: mlflow.Mlfl
     state = State.read(MODEL)
     assert state.is_settled(2, end)
     assert state.is_settled(None, start)
-    assert stages.drifts(state) == []
+    assert drifts(state) == []
 
 
 def test_sync_does_not_follow_to_a_version_that_breaks_its_contract(three: mlflow.MlflowClient) -> None:
@@ -229,8 +227,8 @@ def test_sync_does_not_follow_to_a_version_that_breaks_its_contract(three: mlflo
     three.set_registered_model_alias(MODEL, "production", "3")
     with pytest.raises(ContractError, match="version 3"):
         stages.sync(MODEL)
-    assert stages.resolve(MODEL).version == 1
-    assert stages.drifts(State.read(MODEL))  # still to be seen
+    assert resolving.resolve(MODEL).version == 1
+    assert drifts(State.read(MODEL))  # still to be seen
 
 
 def test_sync_dry_run_only_tells(three: mlflow.MlflowClient) -> None:
@@ -269,5 +267,5 @@ def test_the_history_survives_a_renamed_model(three: mlflow.MlflowClient) -> Non
 
 def test_names_that_mlflow_cannot_search_are_refused(tracking: str) -> None:
     with pytest.raises(InputError, match="model name"):
-        stages.resolve("o'brien")
+        resolving.resolve("o'brien")
     assert versions.DEFAULT_MODEL_NAME == MODEL

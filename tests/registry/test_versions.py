@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from recording.exceptions import ContractError, InputError, NoSuchVersion, RegistryError
-from registry import card, contract, versions
+from registry import card, contract, opening, registration, versions
 
 MODEL = "gaze-tracker"
 
@@ -41,15 +41,15 @@ def test_numbers_go_up_and_list_is_newest_first(make_version: Callable) -> None:
 
 def test_what_is_fetched_is_what_was_registered(make_version: Callable, tmp_path: Path) -> None:
     number = make_version(bias_deg=(1, 2))
-    folder = versions.download(MODEL, number, tmp_path / "fetched")
-    assert sorted(path.name for path in folder.iterdir()) == sorted((*contract.FILES, contract.FILE_NAME))
-    assert contract.verify(folder) == versions.verify(MODEL, number)
+    fetched = opening.fetch(MODEL, number, versions.get(MODEL, number).seal, tmp_path / "fetched")
+    assert sorted(path.name for path in fetched.folder.iterdir()) == sorted((*contract.FILES, contract.FILE_NAME))
+    assert contract.verify(fetched.folder) == opening.verify(MODEL, number) == fetched.contract
 
 
 def test_registering_leaves_the_callers_run_alone(tracking: str, tmp_path: Path) -> None:
     packages.make_package(tmp_path / "package")
     with mlflow.start_run() as run:
-        versions.register(tmp_path / "package", model_name=MODEL, run_id=run.info.run_id)
+        registration.register(tmp_path / "package", model_name=MODEL, run_id=run.info.run_id)
         assert mlflow.active_run().info.run_id == run.info.run_id
     assert versions.get(MODEL, 1).run_id == run.info.run_id
 
@@ -57,14 +57,14 @@ def test_registering_leaves_the_callers_run_alone(tracking: str, tmp_path: Path)
 def test_a_package_for_another_model_is_not_registered(tracking: str, tmp_path: Path) -> None:
     packages.make_package(tmp_path / "package", model_name="other")
     with pytest.raises(ContractError, match="sealed for model 'other'"):
-        versions.register(tmp_path / "package", model_name=MODEL, run_id="")
+        registration.register(tmp_path / "package", model_name=MODEL, run_id="")
 
 
 def test_a_damaged_package_is_not_registered(tracking: str, tmp_path: Path) -> None:
     packages.make_package(tmp_path / "package")
     (tmp_path / "package" / "model.onnx").write_bytes(b"")
     with pytest.raises(ContractError, match=r"model\.onnx"):
-        versions.register(tmp_path / "package", model_name=MODEL, run_id="")
+        registration.register(tmp_path / "package", model_name=MODEL, run_id="")
     with pytest.raises(NoSuchVersion):
         versions.every(MODEL)
 
@@ -79,7 +79,7 @@ def test_one_flipped_byte_of_a_registered_file_is_found_at_verify_and_at_load(
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(ContractError, match=f"gaze-tracker version 1: {name}"):
-        versions.verify(MODEL, number)
+        opening.verify(MODEL, number)
     with pytest.raises(ContractError, match=name):
         mlflow.pyfunc.load_model(f"models:/{MODEL}/{number}")
 
@@ -89,7 +89,7 @@ def test_a_whole_package_put_in_the_place_of_another_is_found(make_version: Call
     for name in (*contract.FILES, contract.FILE_NAME):
         (artifacts(first) / name).write_bytes((artifacts(second) / name).read_bytes())
     with pytest.raises(ContractError, match="not the one that was registered"):
-        versions.verify(MODEL, first)
+        opening.verify(MODEL, first)
 
 
 def test_files_that_are_gone_say_where_they_were(make_version: Callable) -> None:
@@ -99,7 +99,7 @@ def test_files_that_are_gone_say_where_they_were(make_version: Callable) -> None
     artifacts_folder = next(path for path in Path("mlruns").rglob("artifacts") if path.parent.name == "artifacts")
     artifacts_folder.rmdir()
     with pytest.raises(RegistryError, match="version 1"):
-        versions.verify(MODEL, number)
+        opening.verify(MODEL, number)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])

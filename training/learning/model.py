@@ -1,16 +1,16 @@
 """The gaze network: torchvision's ResNet18 with a two-layer head, cut where it is frozen."""
 
 import hashlib
-import pickle
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import nn
 
 from recording.exceptions import CheckpointError
-from training.learning import torch_setup  # noqa: F401  (before torchvision)
+from training.learning import (
+    checkpoint_file,
+    torch_setup,  # noqa: F401  (before torchvision)
+)
 
 import torchvision  # isort: skip
 
@@ -33,42 +33,23 @@ def build() -> nn.Module:
 
 
 def load(path: Path | str) -> nn.Module:
-    """The network with the weights of a ``.pth`` state_dict or ``.safetensors`` file, in float32, eval mode.
+    """The network with the weights of a ``.pth`` or ``.safetensors`` file, in float32, eval mode.
 
-    Raises :class:`CheckpointError` with the first differing keys when the file is anything else.
+    Usual wrappers are taken off (:mod:`training.learning.checkpoint_file`). Raises :class:`CheckpointError` with the
+    first differing keys, or with what the file is, when it is anything else.
     """
     network = build()
-    network.load_state_dict(matching(read_state(Path(path)), network, str(path)))
+    state = checkpoint_file.read(Path(path), set(network.state_dict()))
+    network.load_state_dict(matching(state, network, str(path)))
     return network.eval()
 
 
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint file; nothing in it is executed (``weights_only=True``)."""
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path}: no such file; give base= the path of a .pth or .safetensors")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        pickle.UnpicklingError,
-        safetensors.SafetensorError,
-    ) as error:
-        reason = str(error).split("\n")[0][:120]
-        raise CheckpointError(
-            f"checkpoint {path}: cannot be read as weights ({reason}); "
-            "save it with torch.save(model.state_dict(), path)"
-        ) from error
-    if not isinstance(state, dict):
-        raise CheckpointError(
-            f"checkpoint {path}: holds a {type(state).__name__}, not a state_dict; "
-            "save it with torch.save(model.state_dict(), path)"
-        )
-    return state
+def from_bytes(content: bytes, name: str) -> nn.Module:
+    """As :func:`load`, from the bytes of such a file; ``name`` is for messages."""
+    network = build()
+    state = checkpoint_file.parse(content, name, set(network.state_dict()))
+    network.load_state_dict(matching(state, network, name))
+    return network.eval()
 
 
 def matching(state: dict, network: nn.Module, name: str) -> dict[str, torch.Tensor]:

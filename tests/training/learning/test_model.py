@@ -66,18 +66,16 @@ def broken_files(tmp_path, network):
     truncated.write_bytes(b"\x10\x00\x00\x00")
     return {
         "missing 'fc.3.bias'": saved(tmp_path / "missing.pth", without),
-        "unexpected 'module.conv1.weight'": saved(
-            tmp_path / "prefixed.pth", {f"module.{key}": value for key, value in state.items()}
-        ),
+        "unexpected 'conv9.weight'": saved(tmp_path / "more.pth", {**state, "conv9.weight": torch.zeros(1)}),
         "fc.3.weight is (3, 256), not (2, 256)": saved(
             tmp_path / "shape.pth", {**state, "fc.3.weight": torch.zeros(3, 256)}
         ),
         "NaN or infinite": saved(tmp_path / "nan.pth", {**state, "conv1.weight": state["conv1.weight"] * float("nan")}),
         "not a state_dict": saved(tmp_path / "list.pth", [1, 2]),
-        "text.pth: cannot be read": other,
-        "empty.pth: cannot be read": empty,
-        "harmful.pth: cannot be read": harmful,
-        "truncated.safetensors: cannot be read": truncated,
+        "text.pth: is text": other,
+        "empty.pth: is empty": empty,
+        "harmful.pth: holds more than weights": harmful,
+        "truncated.safetensors: is no whole": truncated,
         "no such file": tmp_path / "absent.pth",
     }
 

@@ -1,0 +1,110 @@
+"""What names a version: a model and a stage, an alias or a number, as options or as a ``models:/…`` address.
+
+Pure values; MLflow, which takes seconds to import, is only needed to ask (:mod:`registry.resolving`).
+"""
+
+import re
+from dataclasses import dataclass
+
+from recording.exceptions import InputError
+
+SCHEME = "models:/"
+
+# The stages that are promoted to, and the alias that moves with each.
+ALIASES = {"Staging": "staging", "Production": "production"}
+
+# MLflow's databases keep 256 characters of a model name, and ``-base`` is added for the model's base.
+MAX_NAME = 250
+# `/ : ? # % @` mean something else in an address, quotes and `\` in MLflow's search.
+_ILLEGAL = re.compile(r"""[/:?#%@'"`\\\x00-\x1f\x7f]""")
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Which version is wanted: the one in a stage, the one behind an alias, or a fixed number."""
+
+    model: str = "gaze-tracker"
+    stage: str = "Production"
+    alias: str = ""
+    version: int = 0
+
+    @classmethod
+    def parse(cls, address: str) -> "Selector":
+        """What ``models:/NAME/STAGE``, ``models:/NAME/3`` or ``models:/NAME@ALIAS`` names.
+
+        Raises :class:`InputError` for anything else, with an example of what to write.
+        """
+        name, separator, which = _split(address.removeprefix(SCHEME))
+        if not address.startswith(SCHEME) or not name or not which or "/" in which:
+            raise InputError(
+                f"{address!r}: not a model address; write models:/gaze-tracker/Production, models:/gaze-tracker/3 or "
+                "models:/gaze-tracker@alias"
+            )
+        check_name(name)
+        if separator == "@":
+            return cls(name, alias=which)
+        if which.isascii() and which.isdigit():
+            return cls(name, version=int(which))
+        return cls(name, parse_stage(which))
+
+    def __str__(self) -> str:
+        if self.version:
+            return f"version {self.version}"
+        return f"alias {self.alias}" if self.alias else f"stage {self.stage}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The version that a selector names now, as the registry answered once."""
+
+    version: int
+    label: str
+    """What selects it: the stage's name, ``@alias``, or empty for a fixed version."""
+    since: str
+    """ISO 8601 time of the promotion, empty where the registry does not know."""
+    identity: str
+    """Changes when the same number is another model (registered again after the name was deleted)."""
+    warning: str = ""
+    """What the registry found odd (stage and alias that disagree), for the log."""
+    model: str = ""
+    seal: str = ""
+    """The seal that the contract had at registration; empty for a version without that tag."""
+
+
+def parse_stage(stage: str) -> str:
+    """A stage as MLflow spells it, from any case; :class:`InputError` names the legal ones."""
+    for legal in ALIASES:
+        if stage.strip().lower() == legal.lower():
+            return legal
+    raise InputError(
+        f"stage {stage!r} is none that answers or is promoted to: choose {' or '.join(ALIASES)} "
+        "(to take a version out of a stage: `python -m registry demote` or `archive`)"
+    )
+
+
+def check_name(model_name: str) -> None:
+    """:class:`InputError` for a model name that MLflow's search, addresses or databases cannot carry."""
+    wrong = _ILLEGAL.search(model_name)
+    if wrong:
+        raise InputError(
+            f"model name {model_name!r} has {wrong[0]!r} in it, which MLflow's search or addresses cannot carry; use "
+            "letters, digits, '-', '_', '.' and spaces"
+        )
+    if not model_name or model_name != model_name.strip() or set(model_name) == {"."}:
+        raise InputError(
+            f"model name {model_name!r} is empty, only dots, or begins or ends with a space; choose another"
+        )
+    if len(model_name) > MAX_NAME:
+        raise InputError(
+            f"model name {model_name[:40]!r}… has {len(model_name)} characters; at most {MAX_NAME} are kept"
+        )
+
+
+def base_name(model_name: str) -> str:
+    """The registered model that holds the checkpoint before fine-tuning."""
+    return f"{model_name}-base"
+
+
+def _split(rest: str) -> tuple[str, str, str]:
+    """``(name, separator, which)`` of what follows the scheme."""
+    return rest.rpartition("@") if "@" in rest else rest.partition("/")

@@ -1,0 +1,61 @@
+"""From a version to its files: download → check against the registered seal → hand out the bytes that were checked.
+
+The one way in which a version is opened, by the server, the gate, ``evaluate`` and ``base=models:/…``. (A version that
+MLflow loads as a pyfunc model checks its own folder: :mod:`registry.pyfunc_model`.)
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from recording.exceptions import ContractError, RegistryError
+from registry import contract, versions
+from registry.contract import Contract, Package
+
+
+def fetch(model_name: str, number: int, seal: str, into: Path) -> Package:
+    """Download a version into a folder under ``into`` and check all of it.
+
+    ``seal`` is the seal that the registry has for it (empty: it has none). Beside what
+    :func:`registry.contract.verify` checks, the contract must be the very one that was registered. Raises
+    :class:`ContractError` that names the version and the file at fault, :class:`RegistryError` when files cannot be
+    fetched.
+    """
+    folder = _download(model_name, number, Path(into))
+    try:
+        return Package(folder, contract.verify(folder, seal))
+    except ContractError as error:
+        # The scratch folder's path tells a user nothing; the version and the file's name do.
+        raise ContractError(f"{model_name} version {number}: {str(error).replace(f'{folder}/', '')}") from error
+
+
+def verify(model_name: str, version: int | str) -> Contract:
+    """Fetch a version and check all of it, as :func:`fetch`; its contract."""
+    found = versions.get(model_name, version)
+    with tempfile.TemporaryDirectory() as scratch:
+        return fetch(model_name, found.number, found.seal, Path(scratch)).contract
+
+
+def _download(model_name: str, number: int, into: Path) -> Path:
+    """The folder under ``into`` that holds the version's files. Nothing is verified yet."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            fetched = mlflow.artifacts.download_artifacts(
+                artifact_uri=f"models:/{model_name}/{number}/artifacts", dst_path=scratch
+            )
+        except (MlflowException, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RegistryError(
+                f"{model_name} version {number}: its files cannot be fetched from "
+                f"{versions.get(model_name, number).source} ({reason}); check that the artifact store is reachable "
+                "and the files are still there"
+            ) from error
+        folder = into / f"version-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (*contract.FILES, contract.FILE_NAME):
+            if (Path(fetched) / name).is_file():
+                shutil.move(Path(fetched) / name, folder / name)
+    return folder

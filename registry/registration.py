@@ -1,0 +1,147 @@
+"""Registering a sealed package as a new version, and trying beforehand everything that this needs."""
+
+import logging
+import tempfile
+import uuid
+import warnings
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import mlflow.pyfunc
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.types import ColSpec, DataType, Schema
+
+import recording
+from recording.exceptions import ContractError, RegistryError
+from registry import card, contract, versions
+from registry.addresses import base_name, check_name
+from registry.resolving import registry_answers
+
+log = logging.getLogger(__name__)
+
+# Advice on how to write a pyfunc model: its signature is given, and this file is not where a user could heed it.
+warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method", category=UserWarning)
+warnings.filterwarnings("ignore", message=".*An input example was not provided", category=UserWarning)
+
+_ROOM = Path(__file__).parent
+_GROUND_FLOOR = Path(recording.__file__).parent
+# What `registry` needs at prediction time; torch is not among it.
+_REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pydantic")
+_SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.binary, "image")]),
+    outputs=Schema([ColSpec(DataType.double, "azimuth_deg"), ColSpec(DataType.double, "elevation_deg")]),
+)
+
+
+def check(model_name: str, run_id: str) -> None:
+    """Try what :func:`register` will need, before hours of work depend on it; leaves nothing behind.
+
+    The names of the model and of its base, the right to change the ones that exist, and that the artifacts of the run
+    ``run_id`` can be written from here. Raises :class:`~recording.exceptions.InputError` or :class:`RegistryError`.
+    """
+    check_name(model_name)
+    with registry_answers():
+        for name in (model_name, base_name(model_name)):
+            _check_right_to_change(name)
+        _check_artifacts(run_id)
+
+
+def register(folder: Path, *, model_name: str, run_id: str, description_extra: str = "") -> int:
+    """Register a sealed package as a new version of ``model_name``; its number.
+
+    The package is verified, logged into the run ``run_id`` as a pyfunc model from code, and the version is
+    created with its tags and its model card in one step, so that none is ever seen half-described.
+    Raises :class:`ContractError` when the package breaks its contract or was sealed for another model.
+    """
+    folder = Path(folder)
+    sealed = contract.verify(folder)
+    check_name(model_name)
+    if sealed.model_name != model_name:
+        raise ContractError(f"{folder}: was sealed for model {sealed.model_name!r}, not {model_name!r}; seal it again")
+    client = MlflowClient()
+    _ensure_model(client, model_name)
+    # Model.log instead of pyfunc.log_model: it takes the run's id, and leaves the caller's active run alone.
+    logged = Model.log(
+        artifact_path=None,
+        flavor=mlflow.pyfunc,
+        name="model",
+        run_id=run_id,
+        python_model=str(_ROOM / "pyfunc_model.py"),
+        artifacts={name: str(folder / name) for name in (*contract.FILES, contract.FILE_NAME)},
+        code_paths=[str(_GROUND_FLOOR), str(_ROOM)],
+        signature=_SIGNATURE,
+        pip_requirements=[f"{name}=={installed(name)}" for name in _REQUIREMENTS],
+    )
+    created = client.create_model_version(
+        model_name,
+        source=logged.model_uri,
+        run_id=run_id,
+        tags=_tags(sealed),
+        description=card.write(sealed, description_extra),
+        model_id=logged.model_id,
+    )
+    return int(created.version)
+
+
+def _check_right_to_change(model_name: str) -> None:
+    """Whether this user may change the model; a model that is not there yet belongs to whoever registers first."""
+    client, key = MlflowClient(), f"check.{uuid.uuid4().hex[:12]}"
+    try:
+        client.set_registered_model_tag(model_name, key, "whether a version may be registered")
+        client.delete_registered_model_tag(model_name, key)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise
+
+
+def _check_artifacts(run_id: str) -> None:
+    """Write a small artifact where the run's artifacts go, and remove it."""
+    address = MlflowClient().get_run(run_id).info.artifact_uri
+    name = f"check-{uuid.uuid4().hex[:12]}"
+    repository = get_artifact_repository(address)
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / name).write_text("whether artifacts can be written\n")
+        try:
+            repository.log_artifact(str(Path(scratch) / name))
+        except Exception as error:  # every kind of store has its own exceptions
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise RegistryError(
+                f"artifacts of this run belong in {address}, which cannot be written from here ({reason}); give this "
+                "user the right to, or let the server write them: mlflow server --artifacts-destination FOLDER, and a "
+                "new experiment (an experiment keeps the place it was made with)"
+            ) from error
+    try:
+        repository.delete_artifacts(name)
+    except Exception as error:  # may write and not delete: all that is needed
+        log.info("the artifact %s/%s, written to see whether one can be, stays (%s)", address, name, error)
+
+
+def _ensure_model(client: MlflowClient, model_name: str) -> None:
+    try:
+        client.create_registered_model(model_name)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
+
+
+def _tags(sealed: contract.Contract) -> dict[str, str]:
+    """What a person filters and compares versions by in MLflow's table."""
+    tags = {
+        "split": sealed.errors.split,
+        "leaking": str(sealed.errors.leaking).lower(),
+        "rendered_sample_drive": str(sealed.rendered_sample_drive).lower(),
+        "contract_version": str(sealed.contract_version),
+        versions.SEAL_TAG: sealed.seal,
+        "test_samples": str(sealed.errors.samples),
+    }
+    for whose in ("model", "base", "constant", "calibrated"):
+        errors = getattr(sealed.errors, whose)
+        if errors is not None:
+            prefix = "" if whose == "model" else f"{whose}_"
+            tags |= {f"{prefix}{name}": f"{value:.3f}" for name, value in errors.model_dump().items()}
+    tags |= {f"digest.{name}": digest for name, digest in sealed.digests.model_dump().items()}
+    return tags | {f"sha256.{name}": digest for name, digest in sealed.files.items()}

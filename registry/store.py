@@ -1,0 +1,41 @@
+"""Where MLflow's database lies when it is a file, and what MLflow has to be told about it before it is imported."""
+
+import os
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+_SQLITE = "sqlite:///"
+_ADDRESS = "MLFLOW_TRACKING_URI"
+_BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+
+
+def database_file(address: str) -> Path | None:
+    """The file of an SQLite address; ``None`` for a server, another database, or one in memory."""
+    path = unquote(address.removeprefix(_SQLITE).partition("?")[0])
+    return Path(path) if address.startswith(_SQLITE) and path and path != ":memory:" else None
+
+
+def settle() -> None:
+    """Tell MLflow, before it is imported, what every command of the project wants of it.
+
+    No bar per fetched file: bars would bury the lines that say what was done. And an address of its database without
+    ``%20``: MLflow (3.17) takes its address from the working directory, quoted, and makes the parent folder of the
+    quoted path, an empty ``my%20drive`` beside ``my drive``. ``mlflow run`` has made it already when it starts our
+    command, so an empty one is removed.
+    """
+    os.environ.setdefault(_BARS, "false")
+    quoted = Path(quote(str(Path.cwd())))
+    if os.environ.get(_ADDRESS):
+        address = os.environ[_ADDRESS]
+    elif quoted == Path.cwd() or list(Path.cwd().glob("mlruns/*/meta.yaml")):
+        return  # nothing to quote, or a folder of MLflow's old file store, which MLflow has to find by itself
+    else:
+        address = f"{_SQLITE}{Path.cwd() / 'mlflow.db'}"
+    file = database_file(address)
+    if file is None or not file.is_absolute():
+        return
+    # Only what the database's own driver would unquote stays quoted.
+    os.environ[_ADDRESS] = _SQLITE + quote(str(file), safe="".join(set(str(file)) - set("%?#")))
+    stray = Path(quote(str(file))).parent
+    if stray != file.parent and stray.is_dir() and not any(stray.iterdir()):
+        stray.rmdir()

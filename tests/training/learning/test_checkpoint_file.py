@@ -1,0 +1,162 @@
+"""Checkpoints as people have them: usual wrappers are taken off and said, anything else is named for what it is."""
+
+import argparse
+import io
+import logging
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from recording.exceptions import CheckpointError
+from training.learning import checkpoint_file
+
+# Two layers in place of a ResNet: what is wrapped does not matter, only its names.
+STATE = OrderedDict({"conv1.weight": torch.ones(2, 2), "fc.3.bias": torch.arange(2.0)})
+WANTED = set(STATE)
+
+
+def saved(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def prefixed(prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + key: value for key, value in STATE.items()}
+
+
+OTHER = {key: value + 5 for key, value in STATE.items()}
+OPTIMIZER = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (STATE, ""),
+        ({"model_state_dict": STATE, "optimizer_state_dict": OPTIMIZER, "epoch": 3}, "['model_state_dict']"),
+        ({"state_dict": STATE, "arch": "resnet18", "best_acc1": np.float64(0.5)}, "['state_dict']"),
+        ({"model": STATE, "args": argparse.Namespace(lr=0.1)}, "['model']"),
+        ({"ema": STATE}, "['ema']"),
+        ({"model": STATE, "ema": OTHER}, "['model'], ['ema'] would fit as well"),
+        ({"ema": OTHER, "model": STATE}, "weights taken out of ['model']"),
+        ({"checkpoint": {"net": {"module": prefixed("module.")}}}, "['checkpoint']['net']['module']"),
+        (prefixed("module."), "without the prefix 'module.'"),
+        (prefixed("_orig_mod."), "without the prefix '_orig_mod.'"),
+        (prefixed("module._orig_mod."), "without the prefix 'module._orig_mod.'"),
+        (prefixed("_orig_mod.module."), "without the prefix '_orig_mod.module.'"),
+        ({"model_state_dict": prefixed("module._orig_mod.module.")}, "'module._orig_mod.module.'"),
+        ({"conv1._orig_mod.weight": STATE["conv1.weight"], "fc.3.bias": STATE["fc.3.bias"]}, "'_orig_mod.'"),
+        ({"n_averaged": torch.tensor(7), **prefixed("module.")}, "'module.'"),
+        ({"state_dict": {**prefixed("model."), "loss.weight": torch.ones(1)}}, "'model.'; left out 'loss.weight'"),
+    ],
+)
+def test_wrappers_are_taken_off_and_said(content: object, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        found = checkpoint_file.parse(saved(content), "a.pth", WANTED)
+    assert set(found) == WANTED
+    assert all(torch.equal(found[key], STATE[key]) for key in WANTED)
+    assert said in caplog.text
+    assert bool(caplog.text) == bool(said)
+
+
+def test_safetensors_are_unwrapped_whatever_the_file_is_called(caplog: pytest.LogCaptureFixture) -> None:
+    content = safetensors.torch.save(prefixed("module."))
+    with caplog.at_level(logging.INFO):
+        found = checkpoint_file.parse(content, "weights.pth", WANTED)
+    assert set(found) == WANTED
+    assert "without the prefix 'module.'" in caplog.text
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.fc(pictures)
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (exec, ("raise SystemExit('executed')",))
+
+
+def torchscript() -> bytes:
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.trace(Network().eval(), torch.zeros(1, 2)), buffer)
+    return buffer.getvalue()
+
+
+def archive() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as packed:
+        packed.writestr("results/best.pth", b"0")
+    return buffer.getvalue()
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 44786\n"
+WHOLE = saved(STATE)
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:Detected pickle protocol")
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", r"is empty \(0 bytes\)"),
+        (LFS, r"Git LFS pointer .* `git lfs pull`"),
+        (b"\n<!DOCTYPE html><html><title>Sign in</title>", "HTML page"),
+        (b'{"message": "Not Found"}', 'text that begins with \'{"message"'),
+        (WHOLE[: len(WHOLE) // 2], r"cut off or damaged \(\S+ bytes are here\); copy or download it again"),
+        (saved(Network()), r"more than weights \(it names \S*Network.*nothing in a file is executed"),
+        (saved({"model": Network()}), r"it names \S*Network"),
+        (pickle.dumps({"conv1.weight": Harmful()}), "more than weights|cut off or damaged"),
+        (saved({"conv1.weight": Harmful()}), r"it names builtins\.exec"),
+        (torchscript(), r"TorchScript.*torch\.jit\.load\(path\)\.state_dict\(\)"),
+        (archive(), r"ZIP archive with 'results/best\.pth'"),
+        (b"\x1f\x8b\x08\x00" + WHOLE[:50], "gzip"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (saved([1, 2]), "holds a list, not a state_dict"),
+        (saved({"epoch": 3, "loss": 0.2}), "holds no weights, but 'epoch', 'loss'"),
+        (saved({"fc.3.bias": STATE["fc.3.bias"], "module.fc.3.bias": STATE["fc.3.bias"]}), "has fc.3.bias twice"),
+        (safetensors.torch.save(dict(STATE))[:-5], r"no whole \.safetensors file"),
+    ],
+)
+def test_what_is_no_checkpoint_is_named_for_what_it_is(content: bytes, says: str) -> None:
+    with pytest.raises(CheckpointError, match=says) as refused:
+        checkpoint_file.parse(content, "a.pth", WANTED)
+    text = str(refused.value)
+    assert text.startswith("checkpoint a.pth: ")
+    assert "\n" not in text
+    assert "\x1b" not in text
+    assert len(text) < 400
+
+
+# Cut anywhere, overwritten anywhere: always this one line, never what the unpickler stumbled over.
+def test_a_damaged_file_is_always_one_line() -> None:
+    rng = np.random.default_rng(0)
+    legacy = io.BytesIO()
+    torch.save(STATE, legacy, _use_new_zipfile_serialization=False)
+    for whole in (WHOLE, legacy.getvalue(), safetensors.torch.save(dict(STATE))):
+        for _ in range(60):
+            place = int(rng.integers(len(whole) - 1))
+            for damaged in (whole[:place], whole[:place] + rng.bytes(8) + whole[place + 8 :]):
+                try:
+                    found = checkpoint_file.parse(damaged, "a.pth", WANTED)
+                except CheckpointError as error:
+                    assert "\n" not in str(error)
+                else:  # the damage hit padding or values, which the format does not check
+                    assert isinstance(found, dict)
+
+
+def test_a_folder_and_an_absent_file_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is a folder"):
+        checkpoint_file.read(tmp_path, WANTED)
+    with pytest.raises(CheckpointError, match="no such file"):
+        checkpoint_file.read(tmp_path / "absent.pth", WANTED)

@@ -1,0 +1,216 @@
+"""What a checkpoint file holds: its tensors, out of whatever they were wrapped in; anything else is named.
+
+Training scripts save more than ``model.state_dict()``: a dictionary with epoch, optimizer and averaged weights around
+it, and the prefixes ``module.`` (DataParallel, DistributedDataParallel, AveragedModel) and ``_orig_mod.``
+(``torch.compile``) in front of every key, in either order. What is unambiguous is unwrapped, and what was done is said.
+Nothing in a file is executed: torch reads it with ``weights_only=True``.
+"""
+
+import argparse
+import io
+import logging
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from recording.exceptions import CheckpointError
+
+log = logging.getLogger(__name__)
+
+State = dict[str, torch.Tensor]
+
+_SAVE = "save it with torch.save(model.state_dict(), path)"
+# Segments of a key that wrappers add, wherever they stand.
+_WRAPPERS = ("module", "_orig_mod")
+_DEPTH = 5
+# Plain values that training scripts keep beside the weights; building them runs no code of the file.
+_HARMLESS = [argparse.Namespace, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?"))]
+_SCALAR = np.float64(0).__reduce__()[0]
+_HARMLESS += [(_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar")]
+
+
+def read(path: Path, wanted: set[str]) -> State:
+    """The tensors of a checkpoint file under the names ``wanted``, as far as it has them; see :func:`parse`."""
+    if path.is_dir():
+        raise CheckpointError(f"checkpoint {path}: is a folder; give base= the path of a .pth or .safetensors in it")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"checkpoint {path}: no such file; give base= the path of a .pth or .safetensors"
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path}: cannot be read ({error.strerror}); check its rights") from error
+    return parse(content, str(path), wanted)
+
+
+def parse(content: bytes, name: str, wanted: set[str]) -> State:
+    """The tensors in the bytes of a ``.pth`` or ``.safetensors``, unwrapped; what was unwrapped is logged.
+
+    ``wanted`` are the keys of the network, by which the weights are found among everything else. Keys that differ
+    from them are left for the caller to name. Raises :class:`CheckpointError` for whatever is not weights, naming what
+    it is and the way out.
+    """
+    _refuse_other_files(content, name)
+    held = _tensors(content, name) if _is_safetensors(content, name) else _unpickled(content, name)
+    if not isinstance(held, Mapping):
+        raise CheckpointError(f"checkpoint {name}: holds a {type(held).__name__}, not a state_dict; {_SAVE}")
+    candidates = list(_candidates(held))
+    if not candidates:
+        raise CheckpointError(f"checkpoint {name}: holds no weights, but {_some(list(held))}; {_SAVE}")
+
+    def fitness(candidate: tuple[tuple[str, ...], State, list[str]]) -> tuple[int, bool]:
+        place, state, _ = candidate
+        return len(wanted & set(state)), not any("ema" in key.lower() for key in place)
+
+    unwrapped = [(place, *_without_prefixes(state, name, wanted)) for place, state in candidates]
+    place, state, said = max(unwrapped, key=fitness)  # the first of equals
+    if place:
+        said.insert(0, "weights taken out of " + "".join(f"[{key!r}]" for key in place))
+    others = ["".join(f"[{key!r}]" for key in there) for there, other, _ in unwrapped if wanted <= set(other)]
+    if len(others) > 1:
+        said.append(f"{', '.join(others)} would fit as well; to take another, save it alone")
+    if said:
+        log.info("checkpoint %s: %s", name, "; ".join(said))
+    return state
+
+
+def _refuse_other_files(content: bytes, name: str) -> None:
+    """:class:`CheckpointError` for what is often found under a checkpoint's name."""
+    size = f"{len(content):,} bytes"
+    head = content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    problem = ""
+    if not content:
+        problem = "is empty (0 bytes); copy or download it again"
+    elif head.startswith(b"version https://git-lfs"):
+        problem = f"is a Git LFS pointer ({size}), not the file that it points to; fetch that with `git lfs pull`"
+    elif head.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head", b"<!--")):
+        problem = f"is an HTML page ({size}), such as a login or a download's question; download the file itself"
+    elif content.startswith(b"\x1f\x8b"):
+        problem = "is compressed with gzip; unpack it and give what was in it"
+    elif content.startswith(b"\x89HDF"):
+        problem = "is an HDF5 file (Keras?), not torch weights"
+    elif content.startswith(b"PK"):
+        problem = _zip_problem(content, size)
+    elif _is_text(content[:1024]):
+        start = " ".join(content[:60].decode("utf-8", "replace").split())
+        problem = f"is text that begins with {start!r}, not weights; copy or download it again"
+    if problem:
+        raise CheckpointError(f"checkpoint {name}: {problem}")
+
+
+def _zip_problem(content: bytes, size: str) -> str:
+    """What is wrong with a ZIP archive as a checkpoint (torch writes one); empty when nothing is."""
+    try:
+        names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+    except zipfile.BadZipFile:
+        return f"is cut off or damaged ({size} are here); copy or download it again"
+    inside = {entry.rpartition("/")[2] for entry in names}
+    if "constants.pkl" in inside:
+        return (
+            "is a TorchScript archive, a program with its weights; take the weights out of it: "
+            "torch.save(torch.jit.load(path).state_dict(), 'weights.pth')"
+        )
+    if "data.pkl" not in inside:
+        return f"is a ZIP archive with {_some(names)}, not weights; unpack it and give the .pth or .safetensors in it"
+    return ""
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte >= 32 or byte in b"\t\r\n\f" for byte in head) and b"\x7f" not in head
+
+
+def _is_safetensors(content: bytes, name: str) -> bool:
+    # The format: eight bytes of length, then a JSON object.
+    return name.endswith(".safetensors") or content[8:10] in (b'{"', b"{}")
+
+
+def _tensors(content: bytes, name: str) -> State:
+    try:
+        return safetensors.torch.load(content)
+    except Exception as error:  # safetensors has its own class, and lets others through for some damage
+        raise CheckpointError(
+            f"checkpoint {name}: is no whole .safetensors file ({len(content):,} bytes are here); "
+            "copy or download it again"
+        ) from error
+
+
+def _unpickled(content: bytes, name: str) -> Any:
+    """What torch.load gives, with ``weights_only=True``; the reason in our words, torch's text is about its own API."""
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch says "Unsupported global: GLOBAL a.b.C was not …", or "Unsupported class a.b.C" among much advice.
+        named = re.search(r"(?:GLOBAL|class|Trying to load unsupported GLOBAL) ([\w.]+\.[\w.]+)", str(error))
+        if named:
+            raise CheckpointError(
+                f"checkpoint {name}: holds more than weights (it names {named[1]}: a whole pickled model?), and "
+                "nothing in a file is executed here; where it was made: "
+                "torch.save(torch.load(path, weights_only=False).state_dict(), 'weights.pth')"
+            ) from error
+        raise _damaged(content, name) from error
+    except Exception as error:  # bytes that are no pickle raise whatever the unpickler stumbles over
+        raise _damaged(content, name) from error
+
+
+def _damaged(content: bytes, name: str) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {name}: is no file of torch.save, or is cut off or damaged ({len(content):,} bytes are here); "
+        f"copy or download it again, or {_SAVE}"
+    )
+
+
+def _candidates(held: Mapping[Any, Any], place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], State]]:
+    """Every dictionary inside ``held`` that has tensors under names, with the keys that lead to it; outermost first."""
+    found = {key: value for key, value in held.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
+    if found:
+        yield place, found
+    if len(place) < _DEPTH:
+        for key, value in held.items():
+            if isinstance(value, Mapping):
+                yield from _candidates(value, (*place, str(key)))
+
+
+def _without_prefixes(state: State, name: str, wanted: set[str]) -> tuple[State, list[str]]:
+    """``(state, what was done)``: the keys without what wrappers put in front of them."""
+    plain: State = {}
+    removed: set[str] = set()
+    for key, value in state.items():
+        parts = key.split(".")
+        kept = ".".join(part for part in parts if part not in _WRAPPERS)
+        removed |= {".".join(part for part in parts if part in _WRAPPERS) + "."} if kept != key else set()
+        if kept in plain:
+            raise CheckpointError(f"checkpoint {name}: has {kept} twice, with and without {key!r}; {_SAVE}")
+        plain[kept] = value
+    said = [f"without the prefix {', '.join(map(repr, sorted(removed)))}"] if removed else []
+    if removed and "n_averaged" in plain:  # torch.optim.swa_utils.AveragedModel counts beside its weights
+        del plain["n_averaged"]
+    return _without_owner(plain, said, wanted)
+
+
+def _without_owner(state: State, said: list[str], wanted: set[str]) -> tuple[State, list[str]]:
+    """Take off the name of an attribute that held the network (Lightning's ``model.``), where keys then fit."""
+    if wanted & set(state):
+        return state, said
+    probe = min(wanted)
+    owners = sorted((key.removesuffix(probe) for key in state if key.endswith(f".{probe}")), key=len)
+    for owner in owners:
+        inner = {key.removeprefix(owner): value for key, value in state.items() if key.startswith(owner)}
+        if len(wanted & set(inner)) > len(wanted) // 2:
+            left = [key for key in state if not key.startswith(owner)]
+            said = [*said, f"without the prefix {owner!r}", *([f"left out {_some(left)}"] if left else [])]
+            return inner, said
+    return state, said
+
+
+def _some(names: list[Any]) -> str:
+    shown = ", ".join(repr(name) for name in names[:3]) or "nothing"
+    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
