@@ -1,0 +1,104 @@
+"""How commands end: one line that says what a server's refusal means, and nothing left beside the project's folder."""
+
+import http.server
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.server.security_utils import INVALID_HOST_MSG
+
+ROOT = Path(__file__).parents[2]
+LIST = [sys.executable, "-m", "registry", "list"]
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """A server that answers everything with one status and text."""
+
+    status, text = 500, ""
+
+    def answer(self) -> None:
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(self.text.encode())
+
+    do_GET = do_POST = answer
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+REFUSALS = [
+    (403, INVALID_HOST_MSG, "--allowed-hosts 127.0.0.1:"),
+    (403, "Permission denied", "Permission denied; check the user name and its rights"),
+    (401, "You are not authenticated", "MLFLOW_TRACKING_USERNAME"),
+    (404, "<!doctype html><style>b {}</style><title>Not Found</title>", "Not Found; it knows no such page"),
+    (413, "<html>Request Entity Too Large</html>", "raise the proxy's limit"),
+]
+
+
+def test_what_a_refusal_means_depends_on_what_was_refused(refusing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    from registry.command_line import tracking_problem
+
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: refusing)
+    for status, text, says in REFUSALS:
+        Refusing.status, Refusing.text = status, text
+        with pytest.raises(MlflowException) as raised:
+            MlflowClient(refusing, refusing).get_registered_model("gaze-tracker")
+        line = tracking_problem(raised.value)
+        assert f"refused (HTTP {status}): " in line
+        assert says in line
+        assert "<" not in line
+        assert ("rights" in line) == (text == "Permission denied")
+
+
+# MLflow takes its database's address from the folder, quoted, and makes the quoted folder as well.
+def test_a_folder_with_a_space_gets_no_twin(tmp_path: Path, empty_database: bytes) -> None:
+    folder = tmp_path / "my drive ü"
+    folder.mkdir()
+    (folder / "mlflow.db").write_bytes(empty_database)
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    code = (
+        "import sys; from registry.command_line import leave\n"
+        "def main(argv):\n"
+        "    import mlflow; client = mlflow.MlflowClient(); client.search_registered_models(); return 0\n"
+        "leave(main)"
+    )
+    # As a command of ours started by hand, and as one that `mlflow run` starts after it has made the twin.
+    twin = tmp_path / "my%20drive%20%C3%BC"
+    twin.mkdir()
+    handed_down = {"MLFLOW_TRACKING_URI": f"sqlite:///{twin}/mlflow.db"}
+    for given in (handed_down, {}):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=folder,
+            env=variables | given | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_a_command_in_a_folder_without_a_registry_leaves_none_there(tmp_path: Path) -> None:
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    done = subprocess.run(LIST, cwd=tmp_path, env=variables | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: there is no registry: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,55 @@
+"""What registration needs is tried before hours of work depend on it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.exceptions import RestException
+
+from recording.exceptions import InputError, RegistryError
+from registry import registration, versions
+
+MODEL = "gaze-tracker"
+
+
+@pytest.fixture
+def run_id(tracking: str) -> str:
+    with mlflow.start_run() as run:
+        return str(run.info.run_id)
+
+
+def test_all_well_leaves_nothing_behind(make_version: Callable, run_id: str) -> None:
+    make_version()
+    before = versions.registered(MODEL).tags
+    registration.check(MODEL, run_id)
+    assert versions.registered(MODEL).tags == before
+    assert mlflow.MlflowClient().list_artifacts(run_id) == []
+    assert [model.name for model in mlflow.MlflowClient().search_registered_models()] == [MODEL]
+
+
+def test_a_name_that_cannot_be_registered_is_refused(run_id: str) -> None:
+    with pytest.raises(InputError, match="o'brien"):
+        registration.check("o'brien", run_id)
+
+
+# A server with a folder of its own as the artifact root: the client is told the server's path.
+def test_artifacts_that_only_the_server_can_write_are_named_with_the_way_out(tracking: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    experiment = mlflow.MlflowClient().create_experiment("x", artifact_location=str(tmp_path / "file" / "mlruns"))
+    run = mlflow.MlflowClient().create_run(experiment)
+    with pytest.raises(RegistryError, match=r"file/mlruns\S+, which cannot be written .*--artifacts-destination"):
+        registration.check(MODEL, run.info.run_id)
+
+
+def test_who_may_not_change_the_model_is_told_so(
+    make_version: Callable, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_version()
+
+    def refuse(*_: object) -> None:
+        raise RestException({"error_code": "PERMISSION_DENIED", "message": "Permission denied"})
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_tag", refuse)
+    with pytest.raises(RegistryError, match="Permission denied"):
+        registration.check(MODEL, run_id)
