@@ -105,11 +105,13 @@ def make_package(
     leaking: bool = False,
     rendered: bool = False,
     graph: bytes | None = None,
+    weights: bytes | None = None,
+    base_digest: str = "b" * 64,
     **errors: dict | None,
 ) -> contract.Contract:
     """A valid package in ``folder``: a model ``bias_deg`` off, its held-out samples, honest errors, a seal.
 
-    ``graph`` is an ONNX file in place of the tiny network.
+    ``graph`` is an ONNX file in place of the tiny network, ``weights`` a safetensors file in place of two numbers.
     """
     folder.mkdir(parents=True, exist_ok=True)
     held_out = holdout or make_holdout(n_holdout, seed=seed)
@@ -117,7 +119,8 @@ def make_package(
         write_network(folder / contract.NETWORK, bias_deg, gain)
     else:
         (folder / contract.NETWORK).write_bytes(graph)
-    safetensors.numpy.save_file({"fc.3.bias": np.array(bias_deg, dtype=np.float32)}, folder / contract.WEIGHTS)
+    two_numbers = safetensors.numpy.save({"fc.3.bias": np.array(bias_deg, dtype=np.float32)})
+    (folder / contract.WEIGHTS).write_bytes(two_numbers if weights is None else weights)
     held_out.write(folder / "holdout.npz")
     predicted = contract.GazeNetwork(folder / contract.NETWORK).predict_encoded(held_out.jpegs)
     constant = np.broadcast_to(held_out.labels_deg.mean(axis=0), held_out.labels_deg.shape)
@@ -141,7 +144,7 @@ def make_package(
             for n in range(1, 11)
         ],
         rendered_sample_drive=rendered,
-        digests={"data": "a" * 64, "drive": held_out.drive, "base": "b" * 64, "code": "c" * 64},
+        digests={"data": "a" * 64, "drive": held_out.drive, "base": base_digest, "code": "c" * 64},
         training={"freeze": "none", "bn": "target", "lr": 1e-3, "epochs": 9, "seed": seed},
     )
 

@@ -1,0 +1,78 @@
+"""``python -m registry show | card | verify | compare``: what they print, and how a broken version ends."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import packages
+import pytest
+
+from recording.exceptions import ContractError, NoSuchVersion
+from registry import cli, contract, versions
+
+MODEL = "gaze-tracker"
+
+
+@pytest.fixture
+def two(make_version: Callable) -> None:
+    """Two versions on the same held-out samples: 3° off in each angle, and 1°."""
+    make_version(bias_deg=(3, 3))
+    make_version(bias_deg=(1, 1), rendered=True)
+
+
+def rows(text: str) -> dict[str, str]:
+    """Lines of ``name  value``."""
+    return {line.split()[0]: line.split(maxsplit=1)[1] for line in text.splitlines() if len(line.split()) > 1}
+
+
+def test_show_prints_stage_aliases_run_and_tags(two: None, capsys: pytest.CaptureFixture[str]) -> None:
+    mlflow.MlflowClient().set_registered_model_alias(MODEL, "night", "2")
+    cli.main(["show", "2"])
+    shown = rows(capsys.readouterr().out)
+    version = versions.get(MODEL, 2)
+    assert (shown["version"], shown["stage"], shown["aliases"]) == ("gaze-tracker 2", "None", "night")
+    assert shown["run"] == version.run_id
+    assert shown["files"] == version.source
+    assert {name: shown[name] for name in version.tags} == version.tags
+
+
+def test_show_names_the_versions_there_are(two: None) -> None:
+    with pytest.raises(NoSuchVersion, match="no version 9; existing versions: 1, 2"):
+        cli.main(["show", "9"])
+
+
+def test_card_prints_the_card_also_of_a_version_whose_description_was_emptied(
+    two: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.main(["card", "2"])
+    card = capsys.readouterr().out
+    assert card.strip() == versions.get(MODEL, 2).description.strip()
+    assert "rendered sample drive" in card
+    mlflow.MlflowClient().update_model_version(MODEL, "2", description="")
+    cli.main(["card", "2"])
+    assert capsys.readouterr().out == card
+
+
+def test_verify_says_what_was_checked_and_names_a_changed_file(two: None, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["verify", "2"])
+    said = capsys.readouterr().out
+    assert "gaze-tracker version 2" in said
+    model_id = versions.get(MODEL, 2).source.removeprefix("models:/")
+    (path,) = (found for found in Path("mlruns").rglob(contract.NETWORK) if model_id in found.parts)
+    packages.write_network(path, (9, 9))
+    with pytest.raises(ContractError, match=r"gaze-tracker version 2: model\.onnx: changed"):
+        cli.main(["verify", "2"])
+
+
+def test_compare_prints_the_difference_and_draws_it(
+    two: None, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    cli.main(["compare", "1", "2", "--figure", str(tmp_path / "figures" / "two.png")])
+    said = capsys.readouterr().out
+    assert said.startswith("60 held-out samples that neither was trained on")
+    (azimuth,) = (line for line in said.splitlines() if line.startswith("azimuth"))
+    first, second, change = azimuth.split()[1:4]
+    assert float(first.rstrip("°")) == pytest.approx(3, abs=0.15)
+    assert float(second.rstrip("°")) == pytest.approx(1, abs=0.15)
+    assert float(change.rstrip("°")) == pytest.approx(-2, abs=0.05)
+    assert (tmp_path / "figures" / "two.png").read_bytes().startswith(b"\x89PNG")

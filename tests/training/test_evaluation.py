@@ -1,0 +1,56 @@
+"""``evaluate`` measures the version that it names, beside the base that this version came from."""
+
+import drives
+import mlflow
+import pytest
+
+from registry import opening
+from training import evaluation
+from training.evaluation import EvaluateConfig
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return drives.prepared_folder(tmp_path / "samples", n=24)
+
+
+def evaluated(folder, address: str) -> dict[str, float]:
+    evaluation.run(EvaluateConfig(model=address, data=str(folder), work="work"))
+    return mlflow.last_active_run().data.metrics
+
+
+# Someone promotes another version while this one is being fetched: name and figures stay those of one version.
+def test_a_promotion_meanwhile_changes_neither_name_nor_figures(make_version, folder, capsys, monkeypatch) -> None:
+    make_version()
+    make_version(bias_deg=(60, 0))
+    client = mlflow.MlflowClient()
+    client.transition_model_version_stage("gaze-tracker", "1", "Production")
+    alone = evaluated(folder, "models:/gaze-tracker/1")
+    fetch = opening.fetch
+
+    def promoted_meanwhile(*arguments):
+        client.transition_model_version_stage("gaze-tracker", "2", "Production", archive_existing_versions=True)
+        return fetch(*arguments)
+
+    monkeypatch.setattr(opening, "fetch", promoted_meanwhile)
+    capsys.readouterr()
+    found = evaluated(folder, "models:/gaze-tracker/Production")
+    assert "gaze-tracker version 1 on " in capsys.readouterr().out
+    assert found["test/azimuth_error_deg"] == alone["test/azimuth_error_deg"]
+
+
+# The newest base may be another model's; the contract says which one this version came from.
+def test_the_base_is_the_models_own(make_version, folder) -> None:
+    make_version()
+    make_version(model_name="gaze-tracker-base", bias_deg=(1, 0))
+    make_version(model_name="gaze-tracker-base", bias_deg=(60, 0), base_digest="f" * 64)
+    found = evaluated(folder, "models:/gaze-tracker/1")
+    assert found["base/azimuth_error_deg"] == pytest.approx(found["test/azimuth_error_deg"], abs=1.1)
+
+
+def test_without_its_base_only_the_constant_is_beside_it(make_version, folder) -> None:
+    make_version()
+    make_version(model_name="gaze-tracker-base", base_digest="f" * 64)
+    found = evaluated(folder, "models:/gaze-tracker/1")
+    assert "constant/azimuth_error_deg" in found
+    assert not [name for name in found if name.startswith(("base/", "calibrated/"))]
