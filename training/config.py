@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from recording.exceptions import InputError
+from registry.addresses import check_name
 from training.measuring import splits
 from training.searching.space import SearchSpace
 
@@ -68,8 +69,7 @@ class JobConfig:
             raise InputError(f"split={self.split!r} is unknown: choose one of {', '.join(splits.SPLIT_CHOICES)}")
         if self.study and not all(c.isalnum() or c in "-_." for c in self.study):
             raise InputError(f"study={self.study!r}: use letters, digits, '-', '_' and '.' only")
-        if not self.model_name.strip() or "/" in self.model_name or ":" in self.model_name:
-            raise InputError(f"model_name={self.model_name!r}: give a name without '/' and ':'")
+        check_name(self.model_name)
 
     def space(self) -> SearchSpace:
         """The search space; raises :class:`InputError` for an impossible one."""

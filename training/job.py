@@ -14,6 +14,7 @@ from recording import preparation, recordings
 from recording.recordings import Recordings
 from registry import contract
 from registry.network import GazeNetwork
+from registry.registration import check as check_registration
 from training import bases, checkpoints, registration, tracking
 from training.bases import Bases
 from training.config import JobConfig, choose_device
@@ -46,6 +47,7 @@ def run(config: JobConfig) -> int:
     name = config.study or f"search-{datetime.now():%Y%m%d-%H%M%S}"
     clock, work = Clock(), Path(config.work)
     with tracking.tracked_run(f"finetune-{name}") as run_id:
+        check_registration(config.model_name, run_id)
         tracking.log_parameters(asdict(config))
         mlflow.set_tags({"study": name, "git_commit": tracking.git_commit()})
         base = checkpoints.load_base(config.base)

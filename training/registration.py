@@ -4,9 +4,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import mlflow
-
-from registry import contract, versions
+from registry import contract, registration, versions
+from registry.addresses import base_name
 from registry.holdout import Holdout
 from training.bases import Bases
 from training.context import Job
@@ -51,16 +50,16 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases) -> int:
     }
     figures = {who: errors.means() for who, errors in result.errors.items()}
     shared = {"split": split.name, "leaking": split.leaking, "samples": len(split.test)}
-    base_name = f"{model_name}-base"
-    if not _is_registered(base_name, job.base.digest):
+    as_base = base_name(model_name)
+    if versions.made_from(as_base, job.base.digest) is None:
         contract.seal(
             packages.base,
-            model_name=base_name,
+            model_name=as_base,
             errors=shared | {"model": figures["base"]},
             training={"source": job.base.name},
             **common,
         )
-        versions.register(packages.base, model_name=base_name, run_id=job.run_id)
+        registration.register(packages.base, model_name=as_base, run_id=job.run_id)
     contract.seal(
         packages.model,
         model_name=model_name,
@@ -69,7 +68,7 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases) -> int:
         training=_training(job, found, bases),
         **common,
     )
-    return versions.register(
+    return registration.register(
         packages.model, model_name=model_name, run_id=job.run_id, description_extra=result.verdict.line()
     )
 
@@ -87,14 +86,6 @@ def _training(job: Job, found: SearchResult, bases: Bases) -> dict[str, Any]:
         "train_samples": len(job.split.train),
         "alignment": bases.variants[chosen.bn].alignment.describe(),
     }
-
-
-def _is_registered(model_name: str, base_digest: str) -> bool:
-    client = mlflow.MlflowClient()
-    return any(
-        version.tags.get("digest.base") == base_digest
-        for version in client.search_model_versions(f"name='{model_name}'")
-    )
 
 
 def _scenarios(result: Report) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import mlflow
 import optuna
@@ -64,7 +65,8 @@ class Study:
         sampler = optuna.samplers.TPESampler(seed=space.seed, n_startup_trials=len(space.opening()) + 2)
         self.study = optuna.create_study(
             study_name=name,
-            storage=f"sqlite:///{self.folder / 'study.db'}",
+            # Quoted: SQLAlchemy reads a %20 in the folder's name as a space, and a ? as the end of the path.
+            storage=f"sqlite:///{quote(str(self.folder / 'study.db'))}",
             sampler=sampler,
             pruner=LearningCurvePruner(),
             direction="minimize",
