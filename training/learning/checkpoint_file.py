@@ -110,7 +110,7 @@ def _zip_problem(content: bytes, size: str) -> str:
     """What is wrong with a ZIP archive as a checkpoint (torch writes one); empty when nothing is."""
     try:
         names = zipfile.ZipFile(io.BytesIO(content)).namelist()
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError):  # damaged
         return f"is cut off or damaged ({size} are here); copy or download it again"
     inside = {entry.rpartition("/")[2] for entry in names}
     if "constants.pkl" in inside:
@@ -149,12 +149,17 @@ def _unpickled(content: bytes, name: str) -> Any:
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch says "Unsupported global: GLOBAL a.b.C was not …", or "Unsupported class a.b.C" among much advice.
-        named = re.search(r"(?:GLOBAL|class|Trying to load unsupported GLOBAL) ([\w.]+\.[\w.]+)", str(error))
+        named = re.search(r"(?:Unsupported class|GLOBAL) ([\w.]+)", str(error))
         if named:
             raise CheckpointError(
                 f"checkpoint {name}: holds more than weights (it names {named[1]}: a whole pickled model?), and "
                 "nothing in a file is executed here; where it was made: "
                 "torch.save(torch.load(path, weights_only=False).state_dict(), 'weights.pth')"
+            ) from error
+        if content[:1] == b"\x80" and content[1:2] > b"\x02":  # torch writes protocol 2
+            raise CheckpointError(
+                f"checkpoint {name}: is a pickle that torch.save did not write (a whole pickled model?), and nothing "
+                "in a file is executed here; where it was made: torch.save(model.state_dict(), 'weights.pth')"
             ) from error
         raise _damaged(content, name) from error
     except Exception as error:  # bytes that are no pickle raise whatever the unpickler stumbles over

@@ -74,7 +74,7 @@ def broken_files(tmp_path, network):
         "not a state_dict": saved(tmp_path / "list.pth", [1, 2]),
         "text.pth: is text": other,
         "empty.pth: is empty": empty,
-        "harmful.pth: holds more than weights": harmful,
+        "harmful.pth: is a pickle that torch.save did not write": harmful,
         "truncated.safetensors: is no whole": truncated,
         "no such file": tmp_path / "absent.pth",
     }
