@@ -74,6 +74,43 @@ def video(
     return path
 
 
+def joined(path: Path, *parts: Path, cover: int | None = None) -> Path:
+    """One file with the film of each part as a track of its own, in their order; part ``cover`` is a cover picture."""
+    sources = [av.open(str(part)) for part in parts]
+    with av.open(str(path), "w") as target:
+        tracks = [target.add_stream_from_template(source.streams.video[0]) for source in sources]
+        if cover is not None:
+            tracks[cover].disposition = av.stream.Disposition.attached_pic
+        for source, track in zip(sources, tracks, strict=True):
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.stream = track
+                    target.mux(packet)
+            source.close()
+    return path
+
+
+def damage(path: Path, packets: Iterable[int], seed: int, kind: str = "overwritten") -> Path:
+    """Damage packets of the file's first film in place: bytes behind their first tenth are ``overwritten`` at random,
+    ``zeroed`` or a few bits ``flipped``."""
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content, random = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    for packet in packets:
+        position, size = places[packet]
+        assert position is not None
+        start = int(random.integers(max(8, size // 10), max(9, size // 2)))
+        length = min(size - start, 1 + int(random.integers(size // 4, size // 2 + 1)))
+        at = position + start
+        if kind == "flipped":
+            for place in random.integers(at, at + length, 3):
+                content[place] ^= 1 << int(random.integers(8))
+        else:
+            content[at : at + length] = bytes(length) if kind == "zeroed" else random.bytes(length)
+    path.write_bytes(content)
+    return path
+
+
 def read_forward(path: Path) -> list[np.ndarray]:
     """Every picture as OpenCV reads it from the start: what a frame number means."""
     capture, pictures = cv2.VideoCapture(str(path)), []

@@ -90,28 +90,12 @@ def test_pixels_that_no_picture_has_are_refused() -> None:
         video.shown(stream, None, Path("v.mp4"))
 
 
-def joined(path: Path, *parts: Path, cover: int | None = None) -> Path:
-    """One file with the film of each part as a track of its own, in their order; part ``cover`` is a cover picture."""
-    sources = [av.open(str(part)) for part in parts]
-    with av.open(str(path), "w") as target:
-        tracks = [target.add_stream_from_template(source.streams.video[0]) for source in sources]
-        if cover is not None:
-            tracks[cover].disposition = av.stream.Disposition.attached_pic
-        for source, track in zip(sources, tracks, strict=True):
-            for packet in source.demux(video=0):
-                if packet.size:
-                    packet.stream = track
-                    target.mux(packet)
-            source.close()
-    return path
-
-
 @pytest.mark.parametrize("marked", [True, False])
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
 def test_a_cover_picture_is_no_film(marked: bool, name: str, tmp_path: Path) -> None:
     cover = recordings.video(tmp_path / "cover.mov", 1, (64, 64), codec="mjpeg")
     film = recordings.video(tmp_path / "film.mp4", 10)
-    both = joined(tmp_path / name, cover, film, cover=0 if marked else None)
+    both = recordings.joined(tmp_path / name, cover, film, cover=0 if marked else None)
     index = frames.scan(both)
     assert (index.frames, index.width, index.height) == (10, *SIZE)
     assert recordings.number(first(both)) == 0
@@ -137,7 +121,7 @@ def test_a_cover_alone_is_refused(tmp_path: Path) -> None:
 
 def test_several_films_are_a_choice_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     parts = [recordings.video(tmp_path / f"{n}.mp4", 5, size) for n, size in enumerate([SIZE, (160, 128)])]
-    both = joined(tmp_path / "v.mp4", *parts)
+    both = recordings.joined(tmp_path / "v.mp4", *parts)
     with caplog.at_level(logging.WARNING):
         assert frames.scan(both).width == 192
     assert caplog.text.count("holds 2 films (0: h264 192x96, 1: h264 160x128); track 0 is read") == 1

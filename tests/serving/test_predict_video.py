@@ -1,0 +1,103 @@
+"""Videos: `serving predict`, its annotated copy and the app see the pictures that prepare sees, at their own times."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from recording import decoding, frames, preparation, prepared
+from recording.exceptions import InputError
+from serving import predict, videos
+from serving.predict import Row
+from serving.views import try_it
+from tests import recordings
+
+
+class Sides:
+    """A stand-in for a version: it answers how bright a picture is above the middle and on its right."""
+
+    model, version, contract = "stand-in", 1, SimpleNamespace(crop={"layout": "driver", "view": "driver"})
+
+    def predict(self, pictures: np.ndarray) -> np.ndarray:
+        """(n, 224, 224, 3) → (n, 2)."""
+        return np.stack([pictures[:, :112].mean((1, 2, 3)), pictures[:, :, 112:, 0].mean((1, 2))], axis=1)
+
+
+def answers(video: Path, annotated: Path | None = None, track: int | None = None) -> list[Row]:
+    predictor: Any = Sides()
+    with predict._session(predictor, "driver") as session:
+        return list(session.video(video, annotated, None, track))
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_a_recording_stored_lying_is_one_picture_everywhere(
+    rotation: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = recordings.video(tmp_path / "v.mp4", 6, rotation=rotation)
+    truth = recordings.labels(tmp_path / "l.csv", range(6))
+    folder = preparation.prepare(video, truth, 6, "driver", tmp_path / "out")
+    upright = prepared.driver_pictures(prepared.load(folder))
+    rows = answers(video, tmp_path / "copy.mp4")
+    np.testing.assert_allclose(
+        [(row.azimuth_deg, row.elevation_deg) for row in rows], Sides().predict(upright), atol=0.5
+    )
+
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(try_it.shared, "answer", lambda found, view: seen.append(view.copy()) or (0.0, 0.0))
+    upload: Any = SimpleNamespace(name="v.mp4", getbuffer=video.read_bytes)
+    try_it._video(Sides(), upload, "driver")  # type: ignore[arg-type]
+    in_file = [picture[..., ::-1] for picture in recordings.read_forward(video)]
+    assert len(seen) == 6
+    np.testing.assert_array_equal(np.stack(seen), np.stack(in_file))
+
+    copied = recordings.read_forward(tmp_path / "copy.mp4")
+    assert copied[0].shape == in_file[0].shape
+    apart = np.median(np.abs(copied[0].astype(int) - in_file[0][..., ::-1]))  # arrows cover less than half of it
+    assert apart < 8, "the copy shows another picture than the recording"
+
+
+def test_the_annotated_copy_keeps_the_times_of_the_pictures(tmp_path: Path) -> None:
+    times = np.cumsum(np.random.default_rng(0).integers(40, 160, 40)).tolist()  # about ten a second
+    video = recordings.video(tmp_path / "v.mp4", 40, times_ms=times)
+    answers(video, tmp_path / "copy.mp4")
+    copied = frames.scan(tmp_path / "copy.mp4")
+    np.testing.assert_allclose(copied.seconds, (np.array(times) - times[0]) / 1000, atol=1e-4)
+
+
+def test_a_copy_of_29_97_pictures_a_second_is_one(tmp_path: Path) -> None:
+    copy = videos.Copy(tmp_path / "copy: 1.mp4", 30000 / 1001)
+    for number in range(10):
+        copy.add(recordings.picture(number, (64, 48)), number * 1001 / 30000)
+    copy.finish()
+    with av.open(f"file:{tmp_path / 'copy: 1.mp4'}") as written:
+        assert written.streams.video[0].average_rate == pytest.approx(30000 / 1001, abs=1e-3)
+
+
+def test_a_copy_that_cannot_keep_times_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"copy\.avi: a copy cannot be written there; give a path that ends in \.mp4"):
+        answers(recordings.video(tmp_path / "v.mp4", 3), tmp_path / "copy.avi")
+
+
+def test_damaged_frames_are_not_answered_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = recordings.video(tmp_path / "v.mp4", 120, options={"x264-params": "scenecut=0"})
+    recordings.damage(video, [40], seed=0)
+    rows = answers(video, tmp_path / "copy.mp4")
+    given = {row.frame for row in rows}
+    assert set(range(30)) <= given
+    assert set(range(60, 120)) <= given
+    assert len(given) < 120
+    assert f"{120 - len(given)} of 120 frames left out ({decoding.DAMAGED})" in capsys.readouterr().err
+    copied = frames.scan(tmp_path / "copy.mp4")
+    assert copied.frames == len(given)
+    assert copied.seconds[-1] == pytest.approx(119 / 30, abs=1e-3), "what is left out must not shift what follows"
+
+
+def test_another_film_is_answered_when_it_is_chosen(tmp_path: Path) -> None:
+    parts = [recordings.video(tmp_path / f"{n}.mp4", 4, size) for n, size in enumerate([(192, 96), (160, 128)])]
+    both = recordings.joined(tmp_path / "v.mp4", *parts)
+    alone = answers(parts[1])
+    assert [row.azimuth_deg for row in answers(both, track=1)] == [row.azimuth_deg for row in alone]
+    assert [row.azimuth_deg for row in answers(both)] != [row.azimuth_deg for row in alone]
