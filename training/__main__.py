@@ -1,8 +1,18 @@
 """``python -m training``; see training.cli."""
 
 from registry.command_line import leave
+from training.interruption import Interruption, follow_starter
+
+
+def main(argv: list[str] | None) -> int:
+    """The command line, in a process that ends in order when it is told to."""
+    interruption = Interruption()
+    interruption.install()
+    follow_starter()
+    from training import cli  # takes seconds: signals are remembered until it is there
+
+    return cli.main(argv, ready=interruption.allow)
+
 
 if __name__ == "__main__":
-    from training.cli import main
-
     leave(main)

@@ -8,9 +8,9 @@ import argparse
 import ast
 import inspect
 import logging
-import os
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
@@ -21,11 +21,10 @@ import optuna
 
 from recording import preparation, prepared
 from recording.exceptions import InputError
-from training import evaluation, job, tracking
+from training import evaluation, job, sqlite, tracking
 from training.config import JobConfig
 from training.evaluation import EvaluateConfig
 from training.sample import pretrain
-from training.searching.process import end_run
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -35,19 +34,24 @@ class OneLineParser(argparse.ArgumentParser):
         raise InputError(f"{self.prog}: {message}; see {self.prog} --help")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one entry point; returns the exit status."""
+def main(argv: list[str] | None = None, ready: Callable[[], None] = lambda: None) -> int:
+    """Run one entry point; returns the exit status. ``ready`` is called first: it may raise KeyboardInterrupt."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # Advice on schemas and on where a dataset may lie: nothing that the user of a command could heed.
     warnings.filterwarnings("ignore", module=r"mlflow\.(types|data)\.")
     for noisy in ("alembic", "mlflow.store", "matplotlib", "numba"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    sqlite.be_patient()
     try:
+        ready()
         arguments = parser().parse_args(argv)
-        return arguments.run(arguments)
+        return int(arguments.run(arguments))
     except InputError as error:
-        _fail_unstarted_run(error)
+        tracking.end_unstarted("FAILED", str(error))
+        raise
+    except KeyboardInterrupt:
+        tracking.end_unstarted("KILLED", "interrupted")
         raise
 
 
@@ -126,7 +130,7 @@ def _filled(config: type, arguments: argparse.Namespace) -> Any:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    if "MLFLOW_RUN_ID" not in os.environ:
+    if not tracking.inside_project():
         folder = preparation.prepare(
             Path(arguments.video), Path(arguments.labels), arguments.samples, arguments.layout, Path(arguments.out)
         )
@@ -145,12 +149,3 @@ def _pretrain(arguments: argparse.Namespace) -> int:
     with tracking.tracked_run("pretrain"):
         pretrain.run(arguments)
     return 0
-
-
-def _fail_unstarted_run(error: InputError) -> None:
-    """An error before the run of ``mlflow run`` was resumed: put the line on it all the same."""
-    run_id = os.environ.get("MLFLOW_RUN_ID")
-    if run_id is not None:
-        line = " ".join(str(error).split())[:4900]
-        mlflow.MlflowClient().set_tag(run_id, "error", line)
-        end_run(run_id, "FAILED", line)

@@ -15,7 +15,7 @@ from recording.recordings import Recordings
 from registry import contract
 from registry.network import GazeNetwork
 from registry.registration import check as check_registration
-from training import bases, checkpoints, registration, tracking
+from training import bases, checkpoints, registration, tracking, workplace
 from training.bases import Bases
 from training.config import JobConfig, choose_device
 from training.context import Clock, Job
@@ -46,10 +46,12 @@ def run(config: JobConfig) -> int:
     choose_device(config.device)
     name = config.study or f"search-{datetime.now():%Y%m%d-%H%M%S}"
     clock, work = Clock(), Path(config.work)
-    with tracking.tracked_run(f"finetune-{name}") as run_id:
-        check_registration(config.model_name, run_id)
+    run_name = f"finetune-{name}"
+    with tracking.tracked_run(run_name) as run_id:
         tracking.log_parameters(asdict(config))
         mlflow.set_tags({"study": name, "git_commit": tracking.git_commit()})
+        workplace.check(work)
+        check_registration(config.model_name, run_id)
         base = checkpoints.load_base(config.base)
         with clock.part("prepare"):
             data = prepare_data(config)
@@ -65,12 +67,14 @@ def run(config: JobConfig) -> int:
         ):
             study.end_orphans(run_id)
             if study.resumed:
-                log.info("study %s: resuming with %d of %d trials finished", name, len(study.finished()), space.trials)
+                log.info("study %s: resuming with %d of %d trials finished", name, len(study.finished()), space.runs())
             with clock.part("cache"):
                 used = dataset(data, cache, split.train, split.validation, config.seed)
                 job = Job(config, name, run_id, base, data, split, used, cache)
                 starts = bases.prepare(job, study.folder)
-            log.info("search %s: up to %d trials; resume an interrupted one with study=%s", name, space.trials, name)
+            log.info("search %s: up to %d trials; resume an interrupted one with study=%s", name, space.runs(), name)
+            if space.runs() < space.trials:
+                log.info("this search space holds %d different trials: none is run twice", space.runs())
             with clock.part("trials"):
                 found = search(job, starts, study)
             clock.add("trials", -found.cache_seconds)
@@ -83,7 +87,7 @@ def run(config: JobConfig) -> int:
                 version = registration.register(job, result, packages, starts)
         mlflow.log_metrics({f"seconds/{part}": seconds for part, seconds in clock.seconds.items()})
         mlflow.set_tags({"registered_version": version})
-        print(last_lines(config, result, version, clock))
+        print(last_lines(config, result, version, clock, run_name))
     return 0
 
 
@@ -171,7 +175,7 @@ def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchR
     return Report(job.recordings, split, answers, errors, verdict, alignment.describe(), calibration.describe(), found)
 
 
-def last_lines(config: JobConfig, result: Report, version: int, clock: Clock) -> str:
+def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, run_name: str) -> str:
     """The last lines on the terminal."""
     seconds = ", ".join(f"{part} {value:.0f} s" for part, value in clock.seconds.items())
     best = result.search.config()
@@ -189,7 +193,7 @@ def last_lines(config: JobConfig, result: Report, version: int, clock: Clock) ->
             f"(freeze={best.freeze}, bn={best.bn}, lr={best.lr:.2e})",
             f"registered: {config.model_name} version {version}",
             f"promote it: {promote}",
-            f"look at it: mlflow ui (run {mlflow.active_run().info.run_name}, report/report.html)",
+            f"look at it: mlflow ui (run {run_name}, report/report.html)",
             f"time: {seconds}",
         ]
     )
@@ -200,9 +204,10 @@ def trials_run(config: JobConfig, found: SearchResult) -> str:
     ran = [trial for trial in found.trials if "result" in trial.user_attrs or "error" in trial.user_attrs]
     failed = sum("error" in trial.user_attrs for trial in ran)
     early = sum(trial.user_attrs["result"]["ended"] == "pruned" for trial in ran if "result" in trial.user_attrs)
-    said = f"{len(ran)} of {config.trials} trials, {early} of them ended early because they could not win"
+    wanted = config.space().runs()
+    said = f"{len(ran)} of {wanted} trials, {early} of them ended early because they could not win"
     if failed:
         said += f", {failed} failed"
-    if len(ran) < config.trials:
+    if len(ran) < wanted:
         said += f"; the time was up (timeout={config.timeout:g} s), study={found.study} goes on with the rest"
     return said

@@ -11,18 +11,29 @@ import mlflow
 
 from recording.exceptions import GazeError
 from recording.recordings import Recordings
+from training import sqlite
+from training.searching.process import end_run
 
 EXPERIMENT = "gaze-finetuning"
+
+
+def inside_project() -> bool:
+    """Whether ``mlflow run`` started this process and made its run already."""
+    if not os.environ.get("MLFLOW_RUN_ID"):
+        os.environ.pop("MLFLOW_RUN_ID", None)  # set to nothing it would mean a run without a name to MLflow
+        return False
+    return True
 
 
 @contextmanager
 def tracked_run(name: str) -> Iterator[str]:
     """The run that ``mlflow run`` made, or a new one; ends FINISHED, FAILED (tag ``error``) or KILLED (Ctrl-C)."""
-    inside_project = "MLFLOW_RUN_ID" in os.environ
-    if not inside_project and not {"MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"} & set(os.environ):
-        mlflow.set_experiment(EXPERIMENT)
-    run = mlflow.start_run() if inside_project else mlflow.start_run(run_name=name)
-    if inside_project:
+    inside = inside_project()
+    with sqlite.alone(mlflow.get_tracking_uri()):
+        if not inside and not any(map(os.environ.get, ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"))):
+            mlflow.set_experiment(EXPERIMENT)
+        run = mlflow.start_run() if inside else mlflow.start_run(run_name=name)
+    if inside:
         mlflow.set_tag("mlflow.runName", name)
     try:
         yield run.info.run_id
@@ -39,6 +50,14 @@ def tracked_run(name: str) -> Iterator[str]:
         mlflow.end_run("FAILED")
         raise
     mlflow.end_run("FINISHED")
+
+
+def end_unstarted(status: str, why: str) -> None:
+    """End the run of ``mlflow run`` when a command ends before :func:`tracked_run` has taken it up."""
+    if inside_project():
+        run_id, line = os.environ["MLFLOW_RUN_ID"], " ".join(why.split())[:4900]
+        mlflow.MlflowClient().set_tag(run_id, "error" if status == "FAILED" else "ended", line)
+        end_run(run_id, status, line)
 
 
 def log_parameters(parameters: Mapping[str, Any]) -> None:

@@ -59,6 +59,7 @@ PARAMETERS = [
     (["--model_name", "a/b"], "model name 'a/b' has '/' in it"),
     (["--model_name", "o'brien"], 'has "\'" in it'),
     (["--model_name", " "], "is empty"),
+    (["--seed", "-1"], "seed=-1: must be from 0"),
     (["--video", "v.mp4"], "video= was given without labels="),
     (["--labels", "l.csv"], "labels= was given without video="),
     (["--data", "d", "--video", "v", "--labels", "l"], "data= replaces video="),

@@ -191,9 +191,9 @@ def finetune(
             if best is not None and number - best.number >= PATIENCE:
                 ended = "early stop"
                 break
-    except (torch.OutOfMemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError) as error:
         if _is_out_of_memory(error):
-            raise OutOfMemory(str(error).split("\n")[0]) from error
+            raise OutOfMemory(str(error).split("\n")[0] or "the machine's memory is used up") from error
         raise
     if best is None:
         raise FloatingPointError(f"diverged: no epoch with a finite error at lr={config.lr:g}")
@@ -240,4 +240,8 @@ def refresh_statistics(tail: nn.Module, source: Features, train: np.ndarray) -> 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "out of memory" in text
+        or "can't allocate memory" in text
+    )

@@ -47,7 +47,7 @@ def messages(process: BaseProcess, connection: Connection) -> Iterator[tuple[str
         except (EOFError, ConnectionResetError):
             break
         yield message
-        if message[0] in ("done", "failed"):
+        if message[0] in ("done", "failed", "untracked"):
             break
     process.join(GRACE_S)
 

@@ -5,9 +5,11 @@ ones are judged against results that are already there; the last of them, which 
 most epochs. Then TPE (Bergstra et al. 2011) chooses.
 """
 
+import itertools
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import optuna
 
 from recording.exceptions import InputError
@@ -46,6 +48,8 @@ class SearchSpace:
             raise InputError(f"lr_min={self.lr_min:g}, lr_max={self.lr_max:g}: must be above 0")
         if self.lr_min > self.lr_max:
             raise InputError(f"lr_min={self.lr_min:g} is above lr_max={self.lr_max:g}; swap them")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed={self.seed}: must be from 0 to {2**32 - 1}")
         _check_choices("freeze", self.freeze, FREEZE_CHOICES)
         _check_choices("bn", self.bn, BN_CHOICES)
 
@@ -60,8 +64,31 @@ class SearchSpace:
             seed=self.seed,
         )
 
+    def points(self) -> list[dict[str, Any]] | None:
+        """All different parameters of a trial; ``None`` where the learning rate is searched: without number."""
+        if self.lr_min < self.lr_max:
+            return None
+        epochs = range(self.epochs_min, self.epochs_max + 1)
+        chosen = itertools.product(self.freeze, self.bn, [self.lr_min], epochs)
+        return [dict(zip(("freeze", "bn", "lr", "epochs"), point, strict=True)) for point in chosen]
+
+    def runs(self) -> int:
+        """How many trials are run: ``trials``, or fewer where there are not that many different ones."""
+        points = self.points()
+        return self.trials if points is None else min(self.trials, len(points))
+
     def opening(self) -> list[dict[str, Any]]:
-        """Parameters of the first trials: every freeze choice once, cheapest first."""
+        """Parameters of the first trials: every freeze choice once, cheapest first.
+
+        Where there are few different trials, all of them that are to be run, so that none is run twice.
+        """
+        first, points = self._every_freeze_once(), self.points()
+        if points is not None and len(points) <= 2 * self.trials:
+            rest = [point for point in points if point not in first]
+            first += [rest[k] for k in np.random.default_rng(self.seed).permutation(len(rest))]
+        return first[: self.trials]
+
+    def _every_freeze_once(self) -> list[dict[str, Any]]:
         cheapest_first = sorted(self.freeze, key=FREEZE_CHOICES.index)
         longest = self.epochs_min + (self.epochs_max - self.epochs_min) // 3
         return [
@@ -71,7 +98,7 @@ class SearchSpace:
                 "lr": min(max(FIRST_LR, self.lr_min), self.lr_max),
                 "epochs": longest if freeze == cheapest_first[-1] else self.epochs_min,
             }
-            for freeze in cheapest_first[: self.trials]
+            for freeze in cheapest_first
         ]
 
     def identity(self) -> dict[str, Any]:

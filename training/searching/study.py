@@ -8,18 +8,22 @@ import fcntl
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import mlflow
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
-from recording.exceptions import GazeError, InputError
+from recording.exceptions import GazeError, InputError, RegistryError
+from training import sqlite
 from training.learning.finetune import TrialConfig
 from training.searching import process
 from training.searching.process import end_run
@@ -62,26 +66,50 @@ class Study:
             raise InputError(
                 f"study {name!r} is being run by another process; wait for it, or choose another name"
             ) from None
-        sampler = optuna.samplers.TPESampler(seed=space.seed, n_startup_trials=len(space.opening()) + 2)
+        try:
+            with self._readable():
+                self._open(identity)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, identity: dict[str, Any]) -> None:
+        sqlite.be_patient()
         self.study = optuna.create_study(
-            study_name=name,
+            study_name=self.name,
             # Quoted: SQLAlchemy reads a %20 in the folder's name as a space, and a ? as the end of the path.
             storage=f"sqlite:///{quote(str(self.folder / 'study.db'))}",
-            sampler=sampler,
             pruner=LearningCurvePruner(),
             direction="minimize",
             load_if_exists=True,
         )
-        try:
-            self._check_identity(identity)
-        except InputError:
-            self.close()
-            raise
+        self._check_identity(identity)
         self.resumed = bool(self.study.trials)
         self._repair()
-        if not self.resumed:
-            for parameters in space.opening():
+        planned = [one.system_attrs.get("fixed_params", one.params) for one in self.study.get_trials(deepcopy=False)]
+        for parameters in self.space.opening():  # after an interruption, or with more trials than before: what lacks
+            if parameters not in planned:
                 self.study.enqueue_trial(parameters)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Whatever is wrong with the study's file is one line that names it."""
+        try:
+            yield
+        except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+            reason = str(error.__cause__ or error).split("\n")[0]
+            raise InputError(
+                f"study {self.name!r}: {self.folder / 'study.db'} cannot be used ({reason}); when another program "
+                f"holds it, close that and resume with study={self.name}; when it is damaged, choose another study name"
+            ) from error
+
+    def _draw(self) -> optuna.Trial:
+        """The next trial. Its random numbers depend on the seed and on how many trials are finished, so that a search
+        that was killed and resumed draws what an uninterrupted one does."""
+        drawn = int(np.random.SeedSequence([self.space.seed, len(self.finished())]).generate_state(1)[0])
+        startup = len(self.space.opening()) + 2
+        self.study.sampler = optuna.samplers.TPESampler(seed=drawn, n_startup_trials=startup)
+        return self.study.ask()
 
     def _check_identity(self, identity: dict[str, Any]) -> None:
         before = self.study.user_attrs.get("identity")
@@ -109,10 +137,12 @@ class Study:
         ``run_id`` is the parent run of this process. Nobody else can be running the study: its lock is ours.
         """
         experiment = mlflow.get_run(run_id).info.experiment_id
-        query = f"attributes.status = 'RUNNING' and tags.study = '{self.name}'"
-        for run in mlflow.MlflowClient().search_runs([experiment], query):
-            if run.info.run_id != run_id:
-                end_run(run.info.run_id, "KILLED", "cut off by a kill of the search")
+        client = mlflow.MlflowClient()
+        # By the parameter: `mlflow run` logs it before our process has started.
+        for named in (f"tags.study = '{self.name}'", f"params.study = '{self.name}'"):
+            for run in client.search_runs([experiment], f"attributes.status = 'RUNNING' and {named}"):
+                if run.info.run_id != run_id:
+                    end_run(run.info.run_id, "KILLED", "cut off by a kill of the search")
 
     def close(self) -> None:
         """Let others run the study."""
@@ -133,11 +163,15 @@ class Study:
         ``spec(number, config, checkpoint, seconds_left)`` describes a trial. Raises :class:`GazeError` when no trial
         gave a result, with the reason of the last failure.
         """
+        with self._readable():
+            return self._run(spec)
+
+    def _run(self, spec: Callable[[int, TrialConfig, Path, float], TrialSpec]) -> SearchResult:
         deadline = time.monotonic() + self.space.timeout if self.space.timeout else float("inf")
         done, asked_here = len(self.finished()), set()
-        with tqdm(total=self.space.trials, initial=done, desc="Trials", unit="trial") as progress:
-            while len(self.finished()) < self.space.trials and time.monotonic() < deadline:
-                asked = self.study.ask()
+        with tqdm(total=self.space.runs(), initial=done, desc="Trials", unit="trial") as progress:
+            while len(self.finished()) < self.space.runs() and time.monotonic() < deadline:
+                asked = self._draw()
                 asked_here.add(asked.number)
                 config = self.space.suggest(asked)
                 asked.set_user_attr("config", asdict(config))
@@ -160,6 +194,8 @@ class Study:
                         asked.report(what.angular_error_deg, what.number)
                         connection.send(not asked.should_prune())
                 exitcode = running.exitcode
+            if "untracked" in said:  # not the trial's fault: it is tried again, once MLflow answers
+                raise RegistryError(f"{said['untracked']}; then resume with study={self.name}")
         except BaseException:  # Ctrl-C and the like: the study must not show a trial that nobody runs
             self.study.tell(asked, state=TrialState.FAIL)
             self.study.enqueue_trial(asked.params)

@@ -4,9 +4,12 @@ The process opens its own child run in MLflow, reports every epoch to whoever st
 on. It can be killed at any moment: the search notices, ends the child run as FAILED and goes on with the next.
 """
 
+import multiprocessing
 import os
 import signal
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,9 +18,11 @@ import mlflow
 import numpy as np
 import safetensors.torch
 import torch
+from mlflow.exceptions import MlflowException
 
 from recording import files, recordings
-from registry.command_line import one_line
+from registry.command_line import one_line, tracking_problem
+from training import sqlite
 from training.learning import model
 from training.learning.cache import ActivationCache
 from training.learning.finetune import Epoch, Outcome, OutOfMemory, TrialConfig, finetune
@@ -71,10 +76,28 @@ class Interrupted(BaseException):
 
 def run(spec: TrialSpec, connection: Connection) -> None:
     """Body of the trial's process. Messages sent: ``("run", id)``, ``("epoch", Epoch)`` – each answered with a
-    bool: go on? – and last ``("done", TrialResult)`` or ``("failed", line)``."""
+    bool: go on? – and last ``("done", TrialResult)``, ``("failed", line)``, or ``("untracked", line)`` when MLflow
+    does not take what the trial says."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the search decides
     signal.signal(signal.SIGTERM, _interrupt)
+    threading.Thread(target=_end_with_the_search, name="search", daemon=True).start()
     os.environ.pop("MLFLOW_RUN_ID", None)  # would resume the parent's run
+    sqlite.be_patient()
+    try:
+        _run(spec, connection)
+    except MlflowException as error:
+        connection.send(("untracked", tracking_problem(error)))
+
+
+def _end_with_the_search() -> None:
+    """A search that is killed cannot tell its trial to end: notice that it is gone, in the middle of an epoch too."""
+    search = multiprocessing.parent_process()
+    if search is not None:
+        search.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _run(spec: TrialSpec, connection: Connection) -> None:
     mlflow.set_tracking_uri(spec.tracking_uri)
     tags = {"study": spec.study, "trial": str(spec.number)}
     child = mlflow.start_run(
@@ -91,6 +114,8 @@ def run(spec: TrialSpec, connection: Connection) -> None:
     except Interrupted:
         mlflow.set_tag("ended", "interrupted")
         mlflow.end_run("KILLED")
+    except MlflowException:
+        raise
     except Exception as error:  # one failed trial must not end the search: reported, tagged, and the next one runs
         line = f"{type(error).__name__}: {one_line(error)}"
         mlflow.set_tags({"ended": "failed", "error": line[:4000]})
@@ -101,7 +126,7 @@ def run(spec: TrialSpec, connection: Connection) -> None:
         connection.send(("done", result))
 
 
-def _interrupt(*_) -> None:
+def _interrupt(*_: object) -> None:
     raise Interrupted
 
 
@@ -110,7 +135,7 @@ def _tracked(spec: TrialSpec, connection: Connection) -> TrialResult:
         mlflow.log_metrics(epoch.metrics() | {"epoch_seconds": epoch.seconds}, step=epoch.number)
         try:
             connection.send(("epoch", epoch))
-            return connection.recv()
+            return bool(connection.recv())
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise Interrupted from None
 
@@ -136,7 +161,7 @@ def _tracked(spec: TrialSpec, connection: Connection) -> TrialResult:
     return result
 
 
-def train(spec: TrialSpec, keep_going=lambda epoch: True) -> tuple[Outcome, int, float]:
+def train(spec: TrialSpec, keep_going: Callable[[Epoch], bool] = lambda epoch: True) -> tuple[Outcome, int, float]:
     """Fine-tune as ``spec`` says and write the checkpoint.
 
     Returns the outcome, the batch size that fitted and the seconds that the activation cache took.
@@ -162,7 +187,9 @@ def train(spec: TrialSpec, keep_going=lambda epoch: True) -> tuple[Outcome, int,
             torch.cuda.empty_cache()
 
 
-def _train(spec: TrialSpec, config: TrialConfig, keep_going, deadline: float) -> tuple[Outcome, float]:
+def _train(
+    spec: TrialSpec, config: TrialConfig, keep_going: Callable[[Epoch], bool], deadline: float
+) -> tuple[Outcome, float]:
     data = recordings.load(spec.samples)
     device = torch.device(spec.device)
     cache = ActivationCache(spec.cache)

@@ -1,10 +1,13 @@
 """The study on disk: what resuming accepts and repeats."""
 
+import contextlib
+import types
+
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from recording.exceptions import InputError
+from recording.exceptions import InputError, RegistryError
 from training.learning.finetune import Epoch
 from training.searching.space import SearchSpace
 from training.searching.study import Study
@@ -75,3 +78,69 @@ def test_a_resumed_study_counts_the_cache_seconds_of_its_own_session(tmp_path, m
         found = without_training(study, monkeypatch, cache_seconds=100).run(only_checkpoint)
         study.close()
         assert found.cache_seconds == expected
+
+
+def drawn(folder, monkeypatch, interrupted: bool) -> list[dict]:
+    """The parameters of eight trials after each other; the seventh is cut off and resumed, or not."""
+
+    def opened(trials: int) -> Study:
+        return without_training(Study(folder, "one", SearchSpace(trials=trials), IDENTITY), monkeypatch, 0)
+
+    if interrupted:
+        study = opened(trials=6)
+        study.run(only_checkpoint)
+        study.space.suggest(study._draw())  # cut off by a kill
+        study.close()
+    study = opened(trials=8)
+    study.run(only_checkpoint)
+    study.close()
+    return [trial.params for trial in study.finished()]
+
+
+def test_a_resumed_search_draws_what_an_uninterrupted_one_does(tmp_path, monkeypatch):
+    whole = drawn(tmp_path / "a", monkeypatch, interrupted=False)
+    resumed = drawn(tmp_path / "b", monkeypatch, interrupted=True)
+    assert len(whole) == 8
+    assert resumed == whole
+    assert len({trial["lr"] for trial in whole[4:]}) == 4, "the same random numbers again and again"
+
+
+def test_what_is_different_only_once_is_trained_once(tmp_path, monkeypatch):
+    point = {"freeze": ("backbone",), "lr_min": 1e-3, "lr_max": 1e-3, "epochs_min": 2}
+    for options, runs in (
+        ({"bn": ("target",), "epochs_max": 2}, 1),
+        ({"bn": ("source", "target"), "epochs_max": 2}, 2),
+        ({"bn": ("source", "target"), "epochs_max": 3}, 3),
+    ):
+        space = SearchSpace(trials=3, **point, **options)
+        study = without_training(Study(tmp_path / str(runs), "one", space, IDENTITY), monkeypatch, 0)
+        study.run(only_checkpoint)
+        different = {tuple(sorted(trial.params.items())) for trial in study.finished()}
+        study.close()
+        assert len(different) == len(study.finished()) == space.runs() == runs
+
+
+@pytest.mark.parametrize("content", [b"not a database, but long enough to be looked at" * 30, b"SQLite format 3\0torn"])
+def test_a_study_file_that_is_none_is_one_line(tmp_path, content):
+    (tmp_path / "study.db").write_bytes(content)
+    with pytest.raises(InputError, match=r"study 'one': .*study\.db cannot be used .*choose another study name"):
+        Study(tmp_path, "one", SearchSpace(), IDENTITY)
+    (tmp_path / "study.db").unlink()
+    Study(tmp_path, "one", SearchSpace(), IDENTITY).close()  # the lock was given back
+
+
+def test_a_trial_that_mlflow_did_not_hear_is_not_lost(study, monkeypatch):
+    """Held for too long, or a server that is away: the search ends, and its trial is tried again when it goes on."""
+
+    @contextlib.contextmanager
+    def started(spec):
+        yield types.SimpleNamespace(exitcode=0, join=lambda seconds: None), None
+
+    told = [("run", None), ("untracked", "MLflow at sqlite:///mlflow.db: database is locked")]
+    monkeypatch.setattr("training.searching.process.started", started)
+    monkeypatch.setattr("training.searching.process.messages", lambda process, connection: iter(told))
+    with pytest.raises(RegistryError, match="database is locked; then resume with study=one"):
+        study.run(lambda number, config, checkpoint, seconds: types.SimpleNamespace(name="trial-000"))
+    assert study.finished() == []
+    waiting = study.study.get_trials(states=(TrialState.WAITING,))
+    assert SearchSpace().opening()[0] in [trial.system_attrs["fixed_params"] for trial in waiting]

@@ -1,0 +1,85 @@
+"""Being told to end: by a signal, twice, too early, or by the end of ``mlflow run``."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from training import interruption
+
+BODY = """
+import os, signal, sys, time
+from training.interruption import Interruption, follow_starter
+handler = Interruption()
+handler.install()
+follow_starter()
+print("installed", os.getpid(), flush=True)
+{before}
+try:
+    handler.allow()
+    print("allowed", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    os.kill(os.getpid(), signal.SIGTERM)  # ignored: it is ending already
+    time.sleep(0.2)
+    print("in order", flush=True)
+"""
+
+
+def started(before: str = "", **env: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", BODY.format(before=before)], stdout=subprocess.PIPE, text=True, env=os.environ | env
+    )
+
+
+@pytest.mark.parametrize("number", interruption.SIGNALS)
+def test_every_signal_ends_the_command_in_order_and_a_second_one_does_not_cut_that_off(number):
+    process = started()
+    assert process.stdout.readline().startswith("installed")
+    assert process.stdout.readline() == "allowed\n"
+    process.send_signal(number)
+    assert process.stdout.read() == "in order\n"
+    assert process.wait(10) == 0
+
+
+def test_a_signal_while_modules_are_imported_is_kept_for_later():
+    process = started(before="os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.2)")
+    assert process.stdout.read().splitlines()[1:] == ["in order"]
+    assert process.wait(10) == 0
+
+
+def test_a_signal_that_was_switched_off_stays_off(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    kept = {number: signal.getsignal(number) for number in interruption.SIGNALS}
+    try:
+        interruption.Interruption().install()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_command_of_mlflow_run_ends_when_mlflow_is_gone(tmp_path):
+    """As MLflow starts it: through a shell that stays between, without a word when MLflow is killed."""
+    script = tmp_path / "command.py"
+    script.write_text(BODY.format(before=""))
+    starter = (
+        "import subprocess, sys; subprocess.run(['bash', '-c', sys.argv[1]])",
+        f"true && {sys.executable} {script}; true",
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", *starter],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"MLFLOW_RUN_ID": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    command = psutil.Process(int(process.stdout.readline().split()[1]))
+    assert process.stdout.readline() == "allowed\n"
+    process.kill()
+    process.wait()
+    assert process.stdout.read() == "in order\n"
+    command.wait(10)

@@ -1,0 +1,76 @@
+"""SQLite files that are held by another program, or new in two processes."""
+
+import multiprocessing
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import mlflow
+import pytest
+from sqlalchemy import Engine, create_engine, event, text
+
+from training import sqlite
+
+HELD_S = 5.5  # longer than SQLite waits by itself
+
+
+def test_a_write_waits_for_a_file_that_another_program_holds(tmp_path):
+    sqlite.be_patient()
+    inside = threading.Event()
+
+    def hold() -> None:
+        with closing(sqlite3.connect(tmp_path / "study.db")) as database:
+            database.execute("BEGIN EXCLUSIVE")
+            inside.set()
+            time.sleep(HELD_S)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(10)
+    engine = create_engine(f"sqlite:///{tmp_path / 'study.db'}")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE written (n INTEGER)"))
+    thread.join()
+    engine.dispose()
+
+
+def test_mlflow_is_as_patient(tracking):
+    """MLflow sets 20 s anew in every session; a backup may take longer."""
+    sqlite.be_patient()
+    waits = []
+
+    def listen(connection, cursor, statement, *_):
+        waits.append(cursor.connection.execute("PRAGMA busy_timeout").fetchone()[0])
+
+    event.listen(Engine, "after_cursor_execute", listen)
+    try:
+        mlflow.MlflowClient().create_run("0")
+    finally:
+        event.remove(Engine, "after_cursor_execute", listen)
+    assert set(waits) == {sqlite.PATIENCE_S * 1000}
+
+
+def _first_access(folder: Path, barrier) -> None:
+    uri = f"sqlite:///{folder}/mlflow.db"
+    barrier.wait(60)
+    with sqlite.alone(uri):
+        mlflow.MlflowClient(uri).search_experiments(max_results=1)
+
+
+def test_two_processes_on_a_fresh_store_both_go_on(tmp_path):
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(2)
+    both = [context.Process(target=_first_access, args=(tmp_path, barrier)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(120)
+    assert [process.exitcode for process in both] == [0, 0]
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "postgresql://x/y"])
+def test_other_stores_need_no_lock(uri):
+    with sqlite.alone(uri):
+        pass

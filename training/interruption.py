@@ -1,0 +1,70 @@
+"""Being told to end: SIGTERM, SIGHUP and the end of ``mlflow run`` end a command as Ctrl-C does.
+
+A scheduler sends SIGTERM to the command; ``mlflow run`` that gets it dies and says nothing to the command that it
+started, which would go on alone. Nothing here imports MLflow or torch: it is in place before they are.
+"""
+
+import os
+import signal
+import threading
+import time
+from types import FrameType
+
+import psutil
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+POLL_S = 1.0
+_SHELLS = ("sh", "bash", "dash", "zsh", "ksh")
+
+
+class Interruption:
+    """Handler of :data:`SIGNALS`: raises :class:`KeyboardInterrupt` in the main thread, from :meth:`allow` on.
+
+    Before (while modules are imported) a signal is only remembered. After the first one SIGTERM and SIGHUP are
+    ignored: whoever sends SIGTERM often sends it twice (``mlflow run`` after Ctrl-C), and ending in order takes
+    seconds. A second Ctrl-C still interrupts.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.allowed = False
+
+    def install(self) -> None:
+        """Handle the signals, but those that were switched off (by ``nohup``, say)."""
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self)
+
+    def allow(self) -> None:
+        """Raise from now on, and at once for what came before."""
+        self.allowed = True
+        if self.received:
+            raise KeyboardInterrupt
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.received += 1
+        if self.allowed and (self.received == 1 or number == signal.SIGINT):
+            raise KeyboardInterrupt
+
+
+def follow_starter() -> None:
+    """Under ``mlflow run``: get SIGTERM when it is gone, however it ended."""
+    if not os.environ.get("MLFLOW_RUN_ID"):
+        return
+    starter = _starter()
+    if starter is not None:
+        threading.Thread(target=_wait, args=(starter,), name="starter", daemon=True).start()
+
+
+def _starter() -> psutil.Process | None:
+    """The Python process that started this one, over the shells between; ``None`` where it is another program."""
+    for process in psutil.Process().parents():
+        if process.name() not in _SHELLS:
+            return process if process.name().startswith(("python", "mlflow")) else None
+    return None
+
+
+def _wait(process: psutil.Process) -> None:
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(POLL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
