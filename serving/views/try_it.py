@@ -9,7 +9,7 @@ import streamlit as st
 
 from recording import decoding, frames, video
 from recording.exceptions import GazeError
-from serving import arrows, crops, pictures
+from serving import arrows, crops
 from serving.arrows import Arrow
 from serving.predictor import Predictor
 from serving.views import shared
@@ -58,7 +58,7 @@ def show() -> None:
 
 
 def _picture(found: Predictor, data: bytes, crop: str) -> None:
-    view = crops.driver_view(pictures.decode(data, "the picture"), crop)
+    view = crops.driver_view(preprocess.decode(data, "the picture"), crop)
     azimuth, elevation = shared.answer(found, view)
     left, right = st.columns([2, 1])
     left.image(

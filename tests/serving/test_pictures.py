@@ -32,12 +32,6 @@ def test_large_header_is_refused_at_once(size: tuple[int, int]) -> None:
     assert time.perf_counter() - began < 0.1
 
 
-# A JPEG that repeats its scans would be decoded for minutes.
-def test_many_scans_are_refused() -> None:
-    with pytest.raises(InputError, match="scans"):
-        pictures.read(packages.picture(0, 0) + b"\xff\xda\x00\x08" * 200, "a")
-
-
 # However a picture is damaged, the error is one that names it.
 def test_damaged_pictures_are_input_errors() -> None:
     rng = np.random.default_rng(0)

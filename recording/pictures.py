@@ -1,0 +1,207 @@
+"""Encoded pictures, JPEG and PNG: the one reader of the project, which takes nothing damaged for a picture.
+
+The usual decoders conceal damage: half a JPEG comes out with a grey half. Here a picture is read whole and as its
+writer made it, or refused:
+
+* JPEG by libjpeg-turbo (simplejpeg), where every warning counts. The pixels are those of OpenCV's JPEG reader.
+* PNG by OpenCV, after the checksum of every chunk was compared.
+* It comes out the way up that it is to be shown (EXIF orientation).
+
+What follows behind the end of a JPEG, such as the film of a motion photo, does not matter.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+
+from recording.exceptions import InputError
+
+MAX_PIXELS = 50_000_000
+MAX_SCANS = 100
+"""A progressive JPEG may repeat its scans thousands of times at a few bytes each; cameras write about ten."""
+
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+# A JPEG's next marker: neither a stuffed 0xFF (00) nor a restart, which belong to the picture's data.
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+_EOI, _SOS, _DHT, _APP1, _BASELINE, _SEQUENTIAL = 0xD9, 0xDA, 0xC4, 0xE1, 0xC0, 0xC1
+_EXIF = b"Exif\0\0"
+_ZEROS = bytes(24)  # more bits than the longest block of one shortest code
+_BYTE_ORDER: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
+_ORIENTATION = 0x0112
+_OTHERS = {
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"RIFF": "WebP or AVI",
+    b"%PDF": "PDF",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"<": "text",
+    b"version https://git-lfs": "the pointer of Git LFS",
+}
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+_BRIGHT = 1 << 14
+# EXIF orientation: mirrored first, then so many quarter turns to the left.
+_UPRIGHT = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
+
+Picture = npt.NDArray[np.uint8]
+
+
+def decode(data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """JPEG or PNG bytes → (h, w, 3) uint8 RGB, upright; ``name`` stands for the picture in messages.
+
+    Pixels and scans are counted before anything is decoded. Raises :class:`InputError` when the bytes are neither,
+    hold more than ``max_pixels``, are damaged, or leave open what their numbers mean.
+    """
+    width, height = encoded_size(data, name)
+    if width * height > max_pixels:
+        raise InputError(f"{name}: {width}x{height} pixels is over the limit of {max_pixels}; send a smaller picture")
+    picture, exif = _decode_png(data, name) if data.startswith(_PNG) else _decode_jpeg(data, name)
+    mirrored, turns = _UPRIGHT.get(_orientation(exif, name), (False, 0))
+    return np.ascontiguousarray(np.rot90(np.fliplr(picture) if mirrored else picture, turns))
+
+
+def encoded_size(data: bytes, name: str = "image") -> tuple[int, int]:
+    """(width, height) as stored, from the header of JPEG or PNG bytes, without decoding; :class:`InputError` otherwise.
+
+    Where a picture is stored lying (EXIF orientation 5 to 8) it comes out of :func:`decode` the other way round.
+    """
+    if data.startswith(_PNG) and data[12:16] == b"IHDR" and len(data) >= 24:
+        width, height = struct.unpack(">II", data[16:24])
+        return width, height
+    if not data.startswith(_JPEG):
+        raise InputError(f"{name}: neither JPEG nor PNG{_looks_like(data)}; send one of these")
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        raise _damaged(name, f"its header: {error}") from None
+    return width, height
+
+
+def _looks_like(data: bytes) -> str:
+    if data[4:8] == b"ftyp":
+        return " but HEIC, AVIF or a video"
+    return next((f" but {kind}" for start, kind in _OTHERS.items() if data.startswith(start)), "")
+
+
+def _damaged(name: str, how: str) -> InputError:
+    return InputError(f"{name}: damaged JPEG or PNG ({how}); save or copy the picture again")
+
+
+def _orientation(exif: bytes, name: str) -> int:
+    """The orientation in an EXIF block (TIFF 6.0, section 2), 1 (upright) where it says nothing."""
+    if not exif:
+        return 1
+    order = _BYTE_ORDER.get(exif[:4], "little")
+    at = int.from_bytes(exif[4:8], order) + 2
+    end = at + 12 * int.from_bytes(exif[at - 2 : at], order)
+    if exif[:4] not in _BYTE_ORDER or end > len(exif):
+        raise _damaged(name, "its EXIF block, which says which way up it is shown")
+    for field in (exif[k : k + 12] for k in range(at, end, 12)):
+        if int.from_bytes(field[:2], order) == _ORIENTATION:
+            return int.from_bytes(field[8:10], order)
+    return 1
+
+
+def _decode_jpeg(data: bytes, name: str) -> tuple[Picture, bytes]:
+    """The pixels as stored and the EXIF block."""
+    if simplejpeg.decode_jpeg_header(data)[2] == "CMYK":
+        raise InputError(f"{name}: a JPEG in print colours (CMYK); save it in RGB")
+    exif = _walk(data, name)
+    try:
+        return simplejpeg.decode_jpeg(data, "RGB", strict=True), exif
+    except ValueError as error:
+        raise _damaged(name, str(error)) from None
+
+
+def _walk(data: bytes, name: str) -> bytes:
+    """A JPEG's EXIF block. On the way its scans are counted, and none may be overwritten with zeros.
+
+    Zeros are what lost packets and sparse files leave, and they are valid Huffman codes, so that no decoder minds.
+    Where they do not spell "end of block" they make coefficients of −1 in all 63 places of a block after the other,
+    which no picture has. (In a progressive JPEG, and where they do spell it, they may be a plain surface.)
+    """
+    scans, at, exif, sequential, suspicious = 0, 2, b"", False, False
+    zeros_mean: dict[int, int] = {}
+    while marker := _MARKER.search(data, at):
+        kind, start = marker[1][0], marker.end()
+        if suspicious and (zeros := data.find(_ZEROS, at, marker.start())) >= 0:
+            raise _damaged(name, f"zeros in place of the picture from byte {zeros} on")
+        if kind == _EOI:
+            break
+        at = start + int.from_bytes(data[start : start + 2])
+        body = data[start + 2 : at]
+        if kind in (_BASELINE, _SEQUENTIAL):
+            sequential = True
+        elif kind == _DHT:
+            zeros_mean |= _first_symbols(body)
+        elif kind == _APP1 and body.startswith(_EXIF) and not exif:
+            exif = body.removeprefix(_EXIF)
+        elif kind == _SOS:
+            scans += 1
+            suspicious = sequential and any(zeros_mean.get(table) for table in _ac_tables(body))
+        if scans > MAX_SCANS:
+            raise InputError(f"{name}: a JPEG of more than {MAX_SCANS} scans is not decoded; save the picture again")
+    return exif
+
+
+def _ac_tables(scan: bytes) -> list[int]:
+    """The AC tables of the components of a scan, from the content of its header (ITU-T T.81, B.2.3)."""
+    return [table & 15 for table in scan[2 : 1 + 2 * scan[0] : 2]] if scan else []
+
+
+def _first_symbols(tables: bytes) -> dict[int, int]:
+    """What a code of zeros alone means in each AC table of a DHT segment; 0 is "end of block" (ITU-T T.81, B.2.4.2)."""
+    found: dict[int, int] = {}
+    at = 0
+    while at + 17 < len(tables):
+        kind, symbols = tables[at], sum(tables[at + 1 : at + 17])
+        if kind >> 4:
+            found[kind & 15] = tables[at + 17]
+        at += 17 + symbols
+    return found
+
+
+def _decode_png(data: bytes, name: str) -> tuple[Picture, bytes]:
+    """The pixels as stored and the EXIF block."""
+    exif = dict(_chunks(data, name)).get(b"eXIf", b"")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED)
+    except cv2.error:  # its own limits, such as an allocation that is too large
+        picture = None
+    if picture is None:
+        raise _damaged(name, "it does not decode")
+    return _in_8_bits(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), name), exif
+
+
+def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks of a PNG, kind and content, each with its checksum compared."""
+    at, kind = len(_PNG), b""
+    while kind != b"IEND":
+        length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
+        end = at + 8 + length
+        if end + 4 > len(data):
+            raise _damaged(name, "it is cut off")
+        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4]):
+            raise _damaged(name, f"the checksum of its part {kind.decode('latin-1')!r} at byte {at} is wrong")
+        yield kind, data[at + 8 : end]
+        at = end + 4
+
+
+def _in_8_bits(picture: npt.NDArray[Any], name: str) -> Picture:
+    """The upper 8 of 16 bits. Refused where the upper two are not used: cameras store 10, 12 or 14 bits so."""
+    if picture.dtype == np.uint8:
+        return picture
+    brightest = int(picture.max())
+    if brightest < _BRIGHT:
+        raise InputError(
+            f"{name}: a 16-bit PNG whose brightest value is {brightest} of 65535, as if it held "
+            f"{brightest.bit_length()} bits only; spread them over 16 bits, or save the picture with 8 bits"
+        )
+    return (picture >> 8).astype(np.uint8)
