@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from recording import decoding, frames, video
+from recording import decoding, frames, preprocess, video
 from recording.exceptions import GazeError
 from serving import arrows, crops
 from serving.arrows import Arrow
