@@ -66,9 +66,9 @@ def serve(argv: list[str]) -> int:
     parser.add_argument("--token", action="store_true", help="refuse to start without GAZE_SERVING_TOKEN")
     given = parser.parse_args(argv)
 
+    from registry.addresses import Selector
     from serving import server
     from serving.limits import Limits
-    from serving.loader import Selector
 
     if given.token and not os.environ.get(server.TOKEN):
         raise InputError(f"--token: the environment variable {server.TOKEN} is not set; put the token there")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version as installed
 from typing import Annotated, Any
@@ -25,7 +26,7 @@ from serving.service import Service, gaze
 
 log = logging.getLogger("serving.api")
 
-EXAMPLE = {"azimuth_deg": -12.4, "elevation_deg": -6.1, "vector": [-0.213522, -0.106264, 0.971142]}
+EXAMPLE: dict[str, Any] = {"azimuth_deg": -12.4, "elevation_deg": -6.1, "vector": [-0.213522, -0.106264, 0.971142]}
 
 
 class GazeAnswer(BaseModel):
@@ -197,7 +198,7 @@ def build(*, service: Service, limits: Limits, metrics: Metrics, token: str = ""
     """The application around a started or not yet started follower; its lifetime starts and ends the follower."""
 
     @asynccontextmanager
-    async def lifetime(_: FastAPI):
+    async def lifetime(_: FastAPI) -> AsyncIterator[None]:
         service.follower.start()
         yield
         service.close()
@@ -303,7 +304,9 @@ def _add_state(app: FastAPI, service: Service, metrics: Metrics) -> None:
             raise Refused(503, "no version is loaded yet; see /readyz?verbose", reason="not ready", retry_after=5)
         contract = predictor.contract
         return ModelAnswer(
-            **predictor.identity,
+            model=predictor.model,
+            version=predictor.version,
+            stage=predictor.label,
             since=predictor.since,
             created=contract.created.isoformat(),
             errors=contract.errors,

@@ -15,6 +15,9 @@ BASE = (204, 121, 167)
 # Where the eyes are in the driver view, as shares of its width and height: the view is cut around the head.
 EYES = (0.5, 0.42)
 
+# Right and down, in pixels.
+Point = tuple[float, float]
+
 
 @dataclass(frozen=True)
 class Arrow:
@@ -52,7 +55,13 @@ def draw(picture: np.ndarray, arrows: list[Arrow], *, legend: bool = True) -> np
     return drawn
 
 
-def _arrow(picture: np.ndarray, start: tuple, end: tuple, colour: tuple, thickness: int) -> None:
+def _arrow(
+    picture: np.ndarray,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    colour: tuple[int, int, int],
+    thickness: int,
+) -> None:
     # Sub-pixel ends (shift=4), or an arrow of a video jitters from pixel to pixel.
     first, last = (tuple(round(16 * part) for part in point) for point in (start, end))
     length = max(np.hypot(end[0] - start[0], end[1] - start[1]), 1.0)

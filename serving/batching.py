@@ -26,7 +26,7 @@ class Busy(Exception):
 class _Item:
     network: Network
     picture: np.ndarray
-    answer: Future = field(default_factory=Future)
+    answer: Future[np.ndarray] = field(default_factory=Future)
 
 
 class Batcher:
@@ -83,7 +83,7 @@ class Batcher:
         with self._wake:
             self._admitted -= count
 
-    def submit(self, network: Network, pictures: list[np.ndarray]) -> list[Future]:
+    def submit(self, network: Network, pictures: list[np.ndarray]) -> list[Future[np.ndarray]]:
         """Queue pictures (each (224, 224, 3) uint8) for ``network``; each future gives (2,) degrees."""
         items = [_Item(network, picture) for picture in pictures]
         with self._wake:

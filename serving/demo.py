@@ -33,7 +33,7 @@ TRAINING = ["--samples", "400", "--trials", "1", "--freeze", "none", "--bn", "ta
 class Part:
     """One of the three processes and where its output lies."""
 
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     log: str
 
 
@@ -95,7 +95,7 @@ def _start(stack: contextlib.ExitStack, command: list[str], env: dict[str, str],
     return Part(process, log)
 
 
-def _stop(process: subprocess.Popen) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM to the process and its workers; SIGKILL to what is left after the grace time."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
@@ -124,7 +124,7 @@ def _wait(name: str, url: str, running: dict[str, Part]) -> None:
 def _answers(url: str, good: bool = False) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=3) as answer:
-            return answer.status < 400
+            return bool(answer.status < 400)
     except urllib.error.HTTPError:
         return not good
     except OSError:

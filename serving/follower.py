@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from recording.exceptions import GazeError, NoSuchVersion
+from registry.addresses import Found
 from registry.command_line import one_line
-from serving.loader import Found, Loader
+from serving.loader import Loader
 from serving.metrics import Metrics
 from serving.predictor import Predictor
 
@@ -156,7 +157,8 @@ class Follower:
 
     def _rename(self, found: Found) -> None:
         self._in_use = found
-        self._current = replace(self._current, label=found.label, since=found.since)
+        if self._current is not None:
+            self._current = replace(self._current, label=found.label, since=found.since)
 
     def _heard(self, problem: str) -> None:
         """The registry answered; ``problem`` is what it had to say, empty when all is well."""

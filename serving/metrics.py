@@ -13,23 +13,28 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        own = {"registry": self._registry}
-        self.requests = Counter("gaze_requests_total", "Requests answered", ["route", "status"], **own)
+        own = self._registry
+        self.requests = Counter("gaze_requests_total", "Requests answered", ["route", "status"], registry=own)
         self.latency = Histogram(
-            "gaze_request_seconds", "Time from request to answer", ["route"], buckets=SECONDS, **own
+            "gaze_request_seconds", "Time from request to answer", ["route"], buckets=SECONDS, registry=own
         )
-        self.images = Counter("gaze_images_total", "Pictures answered", ["version"], **own)
-        self.batch = Histogram("gaze_batch_images", "Pictures in one batch", buckets=(1, 2, 4, 8, 16, 32, 64), **own)
-        self.rejected = Counter("gaze_rejected_total", "Requests refused by a limit", ["reason"], **own)
-        self.reloads = Counter("gaze_reloads_total", "Attempts to load a version", ["outcome"], **own)
+        self.images = Counter("gaze_images_total", "Pictures answered", ["version"], registry=own)
+        self.batch = Histogram(
+            "gaze_batch_images", "Pictures in one batch", buckets=(1, 2, 4, 8, 16, 32, 64), registry=own
+        )
+        self.rejected = Counter("gaze_rejected_total", "Requests refused by a limit", ["reason"], registry=own)
+        self.reloads = Counter("gaze_reloads_total", "Attempts to load a version", ["outcome"], registry=own)
         self.version = Gauge(
-            "gaze_model_version", "Number of the version that answers (0: none)", multiprocess_mode="livemin", **own
+            "gaze_model_version",
+            "Number of the version that answers (0: none)",
+            multiprocess_mode="livemin",
+            registry=own,
         )
         self.stale = Gauge(
             "gaze_registry_stale",
             "1 while the registry does not confirm the version",
             multiprocess_mode="livemax",
-            **own,
+            registry=own,
         )
         for outcome in ("loaded", "failed"):
             self.reloads.labels(outcome)

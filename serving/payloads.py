@@ -89,12 +89,12 @@ def clean_name(name: Any, fallback: str) -> str:
     return "".join(letter for letter in name if letter.isprintable())[:200] or fallback
 
 
-def _column(values: list) -> list[Encoded]:
+def _column(values: list[Any]) -> list[Encoded]:
     names = [f"image in row {row}" for row in range(len(values))]
     return [Encoded(unbase64(value, name), name) for value, name in zip(values, names, strict=True)]
 
 
-def _split(table: Any) -> list:
+def _split(table: Any) -> list[Any]:
     if not isinstance(table, dict) or "data" not in table or set(table) - {"columns", "data", "index"}:
         raise _malformed("dataframe_split must have 'data' and optionally 'columns' and 'index'")
     columns, rows = table.get("columns"), table["data"]
@@ -106,7 +106,7 @@ def _split(table: Any) -> list:
     return [row[at] for row in rows]
 
 
-def _records(records: Any) -> list:
+def _records(records: Any) -> list[Any]:
     if not isinstance(records, list):
         raise _malformed("the records must be a list of objects")
     if not all(isinstance(record, dict) and COLUMN in record for record in records):
@@ -114,7 +114,7 @@ def _records(records: Any) -> list:
     return [record[COLUMN] for record in records]
 
 
-def _inputs(inputs: Any) -> list:
+def _inputs(inputs: Any) -> list[Any]:
     if isinstance(inputs, dict):
         if COLUMN not in inputs:
             raise _no_column()

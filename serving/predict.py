@@ -18,9 +18,10 @@ from tqdm import tqdm
 from recording import decoding, labels, preprocess, video
 from recording import frames as indices
 from recording.exceptions import InputError
+from registry.addresses import Selector
 from serving import arrows, crops, pictures, videos
 from serving.batching import Batcher, available_cores
-from serving.loader import Loader, Selector, cache_folder
+from serving.loader import Loader, cache_folder
 from serving.predictor import Predictor
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -98,7 +99,7 @@ class Session:
     def images(self, files: list[Path]) -> Iterator[Row]:
         """One row per file; :class:`InputError` names the first that is no picture."""
 
-        def answer(file: Path) -> Future:
+        def answer(file: Path) -> Future[np.ndarray]:
             try:
                 data = file.read_bytes()
             except OSError as error:
@@ -146,10 +147,10 @@ class Session:
         if answered < count:
             print(f"{path}: {count - answered} of {count} frames left out ({decoding.DAMAGED})", file=sys.stderr)
 
-    def _answer_frame(self, frame: np.ndarray) -> Future:
+    def _answer_frame(self, frame: np.ndarray) -> Future[np.ndarray]:
         return self._submit(preprocess.resize(crops.driver_view(frame, self._crop)))
 
-    def _submit(self, picture: np.ndarray) -> Future:
+    def _submit(self, picture: np.ndarray) -> Future[np.ndarray]:
         return self._batcher.submit(self._predictor, [picture])[0]
 
 
@@ -202,7 +203,7 @@ def _quiet(count: int) -> bool:
 
 def _ahead(jobs: Iterable[Any], depth: int = _AHEAD) -> Iterator[Any]:
     """``jobs`` in order, ``depth`` of them started before the first is waited for."""
-    waiting: deque = deque()
+    waiting: deque[Any] = deque()
     for job in jobs:
         waiting.append(job)
         if len(waiting) >= depth:

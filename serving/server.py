@@ -16,11 +16,12 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from recording.exceptions import InputError
+from registry.addresses import Selector
 from serving import api
 from serving.batching import Batcher, available_cores
 from serving.follower import Follower
 from serving.limits import Limits
-from serving.loader import PRECISIONS, Loader, Selector, cache_folder
+from serving.loader import PRECISIONS, Loader, cache_folder
 from serving.metrics import Metrics
 from serving.predictor import best_providers
 from serving.service import Service
@@ -76,7 +77,7 @@ def _leave_out_arrow() -> None:
     MLflow's client imports pandas, and pandas imports Arrow wherever it is installed and does without where it is
     not. Nothing that a server asks MLflow for is a table.
     """
-    sys.modules.setdefault("pyarrow", None)
+    sys.modules.setdefault("pyarrow", None)  # type: ignore[arg-type]  # None: not to be imported
 
 
 def assemble(settings: Settings, *, token: str = "") -> FastAPI:
@@ -133,7 +134,7 @@ class PatientProtocol(H11Protocol):
 
     patience = Limits.head_seconds
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Start the clock for the request line and headers."""
         super().connection_made(transport)
         self.loop.call_later(self.patience, self._close_if_silent)

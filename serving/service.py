@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -60,7 +60,7 @@ class Service:
         self.metrics.images.labels(str(predictor.version)).inc(len(images))
         return predictor, answers
 
-    def in_background(self, work: Callable[..., T], *arguments: object) -> Awaitable[T]:
+    def in_background(self, work: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
         """Run ``work`` off the event loop: parsing a large body there would stop every other request."""
         return asyncio.get_running_loop().run_in_executor(self._decoders, work, *arguments)
 

@@ -26,10 +26,12 @@ class Slot:
 
     async def take(self) -> tuple[int, bytes]:
         """Wait for a frame: its number, counted from 1, and its bytes."""
-        await self._filled.wait()
-        self._filled.clear()
-        frame, self._frame = self._frame, None
-        return frame
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            frame, self._frame = self._frame, None
+            if frame is not None:
+                return frame
 
 
 async def answer_latest(socket: WebSocket, service: Service, *, crop: str) -> None:
@@ -70,7 +72,7 @@ async def _answer(socket: WebSocket, service: Service, slot: Slot, crop: str) ->
     while True:
         number, data = await slot.take()
         answered += 1
-        answer = {"frame": number, "dropped": number - answered}
+        answer: dict[str, object] = {"frame": number, "dropped": number - answered}
         try:
             predictor, angles = await service.answer([Encoded(data, f"frame {number}")], crop=crop)
             answer |= gaze(angles)[0] | predictor.identity

@@ -4,6 +4,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from recording import preprocess
 from recording.prepared import Samples
@@ -41,7 +42,7 @@ def show() -> None:
     _worst(drive, table[keep])
 
 
-def _choose_part(column, part: np.ndarray) -> np.ndarray:
+def _choose_part(column: DeltaGenerator, part: np.ndarray) -> np.ndarray:
     counts = {name: int((part == name).sum()) for name in ("held out", "trained on", "neither")}
     choices = [name for name, count in counts.items() if count]
     if choices == ["neither"]:

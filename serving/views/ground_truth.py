@@ -1,5 +1,7 @@
 """*Ground Truth Comparison*: one sample, what was measured and what each version says."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -96,7 +98,7 @@ def _caption(sample: pd.Series, seconds: float, part: str) -> str:
     return f"Frame {sample['frame']} ({when}), scenario {sample['scenario']}; {known[part]}"
 
 
-def _figures(measured: tuple[float, float], answered: list) -> None:
+def _figures(measured: tuple[float, float], answered: list[Any]) -> None:
     label, gaze, _ = answered[0]
     error = shared.errors_table(np.array([gaze]), np.array([measured])).iloc[0]
     columns = st.columns(5)

@@ -4,6 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from recording.exceptions import GazeError
+from registry.history import Line
+from registry.versions import Version
 from serving import prepared
 from serving.views import shared
 
@@ -43,7 +45,7 @@ def show() -> None:
     _history(lines)
 
 
-def _production(by_number: dict, lines: list) -> None:
+def _production(by_number: dict[int, Version], lines: list[Line]) -> None:
     number = st.session_state.get("production")
     if number not in by_number:
         shared.production()
@@ -62,8 +64,9 @@ def _production(by_number: dict, lines: list) -> None:
         st.warning("Its errors come from a random split, which leaks: neighbours of the test frames were trained on.")
     columns = st.columns(4)
     for column, (prefix, whose) in zip(columns, _WHOSE.items(), strict=True):
-        figures = [version.error(f"{prefix}{name}") for name in _ERRORS]
-        if None in figures:
+        stated = [version.error(f"{prefix}{name}") for name in _ERRORS]
+        figures = [error for error in stated if error is not None]
+        if len(figures) < len(stated):
             continue
         column.metric(f"Elevation, {whose}", shared.deg(figures[1], signed=False))
         column.caption(f"azimuth {figures[0]:.1f}°, 3-D {figures[2]:.1f}°")
@@ -75,7 +78,7 @@ def _production(by_number: dict, lines: list) -> None:
         st.markdown(version.description or "This version has no model card.")
 
 
-def _table(versions: list) -> None:
+def _table(versions: list[Version]) -> None:
     rows = [
         {
             "version": version.number,
@@ -91,7 +94,7 @@ def _table(versions: list) -> None:
     st.dataframe(table, hide_index=True, column_config={name: _PLAIN for name in table.columns[4:]})
 
 
-def _compare_two(by_number: dict) -> None:
+def _compare_two(by_number: dict[int, Version]) -> None:
     numbers = list(by_number)
     left, right = st.columns(2)
     first = left.selectbox("First", numbers, 0, format_func=shared.version_label)
@@ -111,8 +114,9 @@ def _compare_two(by_number: dict) -> None:
 
 def _compare_on_folder(first: int, second: int) -> None:
     drive = shared.samples()
-    pair = [shared.load(shared.options().model, number) for number in (first, second)]
-    if drive is None or None in pair:
+    loaded = [shared.load(shared.options().model, number) for number in (first, second)]
+    pair = [found for found in loaded if found is not None]
+    if drive is None or len(pair) < 2:
         return
     seen = [prepared.parts(drive, shared.holdout(found.model, found.version)) == "trained on" for found in pair]
     keep = ~(seen[0] | seen[1])
@@ -128,7 +132,7 @@ def _compare_on_folder(first: int, second: int) -> None:
     st.caption(f"Mean absolute errors on the {int(keep.sum())} samples that neither of the two was trained on.")
 
 
-def _history(lines: list) -> None:
+def _history(lines: list[Line]) -> None:
     if not lines:
         st.caption("No change of stage has been written down yet.")
         return
