@@ -57,8 +57,8 @@ class Layout:
         for name, view in views.items():
             if min(view.w, view.h) < SMALLEST_VIEW:
                 raise InputError(
-                    f"layout {self.name}: in a video of {width}x{height} the {name} view is only {view.w}x{view.h} "
-                    f"pixels; export the video larger"
+                    f"layout {self.name}: in a picture of {width}x{height} the {name} view is only {view.w}x{view.h} "
+                    f"pixels; give larger pictures"
                 )
         return views
 
@@ -85,7 +85,7 @@ def views_for(layout: str | Path, width: int, height: int, video: str = "video")
     """
     if str(layout) == "driver":
         return {"driver": View(0, 0, width, height)}
-    candidates = DASHGAZE if str(layout) == "dashgaze" else (read(Path(layout)),)
+    candidates = variants(layout)
     for candidate in candidates:
         if candidate.fits(width, height):
             return candidate.scaled_to(width, height)
@@ -94,6 +94,25 @@ def views_for(layout: str | Path, width: int, height: int, video: str = "video")
         f"{video}: {width}x{height} pixels fit no variant of layout {layout} ({sizes}, or the same proportions "
         f"scaled); give a layout file, or layout=driver when the whole picture is the driver"
     )
+
+
+def variants(layout: str | Path) -> tuple[Layout, ...]:
+    """The variants of a layout that was asked for, as in :func:`views_for`; none for ``driver``, which has no size."""
+    if str(layout) == "driver":
+        return ()
+    return DASHGAZE if str(layout) == "dashgaze" else (read(Path(layout)),)
+
+
+def origins(used: Layout) -> tuple[Layout, ...]:
+    """What a model may be given that was trained on pictures cut out by ``used`` (rectangles at one video's size).
+
+    Both DashGaze exports for a DashGaze recording, nothing where the whole picture was the driver, else ``used``.
+    """
+    size = used.width, used.height
+    if used.views["driver"] == View(0, 0, *size):
+        return ()
+    is_dashgaze = any(one.fits(*size) and one.scaled_to(*size) == used.views for one in DASHGAZE)
+    return DASHGAZE if is_dashgaze else (used,)
 
 
 def read(path: Path) -> Layout:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from recording import prepared
+from recording import layouts, prepared
 from recording.angles import deg_to_pitch_yaw
+from recording.layouts import Layout
 from recording.prepared import Samples
 
 
@@ -55,6 +56,20 @@ class Recordings:
     def rendered(self) -> bool:
         """Whether any of it is the rendered sample drive."""
         return any(d.rendered for d in self.drives)
+
+    def layouts(self, asked: str | Path) -> tuple[str, tuple[Layout, ...]]:
+        """The name of the layout that the pictures were cut out with, and its variants.
+
+        Of a prepared folder, what it says itself; a bare one does not say: there it is the layout ``asked`` for.
+        Several drives: all names, and every variant once.
+        """
+        names: dict[str, None] = {}
+        found: dict[tuple[object, ...], Layout] = {}
+        for drive in self.drives:
+            names[Path(asked).name if drive.layout is None else drive.layout.name] = None
+            for variant in layouts.variants(asked) if drive.layout is None else layouts.origins(drive.layout):
+                found[variant.width, variant.height, variant.views["driver"]] = variant
+        return ", ".join(names), tuple(found.values())
 
     @property
     def folders(self) -> tuple[Path, ...]:

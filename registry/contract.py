@@ -8,6 +8,7 @@ blanked out, so that one flipped byte anywhere is found and the file is named.
 import base64
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +18,9 @@ import numpy as np
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from recording import angles, files
-from recording.exceptions import ContractError
+from recording import angles, files, layouts
+from recording.exceptions import ContractError, InputError
+from recording.layouts import Layout, View
 from recording.scenarios import COUNT as SCENARIO_COUNT
 from registry import holdout
 from registry.network import CPU, GazeNetwork, Network
@@ -61,11 +63,45 @@ class OutputPromise(_Strict):
     convention: Literal["dashgaze"] = "dashgaze"
 
 
+class Rectangle(_Strict):
+    """The driver view in a composite picture of ``width`` × ``height`` pixels."""
+
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    x: int = Field(ge=0)
+    y: int = Field(ge=0)
+    w: int = Field(gt=0)
+    h: int = Field(gt=0)
+
+
 class Crop(_Strict):
-    """Where in the recording the pictures were cut out."""
+    """Where in the recording the pictures were cut out: what serving cuts a composite picture by."""
 
     layout: str
     view: str = "driver"
+    rectangles: tuple[Rectangle, ...] | None = None
+    """One for each variant of the layout, none where the whole picture is the driver; ``None`` in versions that
+    were registered before contracts had rectangles."""
+
+    @classmethod
+    def of(cls, layout: str, variants: Iterable[Layout]) -> "Crop":
+        """The promise for pictures that were cut out with the variants of a layout."""
+        sizes = ({"width": one.width, "height": one.height} | vars(one.views["driver"]) for one in variants)
+        return cls(layout=layout, rectangles=tuple(Rectangle(**size) for size in sizes))
+
+    def variants(self) -> tuple[Layout, ...]:
+        """The driver view in each variant of the layout; raises :class:`InputError` when it is not known."""
+        if self.rectangles is not None:
+            return tuple(
+                Layout(self.layout, one.width, one.height, {"driver": View(one.x, one.y, one.w, one.h)})
+                for one in self.rectangles
+            )
+        if self.layout not in layouts.NAMES:
+            raise InputError(
+                f"the version does not say where the driver is in pictures of layout {self.layout}; "
+                "register the model again, or give the driver view alone"
+            )
+        return layouts.variants(self.layout)
 
 
 class AngleErrors(_Strict):

@@ -1,71 +1,64 @@
-"""The driver view of a composite frame, cut out the way the model's training pictures were."""
+"""The driver view of a picture, cut out the way the model's training pictures were: its contract says how."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
 
 from recording.exceptions import InputError
+from recording.layouts import Layout, View
+from registry.contract import Crop
 
 CropChoice = Literal["driver", "composite", "auto"]
 CHOICES: tuple[str, ...] = get_args(CropChoice)
+WHOLE = Crop(layout="driver", rectangles=())
+"""The promise of a model whose pictures are the driver and nothing else."""
+
+WIDEST_CAMERA = 2.4
+"""No camera takes pictures longer than this many times their height (or higher): cinema's widest is 2.39."""
+ROUNDING = 2
+"""Edges of the same view scaled from two sizes differ by so many pixels at most."""
 
 
-@dataclass(frozen=True)
-class Composite:
-    """A composite frame of ``width`` × ``height`` pixels and the driver view in it (left, top, width, height)."""
-
-    width: int
-    height: int
-    driver: tuple[int, int, int, int]
-
-    def fits(self, width: int, height: int) -> bool:
-        """Whether a picture of that size has these proportions, within one pixel on each side (exports round)."""
-        narrowest = max((width - 1) / self.width, (height - 1) / self.height)
-        widest = min((width + 1) / self.width, (height + 1) / self.height)
-        return narrowest <= widest
-
-    def slices(self, width: int, height: int) -> tuple[slice, slice]:
-        """Rows and columns of the driver view in a composite of that size."""
-        x, y, w, h = self.driver
-        across, down = width / self.width, height / self.height
-        left, right = (min(round(edge * across), width) for edge in (x, x + w))
-        top, bottom = (min(round(edge * down), height) for edge in (y, y + h))
-        if right - left < 16 or bottom - top < 16:
-            raise InputError(f"the driver view of a {width}x{height} frame is too small to use; send a larger frame")
-        return slice(top, bottom), slice(left, right)
-
-
-# The recording's two exports: with the cabin view on the right, and the older one without it.
-DASHGAZE = (
-    Composite(3008, 1080, (6, 7, 950, 1068)),
-    Composite(1920, 1080, (6, 7, 950, 1068)),
-)
-
-
-def driver_slices(width: int, height: int, crop: str) -> tuple[slice, slice]:
+def driver_slices(width: int, height: int, crop: str, promised: Crop) -> tuple[slice, slice]:
     """Rows and columns of the driver view in a picture of that size.
 
-    ``driver``: the whole picture is it. ``composite``: it is part of a composite frame, :class:`InputError` when
-    the size fits none. ``auto``: composite where the picture has the three-view proportions, which no camera
-    has; the older two-view export is 16:9 like any photograph and needs ``composite``.
+    ``driver``: the whole picture is it. ``composite``: it is part of a composite frame of the layout that
+    ``promised`` (the contract) holds, :class:`InputError` when the size fits none of its variants. ``auto``:
+    composite where the picture fits and is longer than any camera's; a two-view composite that is 16:9, like any
+    photograph, needs ``composite``.
     """
     whole = slice(0, height), slice(0, width)
-    if crop == "driver":
+    if crop == "driver" or promised.layout == WHOLE.layout:
         return whole
-    if crop == "auto":
-        return DASHGAZE[0].slices(width, height) if DASHGAZE[0].fits(width, height) else whole
-    for composite in DASHGAZE:
-        if composite.fits(width, height):
-            return composite.slices(width, height)
-    sizes = " or ".join(f"{composite.width}x{composite.height}" for composite in DASHGAZE)
-    raise InputError(
-        f"a {width}x{height} picture has not the proportions of a composite frame ({sizes}); "
-        "send the driver view alone with crop=driver"
-    )
+    if crop == "auto" and max(width, height) <= WIDEST_CAMERA * min(width, height):
+        return whole
+    variants = promised.variants()
+    fitting = [variant.scaled_to(width, height)["driver"] for variant in variants if variant.fits(width, height)]
+    if crop == "auto" and not fitting:
+        return whole
+    view = _agreed(fitting, width, height, variants)
+    return slice(view.y, view.y + view.h), slice(view.x, view.x + view.w)
 
 
-def driver_view(picture: np.ndarray, crop: str) -> np.ndarray:
+def driver_view(picture: np.ndarray, crop: str, promised: Crop) -> np.ndarray:
     """The driver view of ``picture`` (h, w, 3), see :func:`driver_slices`; a view into the same memory."""
     height, width = picture.shape[:2]
-    return picture[driver_slices(width, height, crop)]
+    return picture[driver_slices(width, height, crop, promised)]
+
+
+def _agreed(fitting: list[View], width: int, height: int, variants: Sequence[Layout]) -> View:
+    """The rectangle that all fitting variants agree on, but for rounding."""
+    if not fitting:
+        sizes = " or ".join(f"{variant.width}x{variant.height}" for variant in variants)
+        raise InputError(
+            f"a {width}x{height} picture has not the proportions of a composite frame of this model ({sizes}); "
+            "send the driver view alone with crop=driver"
+        )
+    edges = np.array([[view.x, view.y, view.x + view.w, view.y + view.h] for view in fitting])
+    if np.ptp(edges, axis=0).max() > ROUNDING:
+        raise InputError(
+            f"a {width}x{height} picture fits several layouts that this model was trained on; "
+            "send the driver view alone with crop=driver"
+        )
+    return fitting[0]

@@ -95,6 +95,7 @@ class Session:
         self._batcher = batcher
         self._pool = pool
         self._crop = crop
+        self._promised = predictor.contract.crop
 
     def images(self, files: list[Path]) -> Iterator[Row]:
         """One row per file; :class:`InputError` names the first that is no picture."""
@@ -104,7 +105,7 @@ class Session:
                 data = file.read_bytes()
             except OSError as error:
                 raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-            return self._submit(pictures.read(data, str(file), crop=self._crop))
+            return self._submit(pictures.read(data, str(file), crop=self._crop, promised=self._promised))
 
         jobs = ((file, self._pool.submit(answer, file)) for file in files)
         progress = tqdm(_ahead(jobs), total=len(files), desc="images", unit="image", disable=_quiet(len(files)))
@@ -134,7 +135,8 @@ class Session:
             for number, frame, job in progress:
                 azimuth, elevation = map(float, job.result().result())
                 if copy is not None:
-                    drawn = annotate(frame, (azimuth, elevation), gaze.get(number), crop=self._crop)
+                    view = crops.driver_slices(frame.shape[1], frame.shape[0], self._crop, self._promised)
+                    drawn = annotate(frame, (azimuth, elevation), gaze.get(number), view)
                     copy.add(drawn, float(index.seconds[number]))
                 yield Row(str(path), number, azimuth, elevation)
                 answered += 1
@@ -148,7 +150,7 @@ class Session:
             print(f"{path}: {count - answered} of {count} frames left out ({decoding.DAMAGED})", file=sys.stderr)
 
     def _answer_frame(self, frame: np.ndarray) -> Future[np.ndarray]:
-        return self._submit(preprocess.resize(crops.driver_view(frame, self._crop)))
+        return self._submit(preprocess.resize(crops.driver_view(frame, self._crop, self._promised)))
 
     def _submit(self, picture: np.ndarray) -> Future[np.ndarray]:
         return self._batcher.submit(self._predictor, [picture])[0]
@@ -166,15 +168,20 @@ def measured(labels_file: Path) -> dict[int, tuple[float, float]]:
 
 
 def annotate(
-    frame: np.ndarray, predicted: tuple[float, float], measured: tuple[float, float] | None, *, crop: str
+    frame: np.ndarray,
+    predicted: tuple[float, float],
+    measured: tuple[float, float] | None,
+    view: tuple[slice, slice],
 ) -> np.ndarray:
-    """A copy of ``frame`` with the predicted and, where there is one, the measured gaze in the driver view."""
+    """A copy of ``frame`` with the predicted and, where there is one, the measured gaze in the driver view.
+
+    ``view``: rows and columns of the driver view.
+    """
     drawn = [arrows.Arrow(*predicted, arrows.PREDICTED, "predicted")]
     if measured is not None:
         drawn.insert(0, arrows.Arrow(*measured, arrows.MEASURED, "measured"))
-    rows, columns = crops.driver_slices(frame.shape[1], frame.shape[0], crop)
     copy = frame.copy()
-    copy[rows, columns] = arrows.draw(frame[rows, columns], drawn)
+    copy[view] = arrows.draw(frame[view], drawn)
     return copy
 
 

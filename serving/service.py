@@ -10,6 +10,7 @@ import numpy as np
 
 from recording import angles
 from recording.exceptions import InputError
+from registry.contract import Crop
 from serving import pictures
 from serving.batching import Batcher, Busy, available_cores
 from serving.follower import Follower
@@ -46,7 +47,7 @@ class Service:
             raise busy() from None
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
-                decoded = await self._decode(images, crop)
+                decoded = await self._decode(images, crop, predictor.contract.crop)
                 answers = await self._batcher.answer(predictor, decoded)
         except InputError as error:
             raise Refused(422, str(error), reason="picture") from None
@@ -84,9 +85,10 @@ class Service:
                 413, f"{len(images)} pictures in one request; at most {self.limits.max_images}", reason="count"
             )
 
-    async def _decode(self, images: list[Encoded], crop: str) -> list[np.ndarray]:
+    async def _decode(self, images: list[Encoded], crop: str, promised: Crop) -> list[np.ndarray]:
         def one(number: int, image: Encoded) -> np.ndarray:
-            return pictures.read(image.data, f"image {number}", crop=crop, max_pixels=self.limits.max_pixels)
+            name = f"image {number}"
+            return pictures.read(image.data, name, crop=crop, promised=promised, max_pixels=self.limits.max_pixels)
 
         jobs = [self.in_background(one, number, image) for number, image in enumerate(images, start=1)]
         try:

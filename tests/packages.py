@@ -107,11 +107,13 @@ def make_package(
     graph: bytes | None = None,
     weights: bytes | None = None,
     base_digest: str = "b" * 64,
+    crop: contract.Crop | None = None,
     **errors: dict | None,
 ) -> contract.Contract:
     """A valid package in ``folder``: a model ``bias_deg`` off, its held-out samples, honest errors, a seal.
 
     ``graph`` is an ONNX file in place of the tiny network, ``weights`` a safetensors file in place of two numbers.
+    ``crop`` defaults to what older versions say.
     """
     folder.mkdir(parents=True, exist_ok=True)
     held_out = holdout or make_holdout(n_holdout, seed=seed)
@@ -137,7 +139,7 @@ def make_package(
         folder,
         golden_jpegs=[picture(azimuth, azimuth / 2) for azimuth in (-20, -10, 0, 10, 20)],
         model_name=model_name,
-        crop={"layout": "dashgaze", "view": "driver"},
+        crop=crop or {"layout": "dashgaze", "view": "driver"},
         errors=stated | errors,
         scenarios=[
             {"number": n, "description": f"scenario {n}", "samples": n_holdout // 10, "errors": stated["model"]}

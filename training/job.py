@@ -94,7 +94,9 @@ def run(config: JobConfig) -> int:
 def prepare_data(config: JobConfig) -> Recordings:
     """The prepared folder(s) that the job works on: given, made from the recording, or the rendered sample drive."""
     if config.data:
-        return recordings.load(tuple(Path(part.strip()) for part in config.data.split(",") if part.strip()))
+        given = recordings.load(tuple(Path(part.strip()) for part in config.data.split(",") if part.strip()))
+        given.layouts(config.layout)  # a layout file that cannot be read is found now, not at registration
+        return given
     work = Path(config.work)
     if config.video:
         video, labels, layout = Path(config.video), Path(config.labels), config.layout

@@ -44,7 +44,7 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases) -> int:
     }  # fmt: skip
     common = {
         "golden_jpegs": package.golden(packages.holdout),
-        "crop": {"layout": job.config.layout, "view": "driver"},
+        "crop": contract.Crop.of(*job.recordings.layouts(job.config.layout)),
         "rendered_sample_drive": data.rendered,
         "digests": digests,
     }

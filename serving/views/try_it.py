@@ -58,7 +58,7 @@ def show() -> None:
 
 
 def _picture(found: Predictor, data: bytes, crop: str) -> None:
-    view = crops.driver_view(preprocess.decode(data, "the picture"), crop)
+    view = crops.driver_view(preprocess.decode(data, "the picture"), crop, found.contract.crop)
     azimuth, elevation = shared.answer(found, view)
     left, right = st.columns([2, 1])
     left.image(
@@ -85,7 +85,7 @@ def _video(found: Predictor, given, crop: str) -> None:
         for number, frame in decoding.in_order_rgb(path, index):
             if number >= _FRAMES:
                 break
-            view = crops.driver_view(frame, crop)
+            view = crops.driver_view(frame, crop, found.contract.crop)
             azimuth, elevation = shared.answer(found, view)
             rows.append({"time": float(index.seconds[number]), "azimuth": azimuth, "elevation": elevation})
             shown = (

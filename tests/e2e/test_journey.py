@@ -154,10 +154,17 @@ def test_a_bare_folder_of_pictures_and_angles_is_enough(tmp_path):
     """What users have today: *_driver.jpg and *_gt.json, no table, no drive.json."""
     place = Place(tmp_path)
     folder = drives.prepared_folder(tmp_path / "dashgaze_processed", n=150)
+    layout = tmp_path / "mine.yaml"
+    layout.write_text("width: 1280\nheight: 400\nviews: {driver: {x: 640, y: 20, w: 320, h: 360}}\n")
     done = place.python(
-        *("-m", "training", "main", "--data", str(folder), "--trials", "1", "--freeze", "backbone", "--epochs_max", "5")
+        *("-m", "training", "main", "--data", str(folder), "--layout", str(layout)),
+        *("--trials", "1", "--freeze", "backbone", "--epochs_max", "5"),
     )
     assert "registered: gaze-tracker version 1" in done.stdout
+    # Such a folder does not say where its pictures lay: what layout= says goes into the contract.
+    crops = [json.loads(path.read_text())["crop"] for path in tmp_path.glob("mlruns/**/contract.json")]
+    rectangle = {"width": 1280, "height": 400, "x": 640, "y": 20, "w": 320, "h": 360}
+    assert crops and all(crop == {"layout": "mine.yaml", "view": "driver", "rectangles": [rectangle]} for crop in crops)
     shutil.rmtree(tmp_path / "data")
 
 

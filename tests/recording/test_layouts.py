@@ -116,3 +116,13 @@ def test_a_layout_file_that_is_no_yaml_is_refused_in_one_line(tmp_path: Path) ->
 def test_an_unknown_layout_names_the_known_ones() -> None:
     with pytest.raises(InputError, match="'dashgase' is neither dashgaze nor driver nor a file"):
         layouts.views_for("dashgase", 3008, 1080)
+
+
+def test_what_a_model_may_be_given_that_was_trained_on_these_pictures() -> None:
+    half = layouts.Layout("dashgaze", 1504, 540, layouts.views_for("dashgaze", 1504, 540))
+    assert layouts.origins(half) == layouts.DASHGAZE
+    whole = layouts.Layout("driver", 641, 479, layouts.views_for("driver", 641, 479))
+    assert layouts.origins(whole) == ()
+    # The proportions of a DashGaze composite, the driver elsewhere: a layout of its own, whatever its name.
+    own = layouts.Layout("dashgaze", 1504, 540, {"driver": View(960, 3, 541, 535)})
+    assert layouts.origins(own) == (own,)

@@ -2,14 +2,13 @@ import struct
 import time
 import zlib
 
-import cv2
 import numpy as np
 import packages
 import pytest
 
 from recording import preprocess
 from recording.exceptions import InputError
-from serving import crops, pictures
+from serving import pictures
 
 
 def _png_header(width: int, height: int) -> bytes:
@@ -44,34 +43,3 @@ def test_damaged_pictures_are_input_errors() -> None:
             assert pictures.read(bytes(damaged), "this one").shape == (224, 224, 3)
         except InputError as error:
             assert "this one" in str(error)
-
-
-# The driver view of a composite is the rectangle of the layout, at any scale.
-@pytest.mark.parametrize("size", [(3008, 1080), (1504, 540), (1505, 540), (1920, 1080)])
-def test_driver_view_of_a_composite(size: tuple[int, int]) -> None:
-    width, height = size
-    x, y, w, h = 6, 7, 950, 1068
-    across = width / (1920 if size == (1920, 1080) else 3008)
-    picture = np.zeros((height, width, 3), dtype=np.uint8)
-    down = height / 1080
-    cv2.rectangle(
-        picture,
-        (round(x * across), round(y * down)),
-        (round((x + w) * across) - 1, round((y + h) * down) - 1),
-        (9, 9, 9),
-        -1,
-    )
-    view = crops.driver_view(picture, "composite")
-    assert (view == 9).all()
-    assert (picture == 9).sum() == view.size
-
-
-# auto cuts only where no photograph has such proportions; composite refuses what is none.
-def test_choice_of_crop() -> None:
-    composite = np.zeros((540, 1504, 3), dtype=np.uint8)
-    photograph = np.zeros((1080, 1920, 3), dtype=np.uint8)
-    assert crops.driver_view(composite, "auto").shape == (534, 475, 3)
-    assert crops.driver_view(photograph, "auto").shape == photograph.shape
-    assert crops.driver_view(composite, "driver").shape == composite.shape
-    with pytest.raises(InputError, match="640x480"):
-        crops.driver_view(np.zeros((480, 640, 3), dtype=np.uint8), "composite")

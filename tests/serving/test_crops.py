@@ -1,0 +1,138 @@
+"""The driver view is cut where the contract says, and every way to an answer cuts the same."""
+
+import json
+from pathlib import Path
+
+import av
+import cv2
+import httpx
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from fastapi.testclient import TestClient
+
+from recording import layouts, preparation, recordings
+from recording.exceptions import InputError
+from recording.layouts import Layout, View
+from registry import stages
+from registry.contract import Crop
+from serving import crops, predict, server
+from serving.loader import Loader, Selector
+from serving.predictor import Predictor
+from serving.views import shared
+from tests import packages
+from tests.recordings import read_forward
+
+DASHGAZE = Crop.of("dashgaze", layouts.DASHGAZE)
+OLD = Crop(layout="dashgaze")
+"""As versions say it that were registered before contracts had rectangles."""
+
+
+@pytest.mark.parametrize("promised", [DASHGAZE, OLD], ids=["rectangles", "name alone"])
+@pytest.mark.parametrize("size", [(3008, 1080), (1504, 540), (1505, 540), (1920, 1080)])
+def test_the_driver_view_of_a_composite_at_any_scale(size: tuple[int, int], promised: Crop) -> None:
+    rows, columns = crops.driver_slices(*size, "composite", promised)
+    view = layouts.views_for("dashgaze", *size)["driver"]
+    assert (columns.start, rows.start, columns.stop, rows.stop) == (view.x, view.y, view.x + view.w, view.y + view.h)
+
+
+def test_auto_cuts_only_what_no_camera_takes_and_composite_refuses_what_is_none() -> None:
+    composite, photograph = np.zeros((540, 1504, 3), np.uint8), np.zeros((1080, 1920, 3), np.uint8)
+    assert crops.driver_view(composite, "auto", DASHGAZE).shape == (534, 475, 3)
+    assert crops.driver_view(photograph, "auto", DASHGAZE).shape == photograph.shape
+    assert crops.driver_view(composite, "driver", DASHGAZE).shape == composite.shape
+    wide = np.zeros((200, 900, 3), np.uint8)
+    assert crops.driver_view(wide, "auto", DASHGAZE).shape == wide.shape
+    with pytest.raises(InputError, match=r"640x480 .* this model \(3008x1080 or 1920x1080\); .* crop=driver"):
+        crops.driver_view(np.zeros((480, 640, 3), np.uint8), "composite", DASHGAZE)
+
+
+def test_where_the_whole_picture_was_the_driver_every_choice_is_the_whole() -> None:
+    picture = np.zeros((540, 1504, 3), np.uint8)
+    for crop in crops.CHOICES:
+        assert crops.driver_view(picture, crop, Crop.of("driver", ())).shape == picture.shape
+
+
+def test_layouts_that_disagree_about_a_size_are_refused_and_rounding_is_not() -> None:
+    one = Layout("a.yaml", 1280, 400, {"driver": View(0, 0, 640, 400)})
+    half = Layout("a.yaml", 640, 200, {"driver": View(0, 0, 320, 200)})
+    other = Layout("b.yaml", 1280, 400, {"driver": View(640, 0, 640, 400)})
+    assert crops.driver_slices(1280, 400, "composite", Crop.of("a.yaml", [one, half])) == (slice(0, 400), slice(0, 640))
+    with pytest.raises(InputError, match="fits several layouts that this model was trained on"):
+        crops.driver_slices(1280, 400, "composite", Crop.of("a.yaml, b.yaml", [one, other]))
+
+
+def test_an_old_version_of_a_layout_file_says_that_it_does_not_know() -> None:
+    with pytest.raises(InputError, match=r"does not say where the driver is in pictures of layout mine\.yaml"):
+        crops.driver_slices(1280, 400, "composite", Crop(layout="mine.yaml"))
+    assert crops.driver_slices(1280, 400, "driver", Crop(layout="mine.yaml")) == (slice(0, 400), slice(0, 1280))
+
+
+def record(folder: Path, gaze: np.ndarray) -> tuple[Path, Path, Path]:
+    """A video in a layout of its own, whose driver view the tiny network answers with ``gaze``; labels; layout."""
+    size, view = (640, 200), View(300, 20, 160, 160)
+    layout = folder / "mine.yaml"
+    layout.write_text(
+        json.dumps({"width": 1280, "height": 400, "views": {"driver": {"x": 600, "y": 40, "w": 320, "h": 320}}})
+    )
+    with av.open(str(folder / "drive.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "5", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for number, angles in enumerate(gaze):
+            frame = np.full((size[1], size[0], 3), 40 + 9 * number % 200, np.uint8)
+            painted = cv2.imdecode(np.frombuffer(packages.picture(*angles), np.uint8), cv2.IMREAD_COLOR)
+            frame[view.y : view.y + view.h, view.x : view.x + view.w] = cv2.resize(painted, (view.w, view.h))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+        container.mux(stream.encode())
+    rows = [f"{number},{azimuth},{elevation}" for number, (azimuth, elevation) in enumerate(gaze)]
+    labels = folder / "sensors.csv"
+    labels.write_text("\n".join(["dash_frames,azimuth [deg],elevation [deg]", *rows]))
+    return folder / "drive.mp4", labels, layout
+
+
+def ask_server(picture: np.ndarray, crop: str, cache: Path) -> list[float]:
+    done, png = cv2.imencode(".png", picture)
+    assert done
+    with TestClient(server.assemble(server.Settings(selector=Selector(), poll=0.2, cache=str(cache)))) as client:
+        for _ in range(200):
+            if client.get("/readyz").status_code == 200:
+                break
+            __import__("time").sleep(0.05)
+        answer: httpx.Response = client.post(
+            "/v1/gaze", params={"crop": crop}, content=png.tobytes(), headers={"content-type": "image/png"}
+        )
+        promised = client.get("/v1/model").json()["crop"]
+    assert promised["rectangles"] == [{"width": 640, "height": 200, "x": 300, "y": 20, "w": 160, "h": 160}]
+    return [answer.json()["answers"][0][angle] for angle in ("azimuth_deg", "elevation_deg")]
+
+
+def test_a_made_up_layout_answers_the_same_angles_everywhere(make_version, tmp_path: Path) -> None:
+    gaze = np.random.default_rng(3).uniform([-20, -15], [20, 15], (12, 2)).round(2)
+    video, labels, layout = record(tmp_path, gaze)
+    folder = preparation.prepare(video, labels, 12, layout, tmp_path / "prepared")
+    data = recordings.load((folder,))
+    layout.unlink()  # whoever serves the model has no layout file
+    make_version(crop=Crop.of(*data.layouts("dashgaze")))
+    stages.promote("gaze-tracker", 1)
+    loader = Loader(Selector(), tmp_path / "cache")
+    predictor: Predictor = loader.load(loader.find())
+
+    trained = np.concatenate([predictor.predict(batch) for batch in data.iterate_pictures(5)])
+    assert np.abs(trained - gaze).max() < 1.2, "the painted pictures do not say what they should"
+    with predict._session(predictor, "composite") as session:
+        followed = np.array([[row.azimuth_deg, row.elevation_deg] for row in session.video(video)])
+    shown = np.array(
+        [
+            shared.answer(predictor, cv2.cvtColor(cv2.imread(str(data.driver_path(row))), cv2.COLOR_BGR2RGB))
+            for row in range(12)
+        ]
+    )
+    jpegs = pd.DataFrame({"image": [data.driver_path(row).read_bytes() for row in range(12)]})
+    scored = mlflow.pyfunc.load_model("models:/gaze-tracker/Production").predict(jpegs).to_numpy()
+    frame = read_forward(video)[5]
+    served = [ask_server(frame, crop, tmp_path / "cache") for crop in ("composite", "auto")]
+
+    for answers in (followed, shown, scored):
+        np.testing.assert_allclose(answers, trained, atol=0.1)
+    np.testing.assert_allclose(served, [trained[5]] * 2, atol=0.1)
