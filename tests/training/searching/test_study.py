@@ -1,6 +1,7 @@
 """The study on disk: what resuming accepts and repeats."""
 
 import contextlib
+import time
 import types
 
 import optuna
@@ -144,3 +145,19 @@ def test_a_trial_that_mlflow_did_not_hear_is_not_lost(study, monkeypatch):
     assert study.finished() == []
     waiting = study.study.get_trials(states=(TrialState.WAITING,))
     assert SearchSpace().opening()[0] in [trial.system_attrs["fixed_params"] for trial in waiting]
+
+
+def test_a_search_whose_time_is_up_ends_with_what_it_has(tmp_path, monkeypatch):
+    study = without_training(Study(tmp_path, "one", SearchSpace(trials=50, timeout=1), IDENTITY), monkeypatch, 0)
+    left = []
+
+    def spec(number, config, checkpoint, seconds_left):
+        left.append(seconds_left)
+        time.sleep(max(seconds_left, 0) + 0.01)  # a trial that ends when its time is up
+        return checkpoint
+
+    found = study.run(spec)
+    study.close()
+    assert len(found.trials) < 50
+    assert len(left) == 1
+    assert 0 < left[0] <= 1

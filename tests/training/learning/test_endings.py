@@ -1,0 +1,83 @@
+"""How a fine-tuning ends: early, out of time, diverged, out of memory; and which epoch it keeps."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from training.learning import finetune as finetuning
+from training.learning.finetune import OutOfMemory, TrialConfig, finetune
+from training.learning.trunk import Features
+
+TRAIN, VALIDATION = np.arange(24), np.arange(24, 32)
+
+
+def head() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 2)))
+
+
+def source(scale: float = 1.0) -> Features:
+    rows = (np.random.default_rng(0).normal(0, scale, (32, 16))).astype(np.float16)
+    return Features(rows, np.arange(32)[None], torch.device("cpu"), None)
+
+
+def trained(epochs: int = 40, lr: float = 1e-2, rows: Features | None = None, **options):
+    # Validation labels have nothing to do with the activations: learning the training labels only makes it worse.
+    targets = np.random.default_rng(1).normal(0, 0.3, (32, 2))
+    config = TrialConfig("backbone", "source", lr, epochs, batch_size=8)
+    return finetune(head(), rows or source(), targets, TRAIN, VALIDATION, config, **options)
+
+
+def test_a_trial_that_gets_no_better_stops_early_and_keeps_its_best_epoch():
+    outcome = trained()
+    errors = [epoch.angular_error_deg for epoch in outcome.epochs]
+    assert outcome.ended == "early stop"
+    assert outcome.epochs[-1].number < 40
+    assert outcome.best.angular_error_deg == min(errors)
+    assert min(errors[-finetuning.PATIENCE :]) > min(errors)
+
+
+def test_a_trial_whose_time_is_up_ends_with_what_it_has():
+    outcome = trained(deadline=time.monotonic())
+    assert outcome.ended == "timeout"
+    assert len(outcome.epochs) == 1
+    assert math.isfinite(outcome.best.angular_error_deg)
+
+
+def test_a_trial_that_is_told_to_stop_is_pruned():
+    outcome = trained(keep_going=lambda epoch: epoch.number < 2)
+    assert outcome.ended == "pruned"
+    assert outcome.epochs[-1].number == 2
+
+
+def test_activations_that_are_no_numbers_are_a_divergence_not_a_result():
+    with pytest.raises(FloatingPointError, match=r"diverged: no epoch with a finite error at lr=0\.01"):
+        trained(epochs=2, rows=source(scale=math.nan))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 3.00 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 123 bytes"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    ],
+)
+def test_every_way_of_running_out_of_memory_has_one_name(error):
+    def criterion(answers, wanted):
+        raise error
+
+    with pytest.raises(OutOfMemory, match="allocate"):
+        trained(criterion=criterion)
+
+
+def test_another_error_is_not_taken_for_it():
+    def criterion(answers, wanted):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        trained(criterion=criterion)

@@ -1,0 +1,95 @@
+"""A trial by itself: what stays fixed, and what it does when memory is short."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from training.learning import model
+from training.learning.augmentation import Augmentation
+from training.learning.finetune import OutOfMemory, TrialConfig
+from training.learning.trunk import Dataset
+from training.searching import trial
+from training.searching.trial import TrialSpec
+
+N = 8
+
+
+@pytest.fixture
+def spec(tmp_path, monkeypatch) -> TrialSpec:
+    """A trial on eight made-up pictures."""
+    torch.manual_seed(0)
+    safetensors.torch.save_file(model.build().state_dict(), tmp_path / "base.safetensors")
+    pictures = np.random.default_rng(0).integers(0, 255, (N, 224, 224, 3), dtype=np.uint8)
+    train, validation = np.arange(5), np.arange(5, N)
+    used = Dataset(pictures, {"test": 1}, train, validation, Augmentation())
+    drive = SimpleNamespace(targets=np.random.default_rng(1).normal(0, 0.2, (N, 2)))
+    monkeypatch.setattr(trial.recordings, "load", lambda folders: drive)
+    monkeypatch.setattr(trial, "dataset", lambda *_: used)
+    return TrialSpec(
+        number=0,
+        config=TrialConfig("layer3", "source", 1e-3, 1, batch_size=5),
+        base=tmp_path / "base.safetensors",
+        samples=(),
+        train=train,
+        validation=validation,
+        cache=tmp_path / "cache",
+        checkpoint=tmp_path / "trial.safetensors",
+        device="cpu",
+        tracking_uri="",
+        experiment_id="0",
+        parent_run_id="",
+        study="one",
+    )
+
+
+def test_frozen_means_frozen_statistics_too(spec):
+    trial.train(spec)
+    before, after = (safetensors.torch.load_file(path) for path in (spec.base, spec.checkpoint))
+    trains = {key for key in before if key.startswith(("layer4", "fc"))}
+    assert {key for key in before if not torch.equal(before[key], after[key])} <= trains
+    moved = [key for key in trains if not torch.equal(before[key], after[key])]
+    assert any(key.endswith("running_mean") for key in moved)
+    assert any(key.startswith("fc") for key in moved)
+
+
+def test_out_of_memory_halves_the_batch_down_to_one_and_says_so(spec, monkeypatch, capsys):
+    tried = []
+
+    def short_of_memory(*arguments, **options):
+        config = next(given for given in arguments if isinstance(given, TrialConfig))
+        tried.append(config.batch_size)
+        raise OutOfMemory("can't allocate memory")
+
+    monkeypatch.setattr(trial, "finetune", short_of_memory)
+    with pytest.raises(OutOfMemory):
+        trial.train(spec)
+    assert tried == [5, 2, 1]
+    assert "out of memory with batches of 5 (can't allocate memory); again with 2" in capsys.readouterr().out
+
+
+def test_the_batch_that_fitted_is_told(spec, monkeypatch):
+    real = trial.finetune
+
+    def room_for_three(*arguments, **options):
+        config = next(given for given in arguments if isinstance(given, TrialConfig))
+        if config.batch_size > 3:
+            raise OutOfMemory("can't allocate memory")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(trial, "finetune", room_for_three)
+    outcome, batch_size, _ = trial.train(spec)
+    assert batch_size == 2
+    assert outcome.ended == "complete"
+
+
+def test_the_cache_is_let_go_when_a_trial_fails(spec, monkeypatch):
+    closed = []
+    real = trial.ActivationCache.close
+    monkeypatch.setattr(trial.ActivationCache, "close", lambda self: (closed.append(1), real(self)))
+    monkeypatch.setattr(trial, "finetune", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trial.train(spec)
+    assert closed
