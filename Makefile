@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 SAMPLES ?= 1000
 # Seconds for the search of `make train`; 0 = until all trials are done. What is found by then is registered.
 TIMEOUT ?= 480
+# Processes that share the tests; 0 runs them one after the other.
+WORKERS ?= 2
 ARGS ?=
 
 .PHONY: train test lint format ui demo clean
@@ -14,7 +16,7 @@ train: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow run . --env-manager local --experiment-name gaze-finetuning -P samples=$(SAMPLES) -P timeout=$(TIMEOUT) $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest tests $(ARGS)
+	$(BIN)/python -m pytest tests -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -16,9 +16,31 @@ for folder in (_TESTS, _TESTS.parent):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many threads as there are cores for each worker, and for each process that its tests start, is too many.
+    cores = os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))))
+
 import packages  # noqa: E402
 
 from registry import versions  # noqa: E402
+
+SHARED = ("journey", "postgres")
+"""Fixtures that take minutes to build: one worker gets all tests that use one."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under xdist (``--dist loadgroup``): what is built once stays on one worker, and long tests start first."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs
+        shared = [name for name in SHARED if name in fixtures]
+        of_module = any(definition.scope == "module" for given in fixtures.values() for definition in given)
+        if shared or of_module:
+            item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")
