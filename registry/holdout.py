@@ -73,12 +73,13 @@ class Holdout:
             return np.zeros(len(frames), dtype=bool)
         after = np.clip(np.searchsorted(trained, frames), 0, len(trained) - 1)
         nearest = np.minimum(np.abs(trained[after] - frames), np.abs(trained[np.maximum(after - 1, 0)] - frames))
-        return nearest < NEAR_COPY_S * fps
+        near: np.ndarray = nearest < NEAR_COPY_S * fps
+        return near
 
     def write(self, path: Path) -> None:
         """Write ``holdout.npz``, whole or not at all; the same samples give the same bytes."""
         ends = np.cumsum([len(jpeg) for jpeg in self.jpegs], dtype=np.int64)
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "jpeg_bytes": np.frombuffer(b"".join(self.jpegs), dtype=np.uint8),
             "jpeg_ends": ends,
             "names": np.array(self.names, dtype=np.str_),

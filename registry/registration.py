@@ -106,7 +106,7 @@ def _check_artifacts(run_id: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / name).write_text("whether artifacts can be written\n")
         try:
-            repository.log_artifact(str(Path(scratch) / name))
+            repository.log_artifact(str(Path(scratch) / name))  # type: ignore[no-untyped-call]
         except Exception as error:  # every kind of store has its own exceptions
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise RegistryError(
@@ -115,7 +115,7 @@ def _check_artifacts(run_id: str) -> None:
                 "new experiment (an experiment keeps the place it was made with)"
             ) from error
     try:
-        repository.delete_artifacts(name)
+        repository.delete_artifacts(name)  # type: ignore[no-untyped-call]
     except Exception as error:  # may write and not delete: all that is needed
         log.info("the artifact %s/%s, written to see whether one can be, stays (%s)", address, name, error)
 
