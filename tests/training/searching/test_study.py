@@ -56,6 +56,15 @@ def test_a_trial_that_a_kill_left_running_is_tried_again_with_the_same_parameter
     again.close()
 
 
+# SQLAlchemy reads its address as a URL: %20 is a space there, and what follows a ? no longer the path.
+@pytest.mark.parametrize("name", ["a%20b", "what?", "50%", "my drive#2"])
+def test_a_folder_whose_name_means_something_in_an_address_is_used_as_it_is(tmp_path, name):
+    made = Study(tmp_path / name, "one", SearchSpace(), IDENTITY)
+    made.close()
+    assert (tmp_path / name / "study.db").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def without_training(study: Study, monkeypatch, cache_seconds: float) -> Study:
     """The study, whose trials end at once with a made-up result."""
 
