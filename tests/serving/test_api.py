@@ -10,9 +10,9 @@ from fastapi.testclient import TestClient
 
 from recording import angles
 from registry import stages
+from registry.addresses import Selector
 from serving import server
 from serving.limits import Limits
-from serving.loader import Selector
 
 JPEG = packages.picture(10, -5)
 TOKEN = {"Authorization": "Bearer open sesame"}
