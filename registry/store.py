@@ -33,7 +33,7 @@ def settle() -> None:
     else:
         address = f"{_SQLITE}{Path.cwd() / 'mlflow.db'}"
     file = database_file(address)
-    if file is None or not file.is_absolute():
+    if file is None or not file.is_absolute() or "?" in address:
         return
     # Only what the database's own driver would unquote stays quoted.
     os.environ[_ADDRESS] = _SQLITE + re.sub("[%?]", lambda found: quote(found[0]), str(file))
