@@ -47,7 +47,7 @@ def check(model_name: str, run_id: str) -> None:
     with registry_answers():
         for name in (model_name, base_name(model_name)):
             _check_right_to_change(name)
-        _check_artifacts(run_id)
+    check_artifacts(run_id)
 
 
 def register(folder: Path, *, model_name: str, run_id: str, description_extra: str = "") -> int:
@@ -98,9 +98,10 @@ def _check_right_to_change(model_name: str) -> None:
             raise
 
 
-def _check_artifacts(run_id: str) -> None:
-    """Write a small artifact where the run's artifacts go, and remove it."""
-    address = MlflowClient().get_run(run_id).info.artifact_uri
+def check_artifacts(run_id: str) -> None:
+    """Write a small artifact where those of the run go, and remove it; :class:`RegistryError` when that fails."""
+    with registry_answers():
+        address = MlflowClient().get_run(run_id).info.artifact_uri
     name = f"check-{uuid.uuid4().hex[:12]}"
     repository = get_artifact_repository(address)
     with tempfile.TemporaryDirectory() as scratch:

@@ -17,7 +17,7 @@ import numpy as np
 from recording.exceptions import InputError
 from recording.recordings import Recordings
 from recording.scenarios import scenarios
-from registry import opening, resolving, versions
+from registry import opening, registration, resolving, versions
 from registry.addresses import Selector, base_name
 from registry.holdout import Holdout
 from registry.versions import Version
@@ -75,10 +75,11 @@ def run(config: EvaluateConfig) -> int:
     """Evaluate, print the tables, log them to a run; returns 0."""
     wanted = config.job()
     with (
-        tracking.tracked_run("evaluate"),
+        tracking.tracked_run("evaluate") as run_id,
         tempfile.TemporaryDirectory() as scratch,
         closing(ActivationCache(Path(config.work) / "cache")) as cache,
     ):
+        registration.check_artifacts(run_id)  # now, not when there are figures to keep
         found = resolving.find(Selector.parse(config.model))
         package = opening.fetch(found.model, found.version, found.seal, Path(scratch) / "model")
         data = job.prepare_data(wanted)
