@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 
 from recording.exceptions import InputError
-from registry.addresses import Selector
 from registry.command_line import leave
 
 # Imported when chosen: the server is not to wait for what draws arrows, nor the other way round.
