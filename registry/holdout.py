@@ -12,7 +12,7 @@ from recording.exceptions import ContractError
 from recording.scenarios import COUNT
 
 FILE_NAME = "holdout.npz"
-NEAR_COPY_S = 1.0
+NEAR_COPY_S = 0.5
 """Frames of one drive closer than this are near copies of each other."""
 
 
@@ -61,7 +61,7 @@ class Holdout:
         return len(self.jpegs)
 
     def saw(self, drive: str, frames: np.ndarray, fps: float) -> np.ndarray:
-        """(n,) bool: which of these frames of ``drive`` the model has seen, or a near copy (within a second).
+        """(n,) bool: which of these frames of ``drive`` the model has seen, or a near copy (within half a second).
 
         Of another drive that it was trained on every frame counts: which ones it saw is not kept.
         """
