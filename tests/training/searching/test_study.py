@@ -91,17 +91,17 @@ def test_a_resumed_study_counts_the_cache_seconds_of_its_own_session(tmp_path, m
 
 
 def drawn(folder, monkeypatch, interrupted: bool) -> list[dict]:
-    """The parameters of eight trials after each other; the seventh is cut off and resumed, or not."""
+    """The parameters of ten trials after each other; the ninth is cut off and resumed, or not."""
 
     def opened(trials: int) -> Study:
         return without_training(Study(folder, "one", SearchSpace(trials=trials), IDENTITY), monkeypatch, 0)
 
     if interrupted:
-        study = opened(trials=6)
+        study = opened(trials=8)
         study.run(only_checkpoint)
         study.space.suggest(study._draw())  # cut off by a kill
         study.close()
-    study = opened(trials=8)
+    study = opened(trials=10)
     study.run(only_checkpoint)
     study.close()
     return [trial.params for trial in study.finished()]
@@ -110,7 +110,7 @@ def drawn(folder, monkeypatch, interrupted: bool) -> list[dict]:
 def test_a_resumed_search_draws_what_an_uninterrupted_one_does(tmp_path, monkeypatch):
     whole = drawn(tmp_path / "a", monkeypatch, interrupted=False)
     resumed = drawn(tmp_path / "b", monkeypatch, interrupted=True)
-    assert len(whole) == 8
+    assert len(whole) == 10
     assert resumed == whole
     assert len({str(trial) for trial in whole}) == len(whole), "the same random numbers again and again"
 
