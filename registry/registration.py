@@ -30,7 +30,7 @@ warnings.filterwarnings("ignore", message=".*An input example was not provided",
 _ROOM = Path(__file__).parent
 _GROUND_FLOOR = Path(recording.__file__).parent
 # What `registry` needs at prediction time; torch is not among it.
-_REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pydantic")
+_REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pydantic", "simplejpeg")
 _SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.binary, "image")]),
     outputs=Schema([ColSpec(DataType.double, "azimuth_deg"), ColSpec(DataType.double, "elevation_deg")]),
