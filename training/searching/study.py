@@ -262,4 +262,5 @@ class Study:
 
 
 def _plain(result: TrialResult) -> dict[str, Any]:
-    return json.loads(json.dumps(asdict(result)))
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(result)))
+    return plain
