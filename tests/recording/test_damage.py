@@ -1,0 +1,144 @@
+"""Damaged packets: no frame that is kept differs from the undamaged recording's, and what is left out is counted."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from recording import bitstream, decoding, frames
+from tests import recordings
+
+SIZE, FRAMES, GROUP = (320, 192), 48, 12
+QUIET = "log-level=none:pools=2"
+CODECS: dict[str, dict[str, Any]] = {
+    "h264.mp4": {"codec": "libx264", "options": {"crf": "23", "x264-params": "keyint=12:scenecut=0"}},
+    "h264.mkv": {"codec": "libx264", "options": {"crf": "23", "profile": "baseline", "x264-params": "keyint=12"}},
+    "hevc.mp4": {"codec": "libx265", "options": {"preset": "ultrafast", "x265-params": f"{QUIET}:keyint=12"}},
+    "mpeg4.mp4": {"codec": "mpeg4", "options": {"q:v": "5", "g": "12"}},
+    "mjpeg.mov": {"codec": "mjpeg", "options": {}},
+}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dict[int, np.ndarray]]]:
+    """One recording per codec, of a scene that moves and has noise, and its pictures."""
+    folder = tmp_path_factory.mktemp("sound")
+    return {name: (path := scene(folder / name, **how), everything(path)[0]) for name, how in CODECS.items()}
+
+
+def scene(path: Path, codec: str, options: dict[str, str]) -> Path:
+    width, height = SIZE
+    random = np.random.default_rng(0)
+    wide = cv2.resize(random.integers(30, 220, (30, 48, 3), dtype=np.uint8), None, fx=12, fy=12)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=30, options=options)
+        stream.width, stream.height = SIZE
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.bit_rate = 4_000_000
+        for number in range(FRAMES):
+            left, top = round(100 + 90 * np.sin(number / 20)), round(70 + 60 * np.cos(number / 15))
+            shown = cv2.add(
+                wide[top : top + height, left : left + width],
+                random.normal(0, 3, (height, width, 3)).astype(np.int8),
+                dtype=cv2.CV_8U,
+            )
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, "bgr24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def everything(path: Path, threads: int = 1) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+    got: dict[int, np.ndarray] = {}
+    index = frames.scan(path)
+    return got, decoding.read(path, index, range(index.frames), got.__setitem__, threads)
+
+
+def apart(one: np.ndarray, other: np.ndarray) -> float:
+    """By how many grey levels two pictures differ where they differ most, over patches of 16 pixels."""
+    return float(cv2.blur(cv2.absdiff(one, other).mean(axis=2).astype(np.float32), (16, 16)).max())
+
+
+# A flipped bit of a JPEG makes another valid JPEG, which no decoder can tell from the first.
+CASES = [
+    (name, kind)
+    for name in CODECS
+    for kind in ("overwritten", "zeroed", "flipped")
+    if (name, kind) != ("mjpeg.mov", "flipped")
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_no_kept_frame_is_smeared(name: str, kind: str, sound, tmp_path: Path) -> None:
+    path, whole = sound[name]
+    assert sorted(whole) == list(range(FRAMES)), "a sound recording loses nothing"
+    random = np.random.default_rng(len(name) + len(kind))
+    smeared = noticed = 0
+    for trial in range(3):
+        damaged = shutil.copy(path, tmp_path / name)
+        recordings.damage(damaged, random.choice(FRAMES, 3, replace=False), seed=trial, kind=kind)
+        got, lost = everything(damaged)
+        assert sorted([*got, *lost]) == list(range(FRAMES))
+        assert set(lost.values()) <= {decoding.DAMAGED}
+        smeared += sum(apart(picture, whole[frame]) > 12 for frame, picture in got.items())
+        noticed += bool(lost)
+    assert smeared == 0
+    assert noticed == 3
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4", "mpeg4.mp4"])
+def test_what_is_left_out_ends_with_the_next_key_frame(name: str, sound, tmp_path: Path) -> None:
+    path, _ = sound[name]
+    damaged = recordings.damage(shutil.copy(path, tmp_path / name), [GROUP + 2], seed=0, kind="zeroed")
+    got, lost = everything(damaged)
+    assert lost
+    assert set(lost) <= set(range(GROUP, 2 * GROUP))
+    assert set(range(2 * GROUP, FRAMES)) <= set(got)
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4", "mjpeg.mov"])
+def test_every_way_of_reading_leaves_out_the_same(name: str, sound, tmp_path: Path) -> None:
+    damaged = recordings.damage(shutil.copy(sound[name][0], tmp_path / name), [5, 30], seed=1)
+    got, lost = everything(damaged)
+    assert lost
+    for threads in (2, 6):
+        other, also = everything(damaged, threads)
+        assert also == lost
+        assert all(np.array_equal(other[frame], got[frame]) for frame in got)
+    in_order = dict(decoding.in_order(damaged, frames.scan(damaged)))
+    assert sorted(in_order) == sorted(got)
+    assert all(np.array_equal(in_order[frame], got[frame]) for frame in got)
+
+
+def test_only_what_a_frame_depends_on_must_be_sound(sound, tmp_path: Path) -> None:
+    path, whole = sound["h264.mp4"]
+    damaged = recordings.damage(shutil.copy(path, tmp_path / "v.mp4"), [GROUP + 2], seed=0)
+    got: dict[int, np.ndarray] = {}
+    wanted = [3, GROUP, 2 * GROUP + 5, FRAMES - 1]
+    assert decoding.read(damaged, frames.scan(damaged), wanted, got.__setitem__, 1) == {}
+    assert all(np.array_equal(got[frame], whole[frame]) for frame in wanted)
+
+
+def test_damage_in_the_first_packets_does_not_end_the_file(sound, tmp_path: Path) -> None:
+    path, _ = sound["h264.mp4"]
+    for packet in (0, 1):
+        damaged = recordings.damage(shutil.copy(path, tmp_path / "v.mp4"), [packet], seed=0)
+        got, lost = everything(damaged)
+        assert lost
+        assert set(range(GROUP, FRAMES)) <= set(got)
+
+
+@pytest.mark.parametrize(
+    ("options", "has"),
+    [("", True), (":wpp=0", False), (":wpp=0:cbqpoffs=3:aq-mode=0", False), (":cbqpoffs=3:crqpoffs=-2:ref=4", True)],
+)
+def test_whether_a_track_has_entry_points_is_read_from_its_header(options: str, has: bool, tmp_path: Path) -> None:
+    how = {"preset": "ultrafast", "x265-params": QUIET + options}
+    video = recordings.video(tmp_path / "v.mp4", 2, codec="libx265", options=how)
+    with av.open(str(video)) as container:
+        assert bitstream.has_entry_points(container.streams.video[0].codec_context.extradata) == has
+    assert not bitstream.has_entry_points(None)
+    assert not bitstream.has_entry_points(b"\x01\x02")
