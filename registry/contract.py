@@ -261,7 +261,7 @@ def content(folder: Path, sealed: Contract, name: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class Package:
+class VerifiedPackage:
     """A verified package on disk: a file of it that changed since is refused when it is asked for."""
 
     folder: Path

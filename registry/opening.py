@@ -13,10 +13,10 @@ from mlflow.exceptions import MlflowException
 
 from recording.exceptions import ContractError, RegistryError
 from registry import contract, versions
-from registry.contract import Contract, Package
+from registry.contract import Contract, VerifiedPackage
 
 
-def fetch(model_name: str, number: int, seal: str, into: Path) -> Package:
+def fetch(model_name: str, number: int, seal: str, into: Path) -> VerifiedPackage:
     """Download a version into a folder under ``into`` and check all of it.
 
     ``seal`` is the seal that the registry has for it (empty: it has none). Beside what
@@ -26,7 +26,7 @@ def fetch(model_name: str, number: int, seal: str, into: Path) -> Package:
     """
     folder = _download(model_name, number, Path(into))
     try:
-        return Package(folder, contract.verify(folder, seal))
+        return VerifiedPackage(folder, contract.verify(folder, seal))
     except ContractError as error:
         # The scratch folder's path tells a user nothing; the version and the file's name do.
         raise ContractError(f"{model_name} version {number}: {str(error).replace(f'{folder}/', '')}") from error

@@ -92,7 +92,7 @@ def supported() -> bool:
         return False
 
 
-def open_checked(package: contract.Package, threads: int) -> BFloat16Network:
+def open_checked(package: contract.VerifiedPackage, threads: int) -> BFloat16Network:
     """The verified package's network in bfloat16; :class:`Unfit` when it does not keep the contract so."""
     graph = package.content(contract.NETWORK)
     held_out = package.holdout().jpegs

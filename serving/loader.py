@@ -17,7 +17,7 @@ from recording import files
 from recording.exceptions import GazeError
 from registry import contract
 from registry.addresses import Found, Selector
-from registry.contract import Package
+from registry.contract import VerifiedPackage
 from registry.network import Network
 from serving import bfloat16
 from serving.predictor import Predictor, best_providers
@@ -75,7 +75,7 @@ class Loader:
         try:
             found = Found(**json.loads(self._last.read_text(encoding="utf-8")))
             place = self._place(found)
-            kept = self._predictor(Package(place, contract.verify(place, found.seal)), found)
+            kept = self._predictor(VerifiedPackage(place, contract.verify(place, found.seal)), found)
             _give_back_memory()
             return found, kept
         except FileNotFoundError:
@@ -87,11 +87,11 @@ class Loader:
     def _place(self, found: Found) -> Path:
         return self._folder / f"{found.version}-{hashlib.sha256(found.identity.encode()).hexdigest()[:12]}"
 
-    def _verified_copy(self, place: Path, found: Found) -> Package | None:
+    def _verified_copy(self, place: Path, found: Found) -> VerifiedPackage | None:
         if not place.is_dir():
             return None
         try:
-            package = Package(place, contract.verify(place, found.seal))
+            package = VerifiedPackage(place, contract.verify(place, found.seal))
         except GazeError as error:
             log.warning("local copy of version %d is damaged and fetched again: %s", found.version, error)
             shutil.rmtree(place, ignore_errors=True)
@@ -99,7 +99,7 @@ class Loader:
         os.utime(place)
         return package
 
-    def _fetched(self, place: Path, found: Found) -> Package:
+    def _fetched(self, place: Path, found: Found) -> VerifiedPackage:
         from registry import opening, resolving
 
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ class Loader:
         finally:
             shutil.rmtree(arriving, ignore_errors=True)
 
-    def _predictor(self, package: Package, found: Found) -> Predictor:
+    def _predictor(self, package: VerifiedPackage, found: Found) -> Predictor:
         return Predictor(
             model=self.selector.model,
             version=found.version,
@@ -127,7 +127,7 @@ class Loader:
             network=self._network(package),
         )
 
-    def _network(self, package: Package) -> Network:
+    def _network(self, package: VerifiedPackage) -> Network:
         if self._try_bfloat16 and bfloat16.supported():
             try:
                 return bfloat16.open_checked(package, self._streams)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime
 
-from registry.contract import Contract, Package
+from registry.contract import Contract, VerifiedPackage
 from registry.network import Network
 
 _PREFERRED = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
@@ -20,7 +20,7 @@ class Predictor:
     label: str
     """Stage, ``@alias``, or empty for a fixed version."""
     since: str
-    package: Package
+    package: VerifiedPackage
     """The verified files that it was opened from."""
     network: Network
 

@@ -13,7 +13,7 @@ from registry.addresses import Selector
 MODEL = "gaze-tracker"
 
 
-def fetched(number: int, into: Path) -> contract.Package:
+def fetched(number: int, into: Path) -> contract.VerifiedPackage:
     found = resolving.find(Selector(MODEL, version=number))
     return opening.fetch(found.model, found.version, found.seal, into)
 
