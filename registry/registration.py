@@ -11,7 +11,7 @@ import mlflow.pyfunc
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import ColSpec, DataType, Schema
 
@@ -91,11 +91,14 @@ def _check_right_to_change(model_name: str) -> None:
     """Whether this user may change the model; a model that is not there yet belongs to whoever registers first."""
     client, key = MlflowClient(), f"check.{uuid.uuid4().hex[:12]}"
     try:
-        client.set_registered_model_tag(model_name, key, "whether a version may be registered")
-        client.delete_registered_model_tag(model_name, key)
+        client.get_registered_model(model_name)
     except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-            raise
+        # A server with logins may refuse to say of a name whether it is there: only registering will tell.
+        if error.error_code in (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(PERMISSION_DENIED)):
+            return
+        raise
+    client.set_registered_model_tag(model_name, key, "whether a version may be registered")
+    client.delete_registered_model_tag(model_name, key)
 
 
 def check_artifacts(run_id: str) -> None:

@@ -65,29 +65,36 @@ def every(model_name: str) -> list[Version]:
 
 def listed(model: RegisteredModel) -> list[Version]:
     """All versions of a model that :func:`registered` gave, newest first."""
+    aliases: dict[int, list[str]] = {}
+    for alias, number in model.aliases.items():
+        aliases.setdefault(int(number), []).append(alias)
+    return _numbered(model.name, aliases)
+
+
+def _numbered(model_name: str, aliases: dict[int, list[str]]) -> list[Version]:
+    """The versions that a search for the name finds, newest first, with the aliases given by number."""
     client = MlflowClient()
     found: list[ModelVersion] = []
     token = None
     while True:
-        page = client.search_model_versions(f"name='{model.name}'", page_token=token)
+        page = client.search_model_versions(f"name='{model_name}'", page_token=token)
         found.extend(page)
         token = page.token
         if not token:
             break
-    aliases: dict[int, list[str]] = {}
-    for alias, number in model.aliases.items():
-        aliases.setdefault(int(number), []).append(alias)
     numbered = [_version(entity, aliases.get(int(entity.version), [])) for entity in found]
     return sorted(numbered, key=lambda version: -version.number)
 
 
 def made_from(model_name: str, base_digest: str) -> Version | None:
-    """The newest version of a model that came from the base with that digest; ``None`` where there is none."""
-    try:
-        found = every(model_name)
-    except NoSuchVersion:
-        return None
-    return next((version for version in found if version.tags.get("digest.base") == base_digest), None)
+    """The newest version of a model that came from the base with that digest; ``None`` where there is none.
+
+    Also where there is no such model, or this user may not look at one of that name.
+    """
+    check_name(model_name)
+    check_store()
+    found = [version for version in _numbered(model_name, {}) if version.tags.get("digest.base") == base_digest]
+    return found[0] if found else None
 
 
 def registered(model_name: str) -> RegisteredModel:

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from mlflow.server import get_app_client
 
-from recording.exceptions import GateRefused
-from registry import history, resolving, stages, versions
+from recording.exceptions import GateRefused, RegistryError
+from registry import history, registration, resolving, stages, versions
 from registry.state import State
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -135,3 +135,21 @@ def test_who_may_read_only_changes_nothing_and_is_told_so(on_server: str, make: 
     assert "Permission denied" in done.stderr
     assert State.read(on_server).holders("Production") == []
     assert history.read(on_server) == []
+
+
+# A name that nobody has registered is everybody's; one that exists takes the right to change it.
+def test_whether_one_may_register_is_known_beforehand(
+    on_server: str, make: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()
+    users = get_app_client("basic-auth", os.environ["MLFLOW_TRACKING_URI"])
+    users.create_user("trainer", "another-password-for-tests")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "trainer")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "another-password-for-tests")
+    experiment = mlflow.MlflowClient().create_experiment("the trainer's")
+    run_id = mlflow.MlflowClient().create_run(experiment).info.run_id
+    registration.check("the-trainers-model", run_id)
+    assert mlflow.MlflowClient().list_artifacts(run_id) == []
+    assert versions.made_from("the-trainers-model-base", "b" * 64) is None
+    with pytest.raises(RegistryError, match="Permission denied; check the user name and its rights"):
+        registration.check(on_server, run_id)
