@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recording import frames, labels, layouts
+from recording import badrows, frames, labels, layouts
 from recording.exceptions import DriveError, InputError
 
 log = logging.getLogger("recording.drive")
@@ -40,8 +40,15 @@ class Drive:
         return RENDERED_NAME if self.rendered else self.video.stem
 
 
-def read(video: Path, labels_file: Path, layout: str | Path = "dashgaze", track: int | None = None) -> Drive:
-    """Index the video and read the labels; ``track``: which of several films (:func:`recording.video.opened`).
+def read(
+    video: Path,
+    labels_file: Path,
+    layout: str | Path = "dashgaze",
+    track: int | None = None,
+    on_bad_rows: str = badrows.STOP,
+) -> Drive:
+    """Index the video and read the labels; ``track``: which of several films (:func:`recording.video.opened`);
+    ``on_bad_rows``: :func:`recording.labels.read`.
 
     Raises :class:`DriveError` when either cannot be read, when no row is usable or when the labels name other
     frames than the video has, and :class:`InputError` when the layout does not fit.
@@ -49,7 +56,7 @@ def read(video: Path, labels_file: Path, layout: str | Path = "dashgaze", track:
     video, labels_file = Path(video), Path(labels_file)
     index = frames.scan(video, track)
     views = layouts.views_for(layout, index.width, index.height, f"video {video}")
-    table = labels.read(labels_file, index.frames)
+    table = labels.read(labels_file, index.frames, on_bad_rows)
     if table.table.empty:
         raise DriveError(_nothing_usable(video, index.frames, labels_file, table))
     return Drive(video, labels_file, str(layout), views, index, table, (video.parent / RENDERED_MARK).is_file())
@@ -76,8 +83,13 @@ def pick(drive: Drive, samples: int) -> pd.DataFrame:
 
 
 def digests(drive: Drive) -> tuple[str, str, str]:
-    """sha256 of the video, of the labels file, and of both together (the identity of the recording)."""
+    """sha256 of the video, of the labels file, and of both together (the identity of the recording).
+
+    Where frames are found by time, the labels are the CSV and the table of frame times.
+    """
     video, table = sha256(drive.video), sha256(drive.labels_file)
+    if drive.labels.times_file is not None:
+        table = hashlib.sha256(f"{table} {sha256(drive.labels.times_file)}".encode()).hexdigest()
     return video, table, hashlib.sha256(f"{video} {table}".encode()).hexdigest()
 
 

@@ -1,14 +1,15 @@
 """The measured gaze angles of a drive: reading the CSV, row by row, with every dropped row counted by reason.
 
 The columns are ``dash_frames`` (frame number in the video, from 0), ``azimuth [deg]`` and ``elevation [deg]``
-(recording.angles, convention ``dashgaze``); a Pupil Labs export merged with frame numbers has exactly these,
-and ``worn`` and ``blink id``. Every other column is kept as it is.
+(azimuth to the driver's right and elevation up are positive); a Pupil Labs export merged with frame numbers has
+exactly these, and ``worn`` and ``blink id``. Every other column is kept as it is.
+
+How the file is written down is :mod:`recording.dialect`'s business, numbers and units are :mod:`recording.units`'.
+Single bad rows are dropped and counted. A whole class of rows that cannot be read, or is not what its column says,
+is another matter: what is left would be another drive, so it is shown and refused (:mod:`recording.badrows`).
 """
 
-import csv
 import math
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,41 +17,33 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recording.exceptions import DriveError
+from recording import frame_times, units
+from recording.badrows import (
+    ABSURD_ANGLE,
+    BAD_ANGLE,
+    BAD_FRAME,
+    BLANK_ANGLE,
+    BLINK,
+    DUPLICATE,
+    MALFORMED,
+    NEGATIVE_FRAME,
+    NO_FRAME,
+    NOT_WORN,
+    ON_BAD_ROWS,
+    PAST_END,
+    REASONS,
+    STOP,
+    BadRows,
+)
+from recording.dialect import CsvFile, Header
+from recording.exceptions import DriveError, InputError
+from recording.units import AZIMUTH_LIMIT_DEG, ELEVATION_LIMIT_DEG, EMPTY
+
+__all__ = ["AZIMUTH_LIMIT_DEG", "ELEVATION_LIMIT_DEG", "EMPTY", "ON_BAD_ROWS", "PAST_END", "REASONS", "Labels", "read"]
 
 FRAME, AZIMUTH, ELEVATION = "dash_frames", "azimuth [deg]", "elevation [deg]"
-REQUIRED = (FRAME, AZIMUTH, ELEVATION)
 WORN, BLINK_ID = FLAGS = ("worn", "blink id")
-
-MALFORMED = "malformed line"
-BAD_FRAME = "frame not a number"
-NEGATIVE_FRAME = "negative frame"
-PAST_END = "frame past the end of the video"
-NOT_WORN = "not worn"
-BLINK = "blink"
-BLANK_ANGLE = "blank angle"
-BAD_ANGLE = "angle not a number"
-ABSURD_ANGLE = "angle out of range"
-DUPLICATE = "duplicate frame"
-REASONS = (
-    MALFORMED,
-    BAD_FRAME,
-    NEGATIVE_FRAME,
-    PAST_END,
-    NOT_WORN,
-    BLINK,
-    BLANK_ANGLE,
-    BAD_ANGLE,
-    ABSURD_ANGLE,
-    DUPLICATE,
-)
-"""Why a row is dropped, in the order in which the reasons are tried: each row has one."""
-
-AZIMUTH_LIMIT_DEG, ELEVATION_LIMIT_DEG = 180.0, 90.0
-LONGEST_LINE = 1 << 20
-DELIMITERS = (",", ";", "\t")
 FALSE = {"false", "0", "0.0", "no", "f", "n"}
-EMPTY = {"", "nan", "none", "null", "na", "n/a"}
 
 
 @dataclass(frozen=True)
@@ -60,158 +53,211 @@ class Labels:
     ``table``: ``frame`` (int), ``azimuth_deg``, ``elevation_deg``, then the kept columns; one row per frame,
     sorted by frame. ``rows``: how many rows the file has. ``dropped``: reason → count, only reasons that occur,
     in the order of :data:`REASONS`. ``frames_named``: first and last frame number of rows that were usable or
-    lay past the end of the video (None when there is none).
+    lay past the end of the video (None when there is none). ``notes``: what was read in another way than the
+    names of the columns say. ``times_file``: the table that gave the rows their frames, None when they have them.
     """
 
     table: pd.DataFrame
     rows: int
     dropped: dict[str, int]
     frames_named: tuple[int, int] | None
+    notes: tuple[str, ...] = ()
+    times_file: Path | None = None
 
     def summary(self) -> str:
-        """How many rows are usable, and why the others are not, in words."""
+        """How many rows are usable, why the others are not, and how they were read, in words."""
         said = f"{len(self.table)} of {self.rows} rows are usable"
-        if not self.dropped:
-            return said
-        reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
-        return f"{said}; dropped {sum(self.dropped.values())}: {reasons}"
+        if self.dropped:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
+            said += f"; dropped {sum(self.dropped.values())}: {reasons}"
+        return "; ".join([said, *self.notes])
 
 
-def read(path: Path, frames: int | None = None) -> Labels:
+@dataclass(frozen=True)
+class Columns:
+    """Where in a row the values are, and in which unit the angles are. ``frame`` is None where times stand for it."""
+
+    frame: int | None
+    time: int | None
+    azimuth: int
+    elevation: int
+    units: tuple[str, str]
+    worn: int | None
+    blink: int | None
+
+
+def read(path: Path, frames: int | None = None, on_bad_rows: str = STOP) -> Labels:
     """Read a labels CSV for a video of ``frames`` frames; None: how many there are does not matter.
 
-    Separators ``,``, ``;`` and tab are told apart by the header; with the last two a decimal comma is allowed.
     Blank lines are not rows. Of several usable rows for one frame (an eye tracker measures faster than the
-    camera) the first is taken. Raises :class:`DriveError` when the file cannot be read or lacks a column.
+    camera) the first is taken. Raises :class:`DriveError` when the file cannot be read, lacks a column, holds other
+    units than its columns say, or when a whole class of rows would be dropped: the last not with
+    ``on_bad_rows="drop"``.
     """
-    lines = _lines(path)
-    delimiter, names, plain = _header(path, next(lines, ""))
-    columns = {name: plain.index(name) for name in (*REQUIRED, *FLAGS) if name in plain}
-    kept = [(position, name) for position, name in enumerate(names) if plain[position] not in REQUIRED]
-    judge = _judge(columns, math.inf if frames is None else frames, decimal_comma=delimiter != ",")
-    dropped: Counter[str] = Counter()
+    if on_bad_rows not in ON_BAD_ROWS:
+        raise InputError(f"on_bad_rows={on_bad_rows!r} is unknown: choose one of {', '.join(ON_BAD_ROWS)}")
+    file = CsvFile(path)
+    header, columns = _header(file)
+    turns, notes = _turns(file, header, columns)
+    times_file = None
+    if columns.frame is None:
+        times_file = path.with_name(frame_times.FILE)
+        notes.append(f"frames found by time in {times_file.name}")
+    judge = _judge(columns, turns, math.inf if frames is None else frames, times_file)
+    used = {columns.frame, columns.azimuth, columns.elevation}
+    kept = [(position, name) for position, name in enumerate(header.names) if position not in used]
+    bad = BadRows(path, header)
     usable: dict[int, tuple[float, float, list[str]]] = {}
     rows, first, last = 0, math.inf, -math.inf
-    for line in lines:
-        if not line.strip():
-            continue
+    for number, line, fields in file.rows(header):
         rows += 1
-        fields = _fields(line, delimiter)
-        if fields is None or len(fields) != len(names):
-            dropped[MALFORMED] += 1
+        if fields is None:
+            bad.add(MALFORMED, number, line)
             continue
-        reason, frame, azimuth, elevation = judge(fields)
+        reason, at, frame, azimuth, elevation = judge(fields)
         if reason in (None, PAST_END):
             first, last = min(first, frame), max(last, frame)
         if reason is None and frame in usable:
             reason = DUPLICATE
         if reason is not None:
-            dropped[reason] += 1
+            bad.add(reason, number, line if at is None else fields[at], at)
             continue
         usable[frame] = (azimuth, elevation, [fields[position].strip() for position, _ in kept])
-    counts = {reason: dropped[reason] for reason in REASONS if dropped[reason]}
+    table = _table(usable, [name for _, name in kept])
+    if on_bad_rows == STOP:
+        bad.check(rows, {columns.azimuth: table["azimuth_deg"], columns.elevation: table["elevation_deg"]})
     named = (int(first), int(last)) if last >= 0 else None
-    return Labels(_table(usable, [name for _, name in kept]), rows, counts, named)
+    return Labels(table, rows, bad.counts(), named, tuple(notes), times_file)
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """The lines of a text file, without their ends."""
-    if not path.exists():
-        raise DriveError(f"labels {path}: no such file; give the CSV with the measured gaze angles")
-    if not path.is_file():
-        raise DriveError(f"labels {path}: is not a file; give the CSV with the measured gaze angles")
-    try:
-        with path.open("rb") as file:
-            start = file.read(2)
-        if start in (b"\xff\xfe", b"\xfe\xff"):
-            with path.open("r", encoding="utf-16", errors="replace", newline=None) as text:
-                while line := text.readline(LONGEST_LINE):
-                    yield line.rstrip("\r\n")
-            return
-        with path.open("rb") as file:
-            while raw := file.readline(LONGEST_LINE):
-                yield _decoded(raw)
-    except OSError as error:
-        raise DriveError(f"labels {path}: cannot be read ({error.strerror}); check the file and its rights") from None
-
-
-def _decoded(raw: bytes) -> str:
-    try:
-        return raw.decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError:
-        # NUL marks the line as malformed (see _fields) while the header, which may be in another encoding in a
-        # column nobody needs, stays readable.
-        return raw.decode("cp1252", errors="replace").rstrip("\r\n") + "\0"
-
-
-def _header(path: Path, line: str) -> tuple[str, list[str], list[str]]:
-    """The separator, the column names as they are, and the same names in lower case with single spaces."""
-    line = line.strip("\0\ufeff")
-    if not line.strip():
+def _header(file: CsvFile) -> tuple[Header, Columns]:
+    """The header and where the columns are; :class:`DriveError` says what is missing and what was found."""
+    best: Header | None = None
+    for header in file.headers():
+        columns = _columns(file.path, header)
+        if columns is not None:
+            return header, columns
+        if best is None or (header.line == best.line and len(header.names) > len(best.names)):
+            best = header
+    path = file.path
+    if best is None:
         raise DriveError(f"labels {path}: is empty or begins with a blank line; its first line must name the columns")
-    # The separator that cuts the line into most columns.
-    delimiter, names = max(
-        ((candidate, _fields(line, candidate) or [line]) for candidate in DELIMITERS), key=lambda found: len(found[1])
-    )
-    names = [name.strip() for name in names]
-    plain = [re.sub(r"\s+", " ", name).lower() for name in names]
-    missing = [name for name in REQUIRED if name not in plain]
-    if missing:
-        shown = ", ".join(repr(name[:40]) for name in names[:20])
+    angles = {found[0] for found in map(units.angle_column, best.plain) if found is not None}
+    if len(angles) == 2 and frame_times.COLUMN in best.plain:
         raise DriveError(
-            f"labels {path}: no column {', '.join(repr(name) for name in missing)}; found {shown}; "
-            f"rename the columns or give another file"
+            f"labels {path}: has times ({frame_times.COLUMN!r}) and no {FRAME!r}, as eye trackers write it: rows are "
+            f"joined to video frames by time. Put {frame_times.FILE} beside it, with one row per frame of the video in "
+            f"its order and the column {frame_times.COLUMN!r} (same clock), or add {FRAME!r} yourself"
         )
-    twice = [name for name in (*REQUIRED, *FLAGS) if plain.count(name) > 1]
-    if twice:
-        raise DriveError(f"labels {path}: column {twice[0]!r} occurs {plain.count(twice[0])} times; keep one")
-    return delimiter, names, plain
+    missing = [name for name, there in ((FRAME, FRAME in best.plain), (AZIMUTH, "azimuth" in angles),
+                                        (ELEVATION, "elevation" in angles)) if not there]  # fmt: skip
+    shown = ", ".join(repr(name[:40]) for name in best.names[:20])
+    raise DriveError(
+        f"labels {path}: no column {', '.join(repr(name) for name in missing)}; found {shown}; "
+        f"rename the columns or give another file"
+    )
 
 
-def _fields(line: str, delimiter: str) -> list[str] | None:
-    """The fields of one line, None when it is malformed. A record is one line: a stray quote costs only its own."""
-    if "\0" in line or len(line) >= LONGEST_LINE:
+def _columns(path: Path, header: Header) -> Columns | None:
+    """The columns that a line names, None when it cannot be the header; twice the same: :class:`DriveError`."""
+    plain = header.plain
+    found: dict[str, int] = {}
+    angle_units: dict[str, str] = {}
+    for wanted, exact in (("azimuth", AZIMUTH), ("elevation", ELEVATION)):
+        named = {name: units.angle_column(name) for name in plain}
+        candidates = [name for name, says in named.items() if says is not None and says[0] == wanted]
+        in_degrees = [name for name in candidates if named[name] == (wanted, "deg")] or candidates
+        if not in_degrees:
+            return None
+        name = exact if exact in in_degrees else in_degrees[0]
+        says = named[name]
+        found[wanted], angle_units[wanted] = plain.index(name), says[1] if says else "deg"
+        _check_once(path, header, name, in_degrees if name != exact else [name])
+    for name in (FRAME, *FLAGS):
+        if name in plain:
+            _check_once(path, header, name, [name])
+    frame = plain.index(FRAME) if FRAME in plain else None
+    has_times = frame_times.COLUMN in plain and path.with_name(frame_times.FILE).is_file()
+    if frame is None and not has_times:
         return None
-    if '"' not in line:
-        return line.split(delimiter)
-    try:
-        return next(csv.reader([line], delimiter=delimiter, strict=True))
-    except csv.Error:
-        return None
+    worn, blink = (plain.index(name) if name in plain else None for name in FLAGS)
+    time = plain.index(frame_times.COLUMN) if frame is None else None
+    in_units = angle_units["azimuth"], angle_units["elevation"]
+    return Columns(frame, time, found["azimuth"], found["elevation"], in_units, worn, blink)
+
+
+def _check_once(path: Path, header: Header, name: str, same: list[str]) -> None:
+    count = sum(header.plain.count(one) for one in same)
+    if count > 1:
+        raise DriveError(f"labels {path}: column {name!r} occurs {count} times; keep one")
+
+
+def _turns(file: CsvFile, header: Header, columns: Columns) -> tuple[tuple[units.Turn, units.Turn], list[str]]:
+    """How both angles are read, judged by all their numbers, and notes about it; refuses radians called degrees."""
+    numbers = np.array(list(_numbers(file, header, columns)), dtype=np.float64).reshape(-1, 2)
+    if columns.units == ("deg", "deg") and units.look_like_radians(numbers[:, 0], numbers[:, 1]):
+        low, high = np.abs(numbers).max(axis=0).round(3).tolist()
+        raise DriveError(
+            f"labels {file.path}: {header.names[columns.azimuth]!r} and {header.names[columns.elevation]!r} are never "
+            f"farther from 0 than {low} and {high} in {len(numbers)} rows: these are radians; call the columns "
+            f"'azimuth [rad]' and 'elevation [rad]', or write degrees"
+        )
+    turns, notes = [], []
+    for values, unit, at in zip(numbers.T, columns.units, (columns.azimuth, columns.elevation), strict=True):
+        turns.append(units.turn(values, unit) if len(values) else units.Turn())
+        if turns[-1].full:
+            notes.append(f"{header.names[at]!r} counts from 0 to 360: above 180 is read as negative")
+        if unit == "rad":
+            notes.append(f"{header.names[at]!r} is turned into degrees")
+    return (turns[0], turns[1]), notes
+
+
+def _numbers(file: CsvFile, header: Header, columns: Columns) -> Iterator[tuple[float, float]]:
+    """The finite pairs of angles as they are written."""
+    for _, _, fields in file.rows(header):
+        if fields is None:
+            continue
+        try:
+            pair = units.number(fields[columns.azimuth]), units.number(fields[columns.elevation])
+        except ValueError:
+            continue
+        if math.isfinite(pair[0]) and math.isfinite(pair[1]):
+            yield pair
+
+
+Verdict = tuple[str | None, int | None, int, float, float]
+"""Reason to drop the row or None, the column at fault or None, frame, azimuth, elevation."""
 
 
 def _judge(
-    columns: dict[str, int], frames: float, decimal_comma: bool
-) -> Callable[[list[str]], tuple[str | None, int, float, float]]:
-    """A function from the fields of a row to (reason to drop it or None, frame, azimuth, elevation)."""
-    at_frame, at_azimuth, at_elevation = (columns[name] for name in REQUIRED)
-    worn, blink = columns.get(WORN), columns.get(BLINK_ID)
+    columns: Columns, turns: tuple[units.Turn, units.Turn], frames: float, times_file: Path | None
+) -> Callable[[list[str]], Verdict]:
+    """A function from the fields of a row to its verdict."""
+    times = None if times_file is None else frame_times.read(times_file)
+    worn, blink = columns.worn, columns.blink
 
-    def number(text: str) -> float:
-        if "_" in text:  # Python reads 1_000 as a number, nobody else does
-            raise ValueError(text)
-        return float(text.replace(",", ".") if decimal_comma else text)
-
-    def judge(fields: list[str]) -> tuple[str | None, int, float, float]:
-        reason, frame = _frame(fields[at_frame], number, frames)
+    def judge(fields: list[str]) -> Verdict:
+        at = columns.frame if columns.frame is not None else columns.time
+        assert at is not None
+        reason, frame = _frame(fields[at], frames) if times is None else _frame_at(fields[at], times, frames)
         if reason is None and worn is not None and fields[worn].strip().lower() in FALSE:
             reason = NOT_WORN
-        if reason is None and blink is not None and fields[blink].strip().lower() not in EMPTY:
+        if reason is None and blink is not None and not units.is_empty(fields[blink]):
             reason = BLINK
         if reason is not None:
-            return reason, frame, math.nan, math.nan
-        reason, azimuth = _angle(fields[at_azimuth], number, AZIMUTH_LIMIT_DEG)
+            return reason, at, frame, math.nan, math.nan
+        reason, azimuth = _angle(fields[columns.azimuth], turns[0], AZIMUTH_LIMIT_DEG)
         if reason is not None:
-            return reason, frame, math.nan, math.nan
-        reason, elevation = _angle(fields[at_elevation], number, ELEVATION_LIMIT_DEG)
-        return reason, frame, azimuth, elevation
+            return reason, columns.azimuth, frame, math.nan, math.nan
+        reason, elevation = _angle(fields[columns.elevation], turns[1], ELEVATION_LIMIT_DEG)
+        return reason, columns.elevation, frame, azimuth, elevation
 
     return judge
 
 
-def _frame(text: str, number: Callable[[str], float], frames: float) -> tuple[str | None, int]:
+def _frame(text: str, frames: float) -> tuple[str | None, int]:
     try:
-        value = number(text)
+        value = units.number(text)
         frame = int(value)
     except (ValueError, OverflowError):  # not a number; NaN; infinite
         return BAD_FRAME, -1
@@ -222,11 +268,21 @@ def _frame(text: str, number: Callable[[str], float], frames: float) -> tuple[st
     return (PAST_END if frame >= frames else None), frame
 
 
-def _angle(text: str, number: Callable[[str], float], limit_deg: float) -> tuple[str | None, float]:
+def _frame_at(text: str, times: frame_times.FrameTimes, frames: float) -> tuple[str | None, int]:
+    try:
+        frame = times.frame(frame_times.whole(text))
+    except (ValueError, OverflowError):
+        return BAD_FRAME, -1
+    if frame is None:
+        return NO_FRAME, -1
+    return (PAST_END if frame >= frames else None), frame
+
+
+def _angle(text: str, turn: units.Turn, limit_deg: float) -> tuple[str | None, float]:
     if not text.strip():
         return BLANK_ANGLE, math.nan
     try:
-        value = number(text)
+        value = turn.degrees(units.number(text))
     except ValueError:
         return BAD_ANGLE, math.nan
     if not math.isfinite(value):
@@ -236,22 +292,20 @@ def _angle(text: str, number: Callable[[str], float], limit_deg: float) -> tuple
 
 def _table(usable: dict[int, tuple[float, float, list[str]]], kept: list[str]) -> pd.DataFrame:
     frames = sorted(usable)
-    table = pd.DataFrame(
-        {
-            "frame": np.array(frames, dtype=np.int64),
-            "azimuth_deg": np.array([usable[frame][0] for frame in frames], dtype=np.float64),
-            "elevation_deg": np.array([usable[frame][1] for frame in frames], dtype=np.float64),
-        }
-    )
+    columns: dict[str, np.ndarray | pd.Series] = {
+        "frame": np.array(frames, dtype=np.int64),
+        "azimuth_deg": np.array([usable[frame][0] for frame in frames], dtype=np.float64),
+        "elevation_deg": np.array([usable[frame][1] for frame in frames], dtype=np.float64),
+    }
     for position, name in enumerate(kept):
-        table[_free(name, table)] = pd.Series([usable[frame][2][position] for frame in frames], dtype=object)
-    return table
+        columns[_free(name, columns)] = pd.Series([usable[frame][2][position] for frame in frames], dtype=object)
+    return pd.DataFrame(columns)
 
 
-def _free(name: str, table: pd.DataFrame) -> str:
+def _free(name: str, taken: dict[str, np.ndarray | pd.Series]) -> str:
     """``name``, or the first ``name.1``, ``name.2``… that is no column yet (headers repeat names, or lack them)."""
     name = name or "unnamed"
-    reserved = {*table.columns, "driver", "road", "camera"}
+    reserved = {*taken, "driver", "road", "camera"}
     if name not in reserved:
         return name
     return next(f"{name}.{n}" for n in range(1, len(reserved) + 2) if f"{name}.{n}" not in reserved)

@@ -26,8 +26,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from recording import decoding, files, frames, labels, layouts
+from recording import decoding, frames, labels, layouts
 from recording import drive as drives
+from recording.badrows import STOP
 from recording.exceptions import InputError
 from recording.prepared import COMPLETE, DRIVE, FORMAT, TABLE, TIME, read_json
 
@@ -35,12 +36,22 @@ log = logging.getLogger("recording.preparation")
 
 JPEG_QUALITY = 95
 PREPARING = "preparing"
+TEMPORARY = ".part"
 
 
-def prepare(video: Path, labels: Path, samples: int, layout: str | Path, out: Path, track: int | None = None) -> Path:
+def prepare(
+    video: Path,
+    labels: Path,
+    samples: int,
+    layout: str | Path,
+    out: Path,
+    track: int | None = None,
+    on_bad_rows: str = STOP,
+) -> Path:
     """Write ``samples`` evenly spaced samples of a recording into the folder ``out`` and return it.
 
-    ``track``: which film of the video, where it holds several (:func:`recording.video.opened`).
+    ``track``: which film of the video, where it holds several (:func:`recording.video.opened`). ``on_bad_rows``:
+    whether a class of rows that cannot be read stops it (:func:`recording.labels.read`).
     Continues a preparation of the same inputs that was interrupted, and returns at once when it is complete.
     A second process preparing the same folder waits for the first. Raises :class:`InputError` when ``out``
     holds something else, the disk is full or a parameter is out of range, :class:`DriveError` when the
@@ -48,7 +59,7 @@ def prepare(video: Path, labels: Path, samples: int, layout: str | Path, out: Pa
     """
     count, out = drives.sample_count(samples), Path(out)
     log.info("preparing %d samples of %s with %s into %s", count, video, labels, out)
-    drive = drives.read(video, labels, layout, track)
+    drive = drives.read(video, labels, layout, track, on_bad_rows)
     picked = drives.pick(drive, count)
     if len(picked) < count:
         log.warning("only %d usable rows: all of them are used instead of %d samples", len(picked), count)
@@ -115,7 +126,7 @@ IDENTITY: dict[str, Callable[[dict[str, Any]], Any]] = {
 def _check_same(out: Path, known: dict[str, Any] | None, plan: dict[str, Any]) -> None:
     """Refuse a folder that holds anything but an earlier preparation of the same inputs."""
     if known is None:
-        others = sorted(path.name for path in out.iterdir() if not path.name.endswith(files.UNFINISHED))
+        others = sorted(path.name for path in out.iterdir() if not path.name.endswith(TEMPORARY))
         if others:
             raise InputError(
                 f"folder {out}: holds {others[0]} and more that prepare did not make; give another out folder"
@@ -176,7 +187,7 @@ def _full(out: Path) -> str:
 
 
 def _remove_torn(out: Path) -> None:
-    for path in out.glob(f"*{files.UNFINISHED}"):
+    for path in out.glob(f"*{TEMPORARY}"):
         path.unlink()
 
 
@@ -247,7 +258,7 @@ class _Writer:
         for name, view in self.views.items():
             crop = picture[view.y : view.y + view.h, view.x : view.x + view.w]
             _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-            files.write_bytes(self.out / f"{stem}_{name}.jpg", encoded.tobytes())
+            _write_bytes(self.out / f"{stem}_{name}.jpg", encoded.tobytes())
         _write_json(self.out / f"{stem}_gt.json", self.rows[frame])
         with self.lock:
             self.bar.update()
@@ -295,7 +306,7 @@ def _finish(out: Path, plan: dict[str, Any], drive: drives.Drive, picked: pd.Dat
     table = pd.concat([table, kept.drop(columns=["frame", TIME], errors="ignore")], axis=1)
     seconds = drive.index.seconds[kept["frame"].to_numpy()].round(6)
     table.insert(list(table).index("elevation_deg") + 1, TIME, seconds)
-    files.write_bytes(out / TABLE, table.to_csv(index=False, lineterminator="\n").encode())
+    _write_bytes(out / TABLE, table.to_csv(index=False, lineterminator="\n").encode())
     done = json.loads(json.dumps(plan))
     done["status"] = COMPLETE
     done["samples"]["kept"] = len(kept)
@@ -305,4 +316,15 @@ def _finish(out: Path, plan: dict[str, Any], drive: drives.Drive, picked: pd.Dat
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    files.write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    _write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that is whole from the moment it has its name."""
+    temporary = path.with_name(path.name + TEMPORARY)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -15,7 +15,6 @@ import platform
 import uuid
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from mlflow import MlflowClient
 
@@ -49,7 +48,7 @@ class Line:
     after: int | None
     why: str = ""
     forced: bool = False
-    gate: list[dict[str, Any]] = field(default_factory=list)
+    gate: list[dict] = field(default_factory=list)
     time: str = ""
     who: str = ""
     number: int = 0

@@ -5,11 +5,12 @@ import csv
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TextIO
 
 import numpy as np
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from recording import decoding, labels, preprocess, video
 from recording import frames as indices
+from recording.badrows import ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
 from registry.addresses import Selector
 from serving import arrows, crops, pictures, videos
@@ -65,6 +67,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--annotated", type=Path, help="also write the video here with the gaze drawn in (.mp4)")
     parser.add_argument("--track", type=int, help="which film of a video that holds several, from 0")
     parser.add_argument("--labels", type=Path, help="CSV of measured angles, drawn beside the prediction")
+    parser.add_argument(
+        "--on-bad-rows",
+        choices=ON_BAD_ROWS,
+        default=STOP,
+        help="when a class of rows of the CSV cannot be read (%(default)s)",
+    )
     given = parser.parse_args(argv)
 
     files = [file for path in given.inputs for file in _files(path)]
@@ -73,6 +81,7 @@ def main(argv: list[str]) -> int:
         raise InputError(f"--annotated writes a copy of one video, but {len(clips)} are given")
     if given.labels and not given.annotated:
         raise InputError("--labels is drawn into the copy that --annotated names; give --annotated too")
+    gaze = measured(given.labels, given.on_bad_rows) if given.labels else {}
     selector = Selector(given.model, given.stage, given.alias, given.version)
     loader = Loader(selector, Path(given.cache) if given.cache else cache_folder())
     predictor = loader.load(loader.find())
@@ -82,7 +91,7 @@ def main(argv: list[str]) -> int:
         for row in session.images([file for file in files if not _is_video(file)]):
             write(row)
         for clip in clips:
-            for row in session.video(clip, given.annotated, given.labels, given.track):
+            for row in session.video(clip, given.annotated, gaze, given.track):
                 write(row)
     return 0
 
@@ -114,13 +123,17 @@ class Session:
             yield Row(str(file), None, float(azimuth), float(elevation))
 
     def video(
-        self, path: Path, annotated: Path | None = None, labels_file: Path | None = None, track: int | None = None
+        self,
+        path: Path,
+        annotated: Path | None = None,
+        measured: Mapping[int, tuple[float, float]] = MappingProxyType({}),
+        track: int | None = None,
     ) -> Iterator[Row]:
         """One row per sound frame; writes the copy with arrows to ``annotated`` while it goes.
 
+        ``measured``: frame → azimuth and elevation, degrees, drawn beside the prediction.
         How many frames were damaged, and so left out, is said on the standard error.
         """
-        gaze = measured(labels_file) if labels_file else {}
         index = indices.scan(path, track)
         count = index.frames
         copy = videos.Copy(annotated, index.fps) if annotated else None
@@ -136,7 +149,7 @@ class Session:
                 azimuth, elevation = map(float, job.result().result())
                 if copy is not None:
                     view = crops.driver_slices(frame.shape[1], frame.shape[0], self._crop, self._promised)
-                    drawn = annotate(frame, (azimuth, elevation), gaze.get(number), view)
+                    drawn = annotate(frame, (azimuth, elevation), measured.get(number), view)
                     copy.add(drawn, float(index.seconds[number]))
                 yield Row(str(path), number, azimuth, elevation)
                 answered += 1
@@ -156,12 +169,12 @@ class Session:
         return self._batcher.submit(self._predictor, [picture])[0]
 
 
-def measured(labels_file: Path) -> dict[int, tuple[float, float]]:
+def measured(labels_file: Path, on_bad_rows: str = STOP) -> dict[int, tuple[float, float]]:
     """Frame number → measured (azimuth, elevation), degrees: the rows that training would use.
 
     Says on the standard error how many those are. Raises :class:`InputError` when the file is no labels CSV.
     """
-    read = labels.read(labels_file)
+    read = labels.read(labels_file, on_bad_rows=on_bad_rows)
     print(f"{labels_file}: {read.summary()}", file=sys.stderr)
     rows = read.table[["frame", "azimuth_deg", "elevation_deg"]].itertuples(index=False, name=None)
     return {int(frame): (float(azimuth), float(elevation)) for frame, azimuth, elevation in rows}

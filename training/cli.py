@@ -20,6 +20,7 @@ import mlflow
 import optuna
 
 from recording import preparation, prepared
+from recording.badrows import STOP
 from recording.exceptions import InputError
 from training import evaluation, job, sqlite, tracking
 from training.config import JobConfig
@@ -68,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
         prepare.add_argument(f"--{name}", required=True, help=text)
     prepare.add_argument("--samples", type=_typed("samples", int), default=500, help="frames to extract (500)")
     prepare.add_argument("--layout", default="dashgaze", help="dashgaze, driver, or a YAML/JSON file (dashgaze)")
+    prepare.add_argument("--on_bad_rows", "--on-bad-rows", default=STOP, help=_BAD_ROWS)
     prepare.set_defaults(run=_prepare)
 
     evaluate = _command(commands, "evaluate", "errors of a registered model on a drive, with ten scenarios")
@@ -80,10 +82,11 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+_BAD_ROWS = "when a class of rows of the CSV cannot be read: stop, or drop them (stop)"
+
+
 def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
-    description = text[0].upper() + text[1:] + "."
-    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=description, allow_abbrev=False)
-    return command
+    return commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
 
 
 def _add_fields(command: argparse.ArgumentParser, config: type) -> None:
@@ -95,7 +98,7 @@ def _add_fields(command: argparse.ArgumentParser, config: type) -> None:
             f"--{field.name}",
             f"--{field.name.replace('_', '-')}",
             dest=field.name,
-            type=_typed(field.name, type(field.default)),
+            type=_typed(field.name, field.type),
             default=field.default,
             help=(texts[field.name] + default).replace("%", "%%"),
         )
@@ -103,22 +106,20 @@ def _add_fields(command: argparse.ArgumentParser, config: type) -> None:
 
 def _field_docs(config: type) -> dict[str, str]:
     """The docstring under each field, read from the source: the text is written once."""
-    (definition,) = ast.parse(inspect.getsource(config)).body
-    assert isinstance(definition, ast.ClassDef)
+    body = ast.parse(inspect.getsource(config)).body[0].body
     docs = {}
-    for statement, following in pairwise(definition.body):
-        match statement, following:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                docs[name] = text
+    for statement, following in pairwise(body):
+        if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
+            docs[statement.target.id] = following.value.value
     return docs
 
 
-def _typed(name: str, wanted: type) -> Callable[[str], Any]:
-    def convert(text: str) -> Any:
+def _typed(name: str, wanted: type):
+    def convert(text: str):
         if wanted is str:
             return text
         try:
-            value: int | float = wanted(text)
+            value = wanted(text)
         except ValueError:
             kind = {"int": "a whole number", "float": "a number"}[wanted.__name__]
             raise InputError(f"{name}={text!r}: must be {kind}") from None
@@ -135,18 +136,24 @@ def _filled(config: type, arguments: argparse.Namespace) -> Any:
 
 def _prepare(arguments: argparse.Namespace) -> int:
     if not tracking.inside_project():
-        folder = preparation.prepare(
-            Path(arguments.video), Path(arguments.labels), arguments.samples, arguments.layout, Path(arguments.out)
-        )
-        print(f"prepared: {folder}")
+        print(f"prepared: {_prepared(arguments)}")
         return 0
     with tracking.tracked_run("prepare"):
-        folder = preparation.prepare(
-            Path(arguments.video), Path(arguments.labels), arguments.samples, arguments.layout, Path(arguments.out)
-        )
+        folder = _prepared(arguments)
         mlflow.log_artifact(str(folder / prepared.DRIVE))
         print(f"prepared: {folder}")
     return 0
+
+
+def _prepared(arguments: argparse.Namespace) -> Path:
+    return preparation.prepare(
+        Path(arguments.video),
+        Path(arguments.labels),
+        arguments.samples,
+        arguments.layout,
+        Path(arguments.out),
+        on_bad_rows=arguments.on_bad_rows,
+    )
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:

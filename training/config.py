@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from recording.badrows import ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
 from registry.addresses import check_name
 from training.measuring import splits
@@ -26,10 +27,12 @@ class JobConfig:
     """Prepared folder in place of video and labels; several, comma-separated, for split=by-drive."""
     layout: str = "dashgaze"
     """Where the views are in the video: dashgaze, driver, or a YAML/JSON file."""
+    on_bad_rows: str = STOP
+    """When a class of rows of the CSV cannot be read: stop, or drop them."""
     trials: int = 12
     """Trials of the search."""
     timeout: float = 0
-    """Seconds for the search and the final training; 0 = no limit."""
+    """Seconds for the search; 0 = no limit."""
     epochs_min: int = 5
     """Least epochs that a trial may choose."""
     epochs_max: int = 30
@@ -65,6 +68,8 @@ class JobConfig:
         if bool(self.video) != bool(self.labels):
             given, wanted = ("video", "labels") if self.video else ("labels", "video")
             raise InputError(f"{given}= was given without {wanted}=: a recording needs both")
+        if self.on_bad_rows not in ON_BAD_ROWS:
+            raise InputError(f"on_bad_rows={self.on_bad_rows!r} is unknown: choose one of {', '.join(ON_BAD_ROWS)}")
         if self.split not in splits.SPLIT_CHOICES:
             raise InputError(f"split={self.split!r} is unknown: choose one of {', '.join(splits.SPLIT_CHOICES)}")
         if self.study and not all(c.isalnum() or c in "-_." for c in self.study):

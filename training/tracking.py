@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.data.pandas_dataset import from_pandas
 
 from recording.exceptions import GazeError
 from recording.recordings import Recordings
@@ -63,8 +62,7 @@ def end_unstarted(status: str, why: str) -> None:
 
 def log_parameters(parameters: Mapping[str, Any]) -> None:
     """Log parameters; those of an MLproject are already there (as the strings given)."""
-    run = mlflow.active_run()
-    there = run.data.params if run else {}
+    there = mlflow.active_run().data.params
     mlflow.log_params({key: value for key, value in parameters.items() if key not in there})
 
 
@@ -72,7 +70,7 @@ def log_dataset(data: Recordings, source: str) -> None:
     """Every drive as an input of the run, with its digest; ``source`` says what kind of recording it is."""
     for drive in data.drives:
         table = drive.table[["frame", "driver", "azimuth_deg", "elevation_deg"]]
-        dataset = from_pandas(
+        dataset = mlflow.data.from_pandas(
             table, source=str(drive.folder), name=f"{source}: {drive.folder.name}", digest=drive.digest[:36]
         )
         mlflow.log_input(dataset, context="training")

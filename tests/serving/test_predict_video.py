@@ -11,6 +11,7 @@ import pytest
 from recording import decoding, frames, preparation, prepared
 from recording.exceptions import InputError
 from serving import predict, videos
+from serving.crops import WHOLE
 from serving.predict import Row
 from serving.views import try_it
 from tests import recordings
@@ -19,7 +20,7 @@ from tests import recordings
 class Sides:
     """A stand-in for a version: it answers how bright a picture is above the middle and on its right."""
 
-    model, version, contract = "stand-in", 1, SimpleNamespace(crop={"layout": "driver", "view": "driver"})
+    model, version, contract = "stand-in", 1, SimpleNamespace(crop=WHOLE)
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:
         """(n, 224, 224, 3) → (n, 2)."""
@@ -29,7 +30,7 @@ class Sides:
 def answers(video: Path, annotated: Path | None = None, track: int | None = None) -> list[Row]:
     predictor: Any = Sides()
     with predict._session(predictor, "driver") as session:
-        return list(session.video(video, annotated, None, track))
+        return list(session.video(video, annotated, track=track))
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])

@@ -1,0 +1,106 @@
+"""Why rows of a labels CSV are dropped, how many for which reason, and when that is too many to go on.
+
+A blink, glasses that are off, a blank angle: such rows are normal, however many there are. Rows that are dropped
+for how they are *written* – another minus sign, another unit, another separator – are a class: they hold, say, all
+looks to the left, and a model of what is left knows only the other side.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from recording import units
+from recording.dialect import Header
+from recording.exceptions import DriveError
+
+MALFORMED = "malformed line"
+BAD_FRAME = "frame not a number"
+NEGATIVE_FRAME = "negative frame"
+NO_FRAME = "no frame at that time"
+PAST_END = "frame past the end of the video"
+NOT_WORN = "not worn"
+BLINK = "blink"
+BLANK_ANGLE = "blank angle"
+BAD_ANGLE = "angle not a number"
+ABSURD_ANGLE = "angle out of range"
+DUPLICATE = "duplicate frame"
+REASONS = (
+    MALFORMED,
+    BAD_FRAME,
+    NEGATIVE_FRAME,
+    NO_FRAME,
+    PAST_END,
+    NOT_WORN,
+    BLINK,
+    BLANK_ANGLE,
+    BAD_ANGLE,
+    ABSURD_ANGLE,
+    DUPLICATE,
+)
+"""Why a row is dropped, in the order in which the reasons are tried: each row has one."""
+
+WRITING = {MALFORMED, BAD_FRAME, BAD_ANGLE, ABSURD_ANGLE}
+"""Reasons that lie in how a row is written."""
+ON_BAD_ROWS = STOP, DROP = ("stop", "drop")
+ONE_SIDED_FROM, ONE_SIDED_SHARE = 3, 0.01
+"""So many angles of one column that cannot be read make it worth asking whether the others lie on one side."""
+
+
+class BadRows:
+    """The dropped rows of one file, counted by reason; of those that are written wrongly, the first by column."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self._path, self._header = path, header
+        self._counts: Counter[str] = Counter()
+        self._classes: Counter[tuple[str, int | None]] = Counter()
+        self._first: dict[tuple[str, int | None], tuple[int, str]] = {}
+
+    def add(self, reason: str, line: int, text: str, column: int | None = None) -> None:
+        """Count a row; ``text`` is what is wrong with it: the field of ``column``, or the whole line."""
+        self._counts[reason] += 1
+        if reason in WRITING and not units.is_empty(text):  # a value that is not there is not written wrongly
+            self._classes[reason, column] += 1
+            self._first.setdefault((reason, column), (line, text))
+
+    def counts(self) -> dict[str, int]:
+        """Reason → count, only reasons that occur, in their order."""
+        return {reason: self._counts[reason] for reason in REASONS if self._counts[reason]}
+
+    def check(self, rows: int, kept: Mapping[int, pd.Series]) -> None:
+        """:class:`DriveError` when a class of rows is lost, with its first one.
+
+        That is: more than 5 % of the rows (and a few at least) for one reason in one column, or some angles of a
+        column of which what is ``kept`` (column → values) lies on one side of 0.
+        """
+        for (reason, column), count in self._classes.most_common():
+            many = count >= ONE_SIDED_FROM and count > ONE_SIDED_SHARE * rows
+            one_sided = many and column is not None and column in kept and _is_one_sided(kept[column])
+            if one_sided or (count >= units.FEW and count > units.SHARE * rows):
+                line, text = self._first[reason, column]
+                left = ", and what is left lies on one side of 0" if one_sided else ""
+                raise DriveError(
+                    f"labels {self._path}: {count} of {rows} rows would be dropped ({reason}){left}: "
+                    f"{self._example(column, text)} in line {line}; {_REMEDY[reason]}, or go on without these rows "
+                    f"with on_bad_rows=drop"
+                )
+
+    def _example(self, column: int | None, text: str) -> str:
+        shown = repr(text if len(text) <= 80 else text[:80] + "…")
+        if column is None:
+            return f"{shown} does not fit the {len(self._header.names)} columns of the header"
+        return f"{self._header.names[column]!r} is {shown}"
+
+
+_REMEDY = {
+    MALFORMED: "write every row with as many fields as the header, decimal commas in quotes",
+    BAD_FRAME: "write frame numbers as whole numbers",
+    BAD_ANGLE: "write angles as plain numbers",
+    ABSURD_ANGLE: f"write degrees, azimuth within ±{units.AZIMUTH_LIMIT_DEG:g} and elevation within "
+    f"±{units.ELEVATION_LIMIT_DEG:g}",
+}
+
+
+def _is_one_sided(values: pd.Series) -> bool:
+    return bool(len(values) >= units.FEW and ((values >= 0).all() or (values <= 0).all()))

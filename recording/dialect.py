@@ -1,0 +1,158 @@
+"""How a labels CSV is written down: encoding, line ends, where its header is, separator, quotes.
+
+People's files come from spreadsheets, eye trackers and scripts of several countries. What can be read in one way
+only is read; what is no text table at all is named for what it is.
+"""
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from recording.exceptions import DriveError
+
+DELIMITERS = (",", ";", "\t", "|")
+LONGEST_LINE = 1 << 20
+HEADER_WITHIN = 50
+"""The header is looked for in so many lines: a few comments may stand above it."""
+_HEAD = 1 << 16
+
+_OTHER_FILES = (
+    (b"PK\x03\x04", "an Excel workbook (or another ZIP file)", "open it and save the sheet as CSV"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "open it and save the sheet as CSV"),
+    (b"\x1f\x8b", "compressed with gzip", "unpack it"),
+    (b"PAR1", "a Parquet file", "write the table as CSV"),
+    (b"%PDF", "a PDF", "give the CSV with the measured gaze angles"),
+    (b"version https://git-lfs", "a Git LFS pointer and not the file", "run: git lfs pull"),
+    (b"<!doctype html", "an HTML page", "download the file itself"),
+    (b"<html", "an HTML page", "download the file itself"),
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """The line that names the columns. ``line``: its number, from 1. ``plain``: names in lower case, single spaces."""
+
+    line: int
+    delimiter: str
+    names: tuple[str, ...]
+    plain: tuple[str, ...]
+
+
+class CsvFile:
+    """A labels CSV, opened: its header, and its rows as often as they are asked for.
+
+    ``wanted`` says whether a tuple of plain column names can be the header. Raises :class:`DriveError` when the
+    file cannot be read or is no text table.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        head = self._head()
+        start = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+        for mark, what, remedy in _OTHER_FILES:
+            if start.startswith(mark.lower()):
+                raise DriveError(f"labels {path}: is {what}, not a CSV; {remedy}")
+        self._encoding = _encoding(head)
+        text = head.decode(self._encoding, errors="replace")
+        self._newline = "\r" if "\r" in text and "\n" not in text else "\n"
+
+    def headers(self) -> Iterator[Header]:
+        """Every line that may be the header, in each separator: the first ones of the file, blank ones left out."""
+        declared = None
+        for number, line in self._lines():
+            if number > HEADER_WITHIN:
+                return
+            line = line.strip("\0\ufeff")
+            said = re.fullmatch(r'"?sep=(.)"?[,;\t]*', line.strip(" \r\n"), re.IGNORECASE)
+            if said:
+                declared = said.group(1)  # what Excel writes and reads
+            if said or not line.strip():
+                continue
+            for delimiter in (declared,) if declared else DELIMITERS:
+                names = tuple(name.strip() for name in _fields(line.lstrip("# "), delimiter) or [line])
+                yield Header(number, delimiter, names, tuple(re.sub(r"\s+", " ", name).lower() for name in names))
+
+    def rows(self, header: Header) -> Iterator[tuple[int, str, list[str] | None]]:
+        """``(line number, line, fields)`` of every line below the header that is not blank; fields None: malformed.
+
+        A record is one line. Empty fields more than the header has names are cut off, and those that a header
+        with a separator at its end has too many need not be there.
+        """
+        named = len(header.names)
+        filled = named
+        while filled > 1 and not header.names[filled - 1]:
+            filled -= 1
+        for number, line in self._lines():
+            if number <= header.line or not line.strip():
+                continue
+            fields = _fields(line, header.delimiter)
+            if fields is not None and len(fields) != named:
+                if len(fields) > named and not any(field.strip() for field in fields[named:]):
+                    fields = fields[:named]
+                elif filled <= len(fields) < named:
+                    fields = fields + [""] * (named - len(fields))
+                else:
+                    fields = None
+            yield number, line, fields
+
+    def _head(self) -> bytes:
+        if not self.path.exists():
+            raise DriveError(f"labels {self.path}: no such file; give the CSV with the measured gaze angles")
+        if not self.path.is_file():
+            raise DriveError(f"labels {self.path}: is not a file; give the CSV with the measured gaze angles")
+        try:
+            with self.path.open("rb") as file:
+                return file.read(_HEAD)
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        try:
+            with self.path.open("r", encoding=self._encoding, errors="surrogateescape", newline=self._newline) as text:
+                number = 0
+                while line := text.readline(LONGEST_LINE):
+                    number += 1
+                    yield number, _decoded(line.rstrip("\r\n"), len(line) >= LONGEST_LINE)
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: OSError) -> DriveError:
+        return DriveError(f"labels {self.path}: cannot be read ({error.strerror}); check the file and its rights")
+
+
+def _encoding(head: bytes) -> str:
+    """From the byte-order mark, or from where the zero bytes of plain letters are; UTF-8 otherwise."""
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    first = head[:200]
+    for encoding, zeros, letters in (("utf-16-le", first[1::2], first[::2]), ("utf-16-be", first[::2], first[1::2])):
+        if len(zeros) >= 10 and not any(zeros) and all(letters):
+            return encoding
+    return "utf-8-sig"
+
+
+def _decoded(line: str, torn: bool) -> str:
+    """A line with what was no UTF-8 read as Windows-1252; NUL marks one that is too long or no text (see _fields)."""
+    if torn:
+        return line + "\0"
+    try:
+        line.encode("utf-8")
+        return line
+    except UnicodeEncodeError:
+        return line.encode("utf-8", errors="surrogateescape").decode("cp1252", errors="replace")
+
+
+def _fields(line: str, delimiter: str) -> list[str] | None:
+    """The fields of one line, None when it is malformed: a stray quote costs only its own line."""
+    if "\0" in line or "\ufffd" in line:
+        return None
+    if '"' not in line:
+        return line.split(delimiter)
+    try:
+        return next(csv.reader([line], delimiter=delimiter, strict=True))
+    except csv.Error:
+        return None

@@ -1,0 +1,87 @@
+"""Numbers and angles as people write them: minus and decimal signs, degrees and radians, 0–360°.
+
+What can be meant in one way only is read. Whether the numbers of a whole column are the unit that its name says
+can only be seen from all of them: :func:`survey`.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+AZIMUTH_LIMIT_DEG, ELEVATION_LIMIT_DEG = 180.0, 90.0
+EMPTY = {"", "nan", "none", "null", "na", "n/a", "#n/a", "-nan"}
+"""How a value is written that is not there."""
+FEW = 5
+"""Fewer rows than this are single faults and say nothing about a column."""
+SHARE = 0.05
+
+_MINUS = str.maketrans(dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d", "-"))
+_SPACES = str.maketrans(dict.fromkeys("\u00a0\u2009\u202f\ufeff\u200b\u200e", " "))
+_COLUMN = re.compile(r"(azimuth|elevation)[ _]*[\[(]?(deg|degree|degrees|°|rad|radian|radians)[\])]?")
+
+
+def number(text: str) -> float:
+    """A decimal number; :class:`ValueError` for anything else.
+
+    Any of Unicode's minus signs, and a decimal comma where there is no point: ``−3,5`` is -3.5. A degree sign may
+    follow. Thousands are not grouped: ``1,234`` is 1.234.
+    """
+    if "_" in text:  # Python reads 1_000 as a number, nobody else does
+        raise ValueError(text)
+    if not text.isascii():
+        text = text.translate(_MINUS).translate(_SPACES)
+    text = text.strip().removesuffix("°")
+    if "," in text and "." not in text:
+        text = text.replace(",", ".", 1)
+    return float(text)
+
+
+def is_empty(text: str) -> bool:
+    """Whether a field holds no value."""
+    return text.strip().lower() in EMPTY
+
+
+def angle_column(plain: str) -> tuple[str, str] | None:
+    """``(azimuth or elevation, deg or rad)`` that the plain name of a column says, None for any other column."""
+    found = _COLUMN.fullmatch(plain)
+    return None if found is None else (found.group(1), "rad" if found.group(2).startswith("rad") else "deg")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Angles of one column → degrees around 0. ``factor``: degrees per unit; ``full``: 0–360° instead of ±180°."""
+
+    factor: float = 1.0
+    full: bool = False
+
+    def degrees(self, value: float) -> float:
+        """The value in degrees."""
+        degrees = value * self.factor
+        return degrees - 360.0 if self.full and 180.0 < degrees <= 360.0 else degrees
+
+
+def turn(values: np.ndarray, unit: str) -> Turn:
+    """How the (n,) finite values of one column are read, ``unit`` being ``deg`` or ``rad``.
+
+    A column that has no negative value, and more than a few beyond 180° of which none is beyond 360°, counts a
+    full turn from 0: 350 is -10.
+    """
+    factor = math.degrees(1.0) if unit == "rad" else 1.0
+    degrees = np.asarray(values, dtype=np.float64) * factor
+    beyond = int((degrees > AZIMUTH_LIMIT_DEG).sum())
+    is_full = beyond >= FEW and beyond > 0.01 * len(degrees) and degrees.min() >= 0 and degrees.max() <= 360.0
+    return Turn(factor, bool(is_full))
+
+
+def look_like_radians(azimuth: np.ndarray, elevation: np.ndarray) -> bool:
+    """Whether (n,) and (n,) values that are called degrees are radians.
+
+    A driver who never looks farther than 1.6° to a side and 1.6° up or down, in a recording with movement in
+    it, is none: the mirrors alone are tens of degrees apart.
+    """
+    if len(azimuth) < 20 or min(len(np.unique(azimuth)), len(np.unique(elevation))) < 10:
+        return False
+    within = np.quantile(np.abs(azimuth), 0.95) <= math.pi / 2 and np.quantile(np.abs(elevation), 0.95) <= math.pi / 2
+    return bool(within and np.abs(azimuth).max() <= math.pi and np.abs(elevation).max() <= math.pi / 2)

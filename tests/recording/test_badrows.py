@@ -1,0 +1,90 @@
+"""Single bad rows are dropped and counted; a class of rows that is lost for how it is written stops the job."""
+
+from pathlib import Path
+
+import pytest
+
+from recording import badrows, labels
+from recording.exceptions import DriveError, InputError
+
+HEADER = "dash_frames,azimuth [deg],elevation [deg],worn,blink id"
+
+
+def write(path: Path, rows: list[str]) -> Path:
+    path.write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def good(n: int) -> str:
+    return f"{n},{(-1) ** n * (3 + n / 10)},{(-1) ** (n // 2) * 2.5},1,"
+
+
+CLASSES = {
+    "fields": (
+        "{n},1,5,2,5,1,",
+        r"malformed line.*'3,1,5,2,5,1,' does not fit the 5 columns .* line 5; .*as the header",
+    ),
+    "frame": ("t{n},1,2,1,", r"frame not a number.*'dash_frames' is 't3' in line 5; write frame numbers as whole"),
+    "fraction": ("{n}.5,1,2,1,", r"frame not a number.*'dash_frames' is '3\.5'"),
+    "azimuth": ("{n},(5.5),2,1,", r"angle not a number.*'azimuth \[deg\]' is '\(5\.5\)' in line 5; write angles as"),
+    "elevation": ("{n},1,up,1,", r"angle not a number.*'elevation \[deg\]' is 'up'"),
+    "range": (
+        "{n},400,2,1,",
+        r"angle out of range.*'azimuth \[deg\]' is '400' in line 5; write degrees, azimuth within",
+    ),
+}
+
+
+@pytest.mark.parametrize(("line", "says"), CLASSES.values(), ids=CLASSES)
+def test_more_than_one_row_in_twenty_for_one_way_of_writing_stops(line: str, says: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", [line.format(n=n) if n % 15 == 3 else good(n) for n in range(120)])
+    with pytest.raises(
+        DriveError, match=rf"l\.csv: 8 of 120 rows would be dropped \({says}.*on_bad_rows=drop"
+    ) as caught:
+        labels.read(path, 200)
+    assert "\n" not in str(caught.value)
+    read = labels.read(path, 200, on_bad_rows="drop")
+    assert (len(read.table), sum(read.dropped.values())) == (112, 8)
+
+
+@pytest.mark.parametrize("line", [line for line, _ in CLASSES.values()], ids=CLASSES)
+def test_single_faults_are_dropped_and_counted(line: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", [line.format(n=n) if n % 30 == 3 else good(n) for n in range(120)])
+    assert len(labels.read(path, 200).table) == 116
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{n},1,2,0,", badrows.NOT_WORN),
+        ("{n},1,2,1,17", badrows.BLINK),
+        ("{n},,2,1,", badrows.BLANK_ANGLE),
+        ("{n},nan,NaN,1,", badrows.BAD_ANGLE),
+        (",1,2,1,", badrows.BAD_FRAME),
+        ("nan,1,2,1,", badrows.BAD_FRAME),
+        ("-1,1,2,1,", badrows.NEGATIVE_FRAME),
+        ("9999,1,2,1,", badrows.PAST_END),
+        ("0,1,2,1,", badrows.DUPLICATE),
+    ],
+)
+def test_what_eye_trackers_leave_out_is_normal_however_much_it_is(line: str, reason: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", [line.format(n=n) if n % 2 else good(n) for n in range(120)])
+    read = labels.read(path, 200)
+    assert read.dropped == {reason: 60}
+    assert len(read.table) == 60
+
+
+def test_a_few_rows_stop_when_what_is_left_lies_on_one_side(tmp_path: Path) -> None:
+    # Three looks to the left in a hundred, in a notation that is not read: 3 %, and all of the left side.
+    rows = [f"{n},({n}.5),{(-1) ** n},1," if n in (5, 50, 70) else f"{n},{n / 10},{(-1) ** n},1," for n in range(100)]
+    with pytest.raises(
+        DriveError, match=r"3 of 100 rows .*, and what is left lies on one side of 0: 'azimuth \[deg\]'"
+    ):
+        labels.read(write(tmp_path / "l.csv", rows), 200)
+    rows[20] = "20,-4,1,1,"
+    assert len(labels.read(write(tmp_path / "l.csv", rows), 200).table) == 97
+
+
+def test_an_unknown_choice_is_named_with_the_legal_ones(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="on_bad_rows='skip' is unknown: choose one of stop, drop"):
+        labels.read(write(tmp_path / "l.csv", [good(1)]), 200, on_bad_rows="skip")

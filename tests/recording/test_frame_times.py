@@ -1,0 +1,79 @@
+"""An eye tracker's own CSV has times and no frames: they are joined to the video by a table of frame times."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recording import drive, labels
+from recording.exceptions import DriveError
+from tests import recordings
+
+START, STEP = 1_700_000_000_000_000_007, 33_333_333
+HEADER = (
+    "section id,recording id,timestamp [ns],gaze x [px],gaze y [px],worn,fixation id,blink id,"
+    "azimuth [deg],elevation [deg]"
+)
+
+
+def gaze_csv(path: Path, times: np.ndarray) -> Path:
+    rows = [f"s,r,{time},800.1,600.2,1.0,,,{n % 40 - 20},{n % 7 - 3}" for n, time in enumerate(times)]
+    path.write_text("\n".join([HEADER, *rows]))
+    return path
+
+
+def frame_csv(folder: Path, times: np.ndarray) -> None:
+    (folder / "frame_times.csv").write_text("timestamp [ns]\n" + "\n".join(map(str, times)))
+
+
+def test_a_raw_export_says_how_rows_are_joined_to_frames(tmp_path: Path) -> None:
+    path = gaze_csv(tmp_path / "gaze.csv", START + 5_000_000 * np.arange(50))
+    with pytest.raises(DriveError, match=r"joined to video frames by time. Put frame_times\.csv beside it") as caught:
+        labels.read(path, 100)
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_get_the_nearest_frame(tmp_path: Path) -> None:
+    frame_csv(tmp_path, START + STEP * np.arange(30))
+    # 200 a second; the first second is before the video, the last after it.
+    times = START - 10**9 + 5_000_000 * np.arange(600)
+    read = labels.read(gaze_csv(tmp_path / "gaze.csv", times), 30)
+    nearest = np.round((times - START) / STEP).astype(int)
+    first = {frame: n for n, frame in reversed(list(enumerate(nearest))) if 0 <= frame < 30}
+    assert read.table["frame"].tolist() == list(range(30))
+    assert read.table["azimuth_deg"].tolist() == [float(first[frame] % 40 - 20) for frame in range(30)]
+    assert read.dropped["no frame at that time"] == pytest.approx(400, abs=2)
+    assert "frames found by time in frame_times.csv" in read.summary()
+
+
+def test_a_gap_between_frames_has_no_rows(tmp_path: Path) -> None:
+    frame_csv(tmp_path, np.delete(START + STEP * np.arange(30), range(10, 20)))
+    read = labels.read(gaze_csv(tmp_path / "gaze.csv", START + STEP * np.arange(30)), 20)
+    assert read.table["frame"].tolist() == list(range(20))
+    assert read.table["azimuth_deg"].tolist() == [float(n - 20) for n in [*range(10), *range(20, 30)]]
+    assert read.dropped == {"no frame at that time": 10}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("time\n1\n2\n", r"frame_times\.csv: no column 'timestamp \[ns\]'"),
+        ("timestamp [ns]\n5\n", "1 rows; write one row per video frame"),
+        ("timestamp [ns]\n5\n9\n7\n", "frame 2 is not later than the one before"),
+        ("timestamp [ns]\n5\nlate\n", "line 3 has no time"),
+    ],
+)
+def test_a_table_of_frame_times_that_cannot_be_one_is_refused(content: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "frame_times.csv").write_text(content)
+    with pytest.raises(DriveError, match=says):
+        labels.read(gaze_csv(tmp_path / "gaze.csv", START + STEP * np.arange(10)), 20)
+
+
+def test_the_table_of_frame_times_is_part_of_the_recordings_identity(tmp_path: Path) -> None:
+    video = recordings.video(tmp_path / "v.mp4", 30)
+    path = gaze_csv(tmp_path / "gaze.csv", START + STEP * np.arange(30))
+    digests = []
+    for shift in (0, STEP):
+        frame_csv(tmp_path, START + shift + STEP * np.arange(30))
+        digests.append(drive.digests(drive.read(video, path, "driver"))[1:])
+    assert digests[0][0] != digests[1][0] and digests[0][1] != digests[1][1]

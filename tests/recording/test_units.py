@@ -1,0 +1,66 @@
+"""Numbers and units: read where they can be meant in one way only."""
+
+import math
+
+import numpy as np
+import pytest
+
+from recording import units
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("-3.5", -3.5),
+        ("\u22123.5", -3.5),
+        ("\u20133,5", -3.5),
+        (" 3,5 ", 3.5),
+        ("\u00a012.25\u00b0", 12.25),
+        ("1,5E+01", 15.0),
+        ("+2", 2.0),
+    ],
+)
+def test_numbers(text: str, value: float) -> None:
+    assert units.number(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "1_000", "(3)", "3-", "1,234.5", "1.234,5", "1,2,3", "0x10", "left"])
+def test_what_is_no_number_or_could_be_two(text: str) -> None:
+    with pytest.raises(ValueError):
+        units.number(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("azimuth [deg]", ("azimuth", "deg")),
+        ("elevation (deg)", ("elevation", "deg")),
+        ("azimuth_deg", ("azimuth", "deg")),
+        ("elevation [rad]", ("elevation", "rad")),
+        ("azimuth radians", ("azimuth", "rad")),
+        ("azimuth", None),
+        ("gaze x [px]", None),
+        ("azimuth [deg] std", None),
+    ],
+)
+def test_names_of_angle_columns(name: str, says: tuple[str, str] | None) -> None:
+    assert units.angle_column(name) == says
+
+
+def test_a_full_turn_from_zero() -> None:
+    around = np.array([-20.0, -10, -5, -3, -2, -1, 0, 4, 30] * 4)
+    full = units.turn(around % 360, "deg")
+    assert [full.degrees(value) for value in around % 360] == around.tolist()
+    assert units.turn(np.radians(around % 360), "rad").full
+    for other in (around, around + 30, np.append(np.abs(around), 350.0), np.append(around % 360, [-5.0, 400.0])):
+        assert not units.turn(other, "deg").full
+
+
+def test_radians_that_are_called_degrees() -> None:
+    random = np.random.default_rng(0)
+    gaze = np.radians(random.normal([3, -4], [13, 6], (200, 2)))
+    assert units.look_like_radians(*gaze.T)
+    assert not units.look_like_radians(*np.degrees(gaze).T)
+    still = np.full(200, 1.0)
+    assert not units.look_like_radians(still, still), "one value all the time is a test, not a drive"
+    assert units.turn(gaze[:, 0], "rad").degrees(math.pi / 2) == pytest.approx(90)
