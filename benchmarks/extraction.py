@@ -31,8 +31,9 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.machine import machine
-from recording import decoding, frames, layouts, preparation
 from recording import drive as drives
+from recording import frames, layouts, preparation
+from recording.runs import Run, runs
 
 SIZE = (1504, 540)
 ENCODER = {"preset": "veryfast", "crf": "23"}
@@ -116,9 +117,9 @@ def floor(video: Path, wanted: list[int], threads: int) -> Callable[[], int]:
         stream = container.streams.video[0]
         header = stream.codec_context.extradata
         packets = [packet for packet in container.demux(stream) if packet.size]
-    work = decoding.runs(index, wanted)
+    work = runs(index, wanted)
 
-    def decode(run: decoding.Run) -> int:
+    def decode(run: Run) -> int:
         decoder = av.CodecContext.create("h264", "r")
         decoder.extradata, decoder.thread_count = header, 1
         shown = 0

@@ -47,10 +47,10 @@ def vectors(azimuth_elevation_deg: npt.ArrayLike) -> Floats:
 
 def from_vectors(gaze: npt.ArrayLike) -> Floats:
     """(n, 3) vectors of any length, as :func:`vectors` → (n, 2) ``(azimuth, elevation)`` degrees."""
-    gaze = np.asarray(gaze, dtype=np.float64)
-    gaze = gaze / np.linalg.norm(gaze, axis=-1, keepdims=True)
-    azimuth = np.degrees(np.arctan2(gaze[..., 0], gaze[..., 2]))
-    elevation = np.degrees(np.arcsin(np.clip(gaze[..., 1], -1.0, 1.0)))
+    given = np.asarray(gaze, dtype=np.float64)
+    unit = given / np.linalg.norm(given, axis=-1, keepdims=True)
+    azimuth = np.degrees(np.arctan2(unit[..., 0], unit[..., 2]))
+    elevation = np.degrees(np.arcsin(np.clip(unit[..., 1], -1.0, 1.0)))
     return np.stack([azimuth, elevation], axis=-1)
 
 
@@ -64,5 +64,6 @@ def angular_errors(predicted_deg: npt.ArrayLike, measured_deg: npt.ArrayLike) ->
 
     The arccos argument is clamped: rounding can push a dot product of unit vectors past 1.
     """
-    cosine = np.sum(vectors(predicted_deg) * vectors(measured_deg), axis=-1)
-    return np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
+    cosine: Floats = np.sum(vectors(predicted_deg) * vectors(measured_deg), axis=-1)
+    between: Floats = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
+    return between

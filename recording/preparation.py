@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from recording import decoding, frames, labels, layouts
+from recording import decoding, files, frames, labels, layouts
 from recording import drive as drives
 from recording.badrows import STOP
 from recording.exceptions import InputError
@@ -36,7 +36,6 @@ log = logging.getLogger("recording.preparation")
 
 JPEG_QUALITY = 95
 PREPARING = "preparing"
-TEMPORARY = ".part"
 
 
 def prepare(
@@ -126,7 +125,7 @@ IDENTITY: dict[str, Callable[[dict[str, Any]], Any]] = {
 def _check_same(out: Path, known: dict[str, Any] | None, plan: dict[str, Any]) -> None:
     """Refuse a folder that holds anything but an earlier preparation of the same inputs."""
     if known is None:
-        others = sorted(path.name for path in out.iterdir() if not path.name.endswith(TEMPORARY))
+        others = sorted(path.name for path in out.iterdir() if not path.name.endswith(files.UNFINISHED))
         if others:
             raise InputError(
                 f"folder {out}: holds {others[0]} and more that prepare did not make; give another out folder"
@@ -187,7 +186,7 @@ def _full(out: Path) -> str:
 
 
 def _remove_torn(out: Path) -> None:
-    for path in out.glob(f"*{TEMPORARY}"):
+    for path in out.glob(f"*{files.UNFINISHED}"):
         path.unlink()
 
 
@@ -258,7 +257,7 @@ class _Writer:
         for name, view in self.views.items():
             crop = picture[view.y : view.y + view.h, view.x : view.x + view.w]
             _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-            _write_bytes(self.out / f"{stem}_{name}.jpg", encoded.tobytes())
+            files.write_bytes(self.out / f"{stem}_{name}.jpg", encoded.tobytes())
         _write_json(self.out / f"{stem}_gt.json", self.rows[frame])
         with self.lock:
             self.bar.update()
@@ -306,7 +305,7 @@ def _finish(out: Path, plan: dict[str, Any], drive: drives.Drive, picked: pd.Dat
     table = pd.concat([table, kept.drop(columns=["frame", TIME], errors="ignore")], axis=1)
     seconds = drive.index.seconds[kept["frame"].to_numpy()].round(6)
     table.insert(list(table).index("elevation_deg") + 1, TIME, seconds)
-    _write_bytes(out / TABLE, table.to_csv(index=False, lineterminator="\n").encode())
+    files.write_bytes(out / TABLE, table.to_csv(index=False, lineterminator="\n").encode())
     done = json.loads(json.dumps(plan))
     done["status"] = COMPLETE
     done["samples"]["kept"] = len(kept)
@@ -316,15 +315,4 @@ def _finish(out: Path, plan: dict[str, Any], drive: drives.Drive, picked: pd.Dat
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    _write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that is whole from the moment it has its name."""
-    temporary = path.with_name(path.name + TEMPORARY)
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    files.write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())

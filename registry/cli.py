@@ -3,6 +3,7 @@
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from recording.exceptions import GateRefused, RegistryError
@@ -12,6 +13,8 @@ from registry.state import State, drifts
 from registry.versions import Version
 
 _PROG = "python -m registry"
+
+Run = Callable[[argparse.Namespace], None]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,13 +28,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_PROG, description="Versions of a gaze model, their stages and history.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         added.add_argument("--model-name", default=versions.DEFAULT_MODEL_NAME, help="default: %(default)s")
         added.set_defaults(run=run)
         return added
 
-    def of_version(name: str, run, text: str) -> argparse.ArgumentParser:
+    def of_version(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         added = command(name, run, text)
         added.add_argument("version", metavar="N", help="version number")
         return added
@@ -40,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--why", default="", help="reason, kept in the history")
         return added
 
-    def change_of(name: str, run, text: str) -> None:
+    def change_of(name: str, run: Run, text: str) -> None:
         with_why(command(name, run, text)).add_argument("--version", required=True, help="version number")
 
     command("list", _list, "the versions, their stages and their errors beside the linear calibration")
@@ -148,7 +151,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     if not len(compared):
         raise RegistryError(
             f"{name} {first.label} and {second.label} cannot be compared: every held-out sample of one "
-            "is, or lies within a second of, a frame that the other was trained on"
+            "is, or lies within half a second of, a frame that the other was trained on"
         )
     figure = arguments.figure or Path("outputs") / f"compare-{first.label}-{second.label}.png"
     comparison.draw(compared, figure)
@@ -184,7 +187,8 @@ def _promote(arguments: argparse.Namespace) -> None:
             limits=gate.configure(arguments.gate),
         )
     except GateRefused as refusal:
-        _print_gate(refusal.outcome)
+        if isinstance(refusal.outcome, gate.Outcome):
+            _print_gate(refusal.outcome)
         raise
     _print_gate(change.outcome)
     if not arguments.dry_run:

@@ -30,7 +30,7 @@ WEIGHTS = "model.safetensors"
 NETWORK = "model.onnx"
 FILES = (WEIGHTS, NETWORK, holdout.FILE_NAME)
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION: Literal[1] = 1
 GOLDEN_EXAMPLES = 5
 GOLDEN_TOLERANCE_DEG = 0.1
 
@@ -176,12 +176,12 @@ def seal(
     *,
     golden_jpegs: list[bytes],
     model_name: str,
-    crop: Crop | dict,
-    errors: Errors | dict,
-    digests: Digests | dict,
+    crop: Crop | dict[str, Any],
+    errors: Errors | dict[str, Any],
+    digests: Digests | dict[str, Any],
     training: dict[str, Any],
     rendered_sample_drive: bool,
-    scenarios: list | None = None,
+    scenarios: list[dict[str, Any]] | None = None,
 ) -> Contract:
     """Write ``contract.json`` for the files in ``folder``: their sha256s and the network's golden answers.
 
@@ -327,7 +327,7 @@ def _read(path: Path) -> bytes:
         raise ContractError(f"{path}: cannot be read ({error.strerror}); fetch the version again") from error
 
 
-def _seal_holds(raw: bytes, fields: dict) -> bool:
+def _seal_holds(raw: bytes, fields: dict[str, Any]) -> bool:
     stated = fields.get("seal")
     if not isinstance(stated, str) or len(stated) != len(_BLANK) or raw.count(stated.encode()) != 1:
         return False

@@ -15,6 +15,7 @@ import platform
 import uuid
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from mlflow import MlflowClient
 
@@ -48,7 +49,7 @@ class Line:
     after: int | None
     why: str = ""
     forced: bool = False
-    gate: list[dict] = field(default_factory=list)
+    gate: list[dict[str, Any]] = field(default_factory=list)
     time: str = ""
     who: str = ""
     number: int = 0

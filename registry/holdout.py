@@ -12,7 +12,7 @@ from recording.exceptions import ContractError
 from recording.scenarios import COUNT
 
 FILE_NAME = "holdout.npz"
-NEAR_COPY_S = 1.0
+NEAR_COPY_S = 0.5
 """Frames of one drive closer than this are near copies of each other."""
 
 
@@ -61,7 +61,7 @@ class Holdout:
         return len(self.jpegs)
 
     def saw(self, drive: str, frames: np.ndarray, fps: float) -> np.ndarray:
-        """(n,) bool: which of these frames of ``drive`` the model has seen, or a near copy (within a second).
+        """(n,) bool: which of these frames of ``drive`` the model has seen, or a near copy (within half a second).
 
         Of another drive that it was trained on every frame counts: which ones it saw is not kept.
         """
@@ -73,12 +73,13 @@ class Holdout:
             return np.zeros(len(frames), dtype=bool)
         after = np.clip(np.searchsorted(trained, frames), 0, len(trained) - 1)
         nearest = np.minimum(np.abs(trained[after] - frames), np.abs(trained[np.maximum(after - 1, 0)] - frames))
-        return nearest < NEAR_COPY_S * fps
+        near: np.ndarray = nearest < NEAR_COPY_S * fps
+        return near
 
     def write(self, path: Path) -> None:
         """Write ``holdout.npz``, whole or not at all; the same samples give the same bytes."""
         ends = np.cumsum([len(jpeg) for jpeg in self.jpegs], dtype=np.int64)
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "jpeg_bytes": np.frombuffer(b"".join(self.jpegs), dtype=np.uint8),
             "jpeg_ends": ends,
             "names": np.array(self.names, dtype=np.str_),

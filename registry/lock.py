@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psutil
 from mlflow import MlflowClient
@@ -46,7 +47,7 @@ class Turn:
 
     model_name: str
     key: str
-    content: dict
+    content: dict[str, Any]
     renewed: float
 
     def check(self) -> None:
@@ -101,7 +102,7 @@ def _take_number(mine: Turn) -> None:
 
 
 def _await_lower_numbers(mine: Turn, deadline: float) -> None:
-    seen: dict[str, tuple[dict, float]] = {}  # ticket → content, when first seen with that content
+    seen: dict[str, tuple[dict[str, Any], float]] = {}  # ticket → content, when first seen with that content
     while True:
         tickets = _tickets(mine.model_name)
         if mine.key not in tickets:
@@ -126,13 +127,13 @@ def _await_lower_numbers(mine: Turn, deadline: float) -> None:
         time.sleep(_POLL_S * random.uniform(0.5, 1.5))
 
 
-def _before(key: str, ticket: dict, mine: Turn) -> bool:
+def _before(key: str, ticket: dict[str, Any], mine: Turn) -> bool:
     if key == mine.key:
         return False
     return ticket["number"] is None or (ticket["number"], key) < (mine.content["number"], mine.key)
 
 
-def _tickets(model_name: str) -> dict[str, dict]:
+def _tickets(model_name: str) -> dict[str, dict[str, Any]]:
     tags = versions.registered(model_name).tags
     return {key: json.loads(value) for key, value in tags.items() if key.startswith(PREFIX)}
 
@@ -145,7 +146,7 @@ def _remove(model_name: str, key: str) -> None:
             raise
 
 
-def _identity() -> dict:
+def _identity() -> dict[str, Any]:
     process = psutil.Process()
     return {
         "who": who(),
@@ -157,7 +158,7 @@ def _identity() -> dict:
     }
 
 
-def _is_dead(ticket: dict) -> bool:
+def _is_dead(ticket: dict[str, Any]) -> bool:
     """True when the ticket's process is known to be gone; of another machine's process nothing is known."""
     if ticket["machine"] != machine():
         return False

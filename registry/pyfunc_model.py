@@ -5,24 +5,30 @@ is checked against its contract first. Nothing is unpickled.
 """
 
 from pathlib import Path
+from typing import Any
 
-import mlflow.pyfunc
 import pandas as pd
 from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from recording import exceptions
 from registry import contract
 
 
-class GazePyfunc(mlflow.pyfunc.PythonModel):
+class GazePyfunc(PythonModel):
     """A table with one binary column ``image`` (JPEG or PNG bytes) → columns ``azimuth_deg``, ``elevation_deg``."""
 
-    def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
+    def load_context(self, context: PythonModelContext) -> None:
         """Verify the package and open its network; ``ContractError`` names the file at fault."""
         folder = Path(context.artifacts[contract.FILE_NAME]).parent
         self._network = contract.load(folder)[1]
 
-    def predict(self, context, model_input, params=None) -> pd.DataFrame:
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
         """One row of angles (degrees) per picture; ``InputError`` names the row that is no picture."""
         if "image" not in getattr(model_input, "columns", ()):
             raise exceptions.InputError("the table has no column 'image'; put the JPEG or PNG bytes there")

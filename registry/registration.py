@@ -30,7 +30,7 @@ warnings.filterwarnings("ignore", message=".*An input example was not provided",
 _ROOM = Path(__file__).parent
 _GROUND_FLOOR = Path(recording.__file__).parent
 # What `registry` needs at prediction time; torch is not among it.
-_REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pydantic")
+_REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pydantic", "simplejpeg")
 _SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.binary, "image")]),
     outputs=Schema([ColSpec(DataType.double, "azimuth_deg"), ColSpec(DataType.double, "elevation_deg")]),
@@ -47,7 +47,7 @@ def check(model_name: str, run_id: str) -> None:
     with registry_answers():
         for name in (model_name, base_name(model_name)):
             _check_right_to_change(name)
-        _check_artifacts(run_id)
+    check_artifacts(run_id)
 
 
 def register(folder: Path, *, model_name: str, run_id: str, description_extra: str = "") -> int:
@@ -101,15 +101,16 @@ def _check_right_to_change(model_name: str) -> None:
     client.delete_registered_model_tag(model_name, key)
 
 
-def _check_artifacts(run_id: str) -> None:
-    """Write a small artifact where the run's artifacts go, and remove it."""
-    address = MlflowClient().get_run(run_id).info.artifact_uri
+def check_artifacts(run_id: str) -> None:
+    """Write a small artifact where those of the run go, and remove it; :class:`RegistryError` when that fails."""
+    with registry_answers():
+        address = MlflowClient().get_run(run_id).info.artifact_uri
     name = f"check-{uuid.uuid4().hex[:12]}"
     repository = get_artifact_repository(address)
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / name).write_text("whether artifacts can be written\n")
         try:
-            repository.log_artifact(str(Path(scratch) / name))
+            repository.log_artifact(str(Path(scratch) / name))  # type: ignore[no-untyped-call]
         except Exception as error:  # every kind of store has its own exceptions
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise RegistryError(
@@ -118,7 +119,7 @@ def _check_artifacts(run_id: str) -> None:
                 "new experiment (an experiment keeps the place it was made with)"
             ) from error
     try:
-        repository.delete_artifacts(name)
+        repository.delete_artifacts(name)  # type: ignore[no-untyped-call]
     except Exception as error:  # may write and not delete: all that is needed
         log.info("the artifact %s/%s, written to see whether one can be, stays (%s)", address, name, error)
 

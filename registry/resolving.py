@@ -46,7 +46,7 @@ def resolve(model_name: str, *, stage: str = "Production") -> Found:
             f"{model_name}: stage {stage} is version {number}, but alias {alias!r} is version {aliased}; "
             f"version {number} is used. `python -m registry sync --model-name {model_name}` brings them together"
         )
-    since = datetime.fromtimestamp(holder.last_updated_timestamp / 1000, UTC).isoformat(timespec="seconds")
+    since = datetime.fromtimestamp((holder.last_updated_timestamp or 0) / 1000, UTC).isoformat(timespec="seconds")
     return _found(holder, stage, since, warning)
 
 

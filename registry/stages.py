@@ -64,15 +64,14 @@ def promote(
         outcome = _ask_gate(state, challenger, champion, stage, limits)
         if dry_run:
             return Change(None, outcome)
-        refused = outcome is not None and not outcome.passed
         with _turn(model_name, repaired) as (state, turn):
             if state.answering(stage) != champion:
                 continue  # judged against a champion that no longer is: judge again
             if state.is_settled(challenger.number, stage):
                 return Change(None, outcome, tuple(repaired))
-            line = _line("promote", state, challenger.number, stage, why, forced=force and refused)
+            line = _line("promote", state, challenger.number, stage, why, forced=force and _refuses(outcome))
             line = replace(line, gate=outcome.to_json() if outcome else [])
-            if refused and not force:
+            if outcome is not None and _refuses(outcome) and not force:
                 _close(model_name, line, state, "refused")
                 raise GateRefused(_refusal(model_name, challenger.number, stage, outcome), outcome)
             return Change(_carry_out(model_name, line, state, turn), outcome, tuple(repaired))
@@ -183,7 +182,7 @@ def _record_elsewhere(model_name: str, stage: str | None, state: State, turn: lo
     The version that answers for the stage stays the one that does: what was meant no longer matters.
     """
     for drift in drifts(state):
-        if drift.line.stage == stage:
+        if stage is not None and drift.line.stage == stage:
             answering = state.answering(stage)
             line = drift.line
             if answering is not None:
@@ -272,6 +271,10 @@ def _ask_gate(
         return None
     with tempfile.TemporaryDirectory() as scratch:
         return gate.judge(challenger, state.get(champion) if champion else None, limits, Path(scratch))
+
+
+def _refuses(outcome: gate.Outcome | None) -> bool:
+    return outcome is not None and not outcome.passed
 
 
 def _refusal(model_name: str, number: int, stage: str, outcome: gate.Outcome) -> str:

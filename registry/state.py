@@ -78,6 +78,7 @@ def drifts(state: State) -> list[Drift]:
         if not state.is_settled(known, stage):
             after, text = _meant(state, stage, known)
             subject = after if after is not None else known
+            assert subject is not None  # where nothing was expected and nothing is, the stage is settled
             line = Line(
                 action="elsewhere",
                 version=subject,

@@ -1,6 +1,7 @@
 """Where MLflow's database lies when it is a file, and what MLflow has to be told about it before it is imported."""
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -32,10 +33,10 @@ def settle() -> None:
     else:
         address = f"{_SQLITE}{Path.cwd() / 'mlflow.db'}"
     file = database_file(address)
-    if file is None or not file.is_absolute():
+    if file is None or not file.is_absolute() or "?" in address:
         return
     # Only what the database's own driver would unquote stays quoted.
-    os.environ[_ADDRESS] = _SQLITE + quote(str(file), safe="".join(set(str(file)) - set("%?#")))
+    os.environ[_ADDRESS] = _SQLITE + re.sub("[%?]", lambda found: quote(found[0]), str(file))
     stray = Path(quote(str(file))).parent
     if stray != file.parent and stray.is_dir() and not any(stray.iterdir()):
         stray.rmdir()

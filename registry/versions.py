@@ -149,5 +149,5 @@ def _version(entity: ModelVersion, aliases: list[str]) -> Version:
     )
 
 
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+def _time(milliseconds: int | None) -> datetime:
+    return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC)

@@ -5,16 +5,13 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version as installed
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 
-from registry.contract import Errors
 from serving import payloads, stream
 from serving.crops import CropChoice
 from serving.gatekeeper import Gatekeeper, refusal
@@ -22,176 +19,21 @@ from serving.limits import Limits, Refused
 from serving.metrics import Metrics
 from serving.payloads import Encoded
 from serving.predictor import Predictor
+from serving.schemas import (
+    GAZE_BODY,
+    INVOCATIONS_BODY,
+    GazeAnswers,
+    ModelAnswer,
+    Predictions,
+    Readiness,
+    refusals,
+)
 from serving.service import Service, gaze
 
 log = logging.getLogger("serving.api")
 
-EXAMPLE: dict[str, Any] = {"azimuth_deg": -12.4, "elevation_deg": -6.1, "vector": [-0.213522, -0.106264, 0.971142]}
-
-
-class GazeAnswer(BaseModel):
-    """Where the driver of one picture looks."""
-
-    name: str = Field(description="The client's name for the picture, or its place in the request.")
-    azimuth_deg: float = Field(description="Degrees, positive to the driver's right.")
-    elevation_deg: float = Field(description="Degrees, positive up.")
-    vector: list[float] = Field(
-        description="Unit vector: right, up, ahead, as seen from the driver.", min_length=3, max_length=3
-    )
-
-
-class GazeAnswers(BaseModel):
-    """The answers to the pictures of one request, in its order, all by the same version."""
-
-    model: str
-    version: int
-    stage: str = Field(description="The stage or @alias that is followed; empty for a fixed version.")
-    answers: list[GazeAnswer]
-    model_config = {
-        "json_schema_extra": {
-            "example": {
-                "model": "gaze-tracker",
-                "version": 3,
-                "stage": "Production",
-                "answers": [{"name": "driver.jpg"} | EXAMPLE],
-            }
-        }
-    }
-
-
-class Problem(BaseModel):
-    """Why a request was refused."""
-
-    reason: str
-    message: str
-
-
-class Refusal(BaseModel):
-    """The body of every answer that is no success."""
-
-    error: Problem
-
-
-class ModelAnswer(BaseModel):
-    """What answers at present and how good it was when it was registered."""
-
-    model: str
-    version: int
-    stage: str
-    since: str = Field(description="ISO 8601 time of the last change of stage; empty where it is not known.")
-    created: str
-    errors: Errors = Field(description="Mean errors on held-out samples at registration, degrees.")
-    rendered_sample_drive: bool
-    crop: dict[str, Any]
-    input: dict[str, Any]
-    output: dict[str, Any]
-    digests: dict[str, str]
-    precision: str = Field(
-        description="What the server computes in: float32, or bfloat16 where that keeps the contract."
-    )
-
-
-class Readiness(BaseModel):
-    """Whether pictures can be answered; with ``?verbose`` also how the server stands with the registry."""
-
-    ready: bool
-    stale: bool = Field(description="True while the registry does not confirm the version that answers.")
-    model: str | None = None
-    version: int | None = None
-    stage: str | None = None
-    precision: str | None = None
-    problem: str | None = None
-    failed_version: int | None = None
-    failures: int | None = None
-    loads: int | None = None
-    registry_answered: float | None = Field(default=None, description="Unix time of the registry's last answer.")
-
-
-class Predictions(BaseModel):
-    """MLflow's answer: one record per row."""
-
-    predictions: list[dict[str, float]]
-
-
-_REASONS = {
-    400: "The body has not the documented shape.",
-    401: "The bearer token is missing or wrong.",
-    408: "The body did not arrive in time.",
-    413: "The body, or the number of pictures, is over the limit.",
-    415: "The content type is not supported.",
-    422: "A picture cannot be decoded or is over the pixel limit, or a parameter is wrong.",
-    500: "A fault of the server; its log has the cause.",
-    503: "Busy, or no version is loaded yet; `Retry-After` says when to try again.",
-}
-
-
-def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Refusal, "description": _REASONS[status]} for status in (*statuses, 401, 500)}
-
-
-_PICTURE = {"schema": {"type": "string", "format": "binary"}}
-_GAZE_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-                    "required": ["image"],
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "images": {
-                            "type": "array",
-                            "items": {
-                                "oneOf": [
-                                    {"type": "string", "format": "byte"},
-                                    {
-                                        "type": "object",
-                                        "properties": {
-                                            "name": {"type": "string"},
-                                            "image": {"type": "string", "format": "byte"},
-                                        },
-                                        "required": ["image"],
-                                    },
-                                ]
-                            },
-                        }
-                    },
-                    "required": ["images"],
-                },
-                "example": {"images": [{"name": "driver.jpg", "image": "/9j/4AAQSkZJRg…"}]},
-            },
-            "image/jpeg": _PICTURE,
-            "image/png": _PICTURE,
-        },
-    }
-}
-_TABLE = {"type": "object", "additionalProperties": True}
-_INVOCATIONS_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "dataframe_split": _TABLE,
-                        "dataframe_records": {"type": "array", "items": _TABLE},
-                        "inputs": {"anyOf": [_TABLE, {"type": "array", "items": _TABLE}]},
-                        "instances": {"type": "array", "items": _TABLE},
-                    },
-                },
-                "example": {"dataframe_split": {"columns": ["image"], "data": [["/9j/4AAQSkZJRg…"]]}},
-            },
-            "text/csv": {"schema": {"type": "string"}},
-        },
-    }
-}
+PICTURE_TYPES = ("image/jpeg", "image/jpg", "image/pjpeg", "image/png", "image/x-png")
+"""Content types of a raw picture; the registered two, and what clients write for them. Which it is, its bytes say."""
 
 
 def build(*, service: Service, limits: Limits, metrics: Metrics, token: str = "") -> FastAPI:
@@ -249,8 +91,8 @@ def _add_gaze(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/gaze",
         response_model=GazeAnswers,
-        responses=_refusals(400, 408, 413, 415, 422, 503),
-        openapi_extra=_GAZE_BODY,
+        responses=refusals(400, 408, 413, 415, 422, 503),
+        openapi_extra=GAZE_BODY,
         summary="Gaze angles of one or many pictures",
     )
     async def answer_gaze(
@@ -273,8 +115,8 @@ def _add_invocations(app: FastAPI, service: Service) -> None:
     @app.post(
         "/invocations",
         response_model=Predictions,
-        responses=_refusals(400, 408, 413, 415, 503),
-        openapi_extra=_INVOCATIONS_BODY,
+        responses=refusals(400, 408, 413, 415, 503),
+        openapi_extra=INVOCATIONS_BODY,
         summary="As `mlflow models serve` answers it",
     )
     async def invocations(request: Request) -> Response:
@@ -297,7 +139,7 @@ def _add_invocations(app: FastAPI, service: Service) -> None:
 
 
 def _add_state(app: FastAPI, service: Service, metrics: Metrics) -> None:
-    @app.get("/v1/model", response_model=ModelAnswer, responses=_refusals(503), summary="What answers at present")
+    @app.get("/v1/model", response_model=ModelAnswer, responses=refusals(503), summary="What answers at present")
     async def model() -> ModelAnswer:
         predictor = service.follower.current
         if predictor is None:
@@ -326,7 +168,7 @@ def _add_state(app: FastAPI, service: Service, metrics: Metrics) -> None:
         "/readyz",
         response_model=Readiness,
         response_model_exclude_none=True,
-        responses={503: {"model": Readiness, "description": "No version is loaded yet."}, **_refusals()},
+        responses={503: {"model": Readiness, "description": "No version is loaded yet."}, **refusals()},
         summary="200 while pictures are answered",
     )
     async def ready(response: Response, request: Request) -> Readiness:
@@ -373,28 +215,18 @@ async def _pictures(request: Request, service: Service) -> list[Encoded]:
         return await service.in_background(payloads.from_json, body)
     if kind == "multipart/form-data":
         return await _parts(request, service.limits)
-    if kind in ("image/jpeg", "image/png"):
+    if kind in PICTURE_TYPES:
         return [Encoded(body, "image 1")] if body else []
     raise Refused(415, "send multipart/form-data, application/json, image/jpeg or image/png", reason="content type")
 
 
-class _InMemory(MultiPartParser):
-    # The body is in memory already and bounded: a second copy on disk would only cost time.
-    spool_max_size = 1 << 62
-
-
 async def _parts(request: Request, limits: Limits) -> list[Encoded]:
-    parser = _InMemory(
-        request.headers, request.stream(), max_files=limits.max_images, max_fields=8, max_part_size=limits.max_bytes
-    )
     try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        if "Too many files" in error.message:
+        form = await request.form(max_files=limits.max_images, max_fields=8)
+    except HTTPException as error:
+        if "Too many files" in error.detail:
             raise Refused(413, f"more than {limits.max_images} pictures in one request", reason="count") from None
-        raise Refused(400, "the multipart body is malformed", reason="malformed") from None
-    except (KeyError, ValueError):
-        raise Refused(400, "the multipart body is malformed", reason="malformed") from None
+        raise Refused(400, f"the multipart body is malformed ({error.detail})", reason="malformed") from None
     try:
         uploads = [part for _, part in form.multi_items() if not isinstance(part, str)]
         return [

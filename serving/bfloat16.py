@@ -9,6 +9,7 @@ answers. Where one does not, the version is served in float32 by ONNX Runtime.
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,7 @@ class BFloat16Network(Network):
         return angles.pitch_yaw_to_deg(np.concatenate(answers) if answers else np.empty((0, 2)))
 
 
-def _divided(network):
+def _divided(network: Any) -> tuple[Any, Any]:
     """An OpenVINO network in two: up to its first fully connected layer, from 8-bit pictures on; and the rest."""
     import openvino
 

@@ -5,6 +5,7 @@ import hmac
 import json
 import logging
 import time
+import zlib
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -59,6 +60,9 @@ class Gatekeeper:
                 raise Refused(401, "bearer token missing or wrong", reason="token")
             body = await self._body(scope, receive)
             held = len(body)
+            if encoding := dict(scope["headers"]).get(b"content-encoding", b"").strip().lower():
+                body = await asyncio.to_thread(self._unpacked, body, encoding)
+                held, self._held = len(body), self._held - held + len(body)
             await self._app(scope, _replay(body, receive), watched)
         except Refused as refused:
             self._metrics.rejected.labels(refused.reason).inc()
@@ -109,6 +113,24 @@ class Gatekeeper:
                 seconds = self._limits.body_seconds
                 raise Refused(408, f"the body did not arrive within {seconds:g} s", reason="slow") from None
             raise
+
+    def _unpacked(self, body: bytes, encoding: bytes) -> bytes:
+        """A body that was packed for the way; no more of it is unpacked than a plain one may have."""
+        if encoding == b"identity":
+            return body
+        if encoding not in (b"gzip", b"x-gzip", b"deflate"):
+            named = encoding.decode("latin-1")[:40]
+            raise Refused(415, f"Content-Encoding {named!r} is not read; send it plain or gzip", reason="content type")
+        unpacking = zlib.decompressobj(zlib.MAX_WBITS if encoding == b"deflate" else zlib.MAX_WBITS | 16)
+        try:
+            plain = unpacking.decompress(body, self._limits.max_bytes + 1)
+        except zlib.error:
+            plain = b""
+        if len(plain) > self._limits.max_bytes:
+            raise self._too_large()
+        if not unpacking.eof:
+            raise Refused(400, "the body is not what its Content-Encoding says, or is cut off", reason="malformed")
+        return plain
 
     def _too_large(self) -> Refused:
         return Refused(413, f"the body is larger than {self._limits.max_bytes} bytes", reason="bytes")

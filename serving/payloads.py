@@ -5,16 +5,18 @@ one table with the binary column ``image``, whose values travel as base64.
 """
 
 import base64
-import binascii
 import csv
 import io
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from serving.limits import Refused
 
 COLUMN = "image"
+_NO_BASE64 = re.compile(r"[^A-Za-z0-9+/_-]")
+_STANDARD = str.maketrans("-_", "+/")
 SHAPES = ("dataframe_split", "dataframe_records", "inputs", "instances")
 
 
@@ -68,18 +70,30 @@ def parse(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
+        if body.startswith(b"\x1f\x8b"):
+            raise _malformed("the body is gzip; say so with the header Content-Encoding: gzip") from None
         raise _malformed("the body is not JSON") from None
 
 
 def unbase64(value: Any, name: str) -> bytes:
-    """Base64 text, whitespace allowed, → bytes; :class:`Refused` (400) that names the picture."""
+    """Base64 text → bytes; :class:`Refused` (400) that names the picture and what is wrong.
+
+    Read is what can mean one thing only (RFC 4648): either alphabet, with or without padding, white space anywhere,
+    and a ``data:`` URI around it (RFC 2397).
+    """
     if not isinstance(value, str):
         raise _malformed(f"{name}: not a base64 string")
-    try:
-        # As lenient as MLflow's own server, which skips what is no base64 character.
-        return base64.decodebytes(value.encode("ascii"))
-    except (UnicodeEncodeError, binascii.Error):
-        raise _malformed(f"{name}: not a base64 string") from None
+    text = value
+    if value[:5].lower() == "data:":
+        head, comma, text = value.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise _malformed(f"{name}: a data URI without ';base64,' ({value[:40]!r}); send base64")
+    text = "".join(text.split()).rstrip("=")
+    if wrong := _NO_BASE64.search(text):
+        raise _malformed(f"{name}: not a base64 string ({wrong[0]!r} after {wrong.start()} characters)")
+    if len(text) % 4 == 1:
+        raise _malformed(f"{name}: a base64 string that is cut off ({len(text)} characters)")
+    return base64.b64decode(text.translate(_STANDARD) + "=" * (-len(text) % 4))
 
 
 def clean_name(name: Any, fallback: str) -> str:

@@ -63,7 +63,8 @@ def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: by
         database.execute("UPDATE experiments SET artifact_location = ? || '/mlruns/' || experiment_id", [str(tmp_path)])
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    # `mlflow.set_experiment` sets the second for the whole process, for the next test's database as well.
+    # `mlflow.set_experiment` sets the second for the whole process, for the next test's database as well; and a global.
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
     for variable in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
         os.environ.pop(variable, None)
     mlflow.set_tracking_uri(uri)

@@ -86,7 +86,9 @@ _BAD_ROWS = "when a class of rows of the CSV cannot be read: stop, or drop them 
 
 
 def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
-    return commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+    description = text[0].upper() + text[1:] + "."
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=description, allow_abbrev=False)
+    return command
 
 
 def _add_fields(command: argparse.ArgumentParser, config: type) -> None:
@@ -98,7 +100,7 @@ def _add_fields(command: argparse.ArgumentParser, config: type) -> None:
             f"--{field.name}",
             f"--{field.name.replace('_', '-')}",
             dest=field.name,
-            type=_typed(field.name, field.type),
+            type=_typed(field.name, type(field.default)),
             default=field.default,
             help=(texts[field.name] + default).replace("%", "%%"),
         )
@@ -106,20 +108,22 @@ def _add_fields(command: argparse.ArgumentParser, config: type) -> None:
 
 def _field_docs(config: type) -> dict[str, str]:
     """The docstring under each field, read from the source: the text is written once."""
-    body = ast.parse(inspect.getsource(config)).body[0].body
+    (definition,) = ast.parse(inspect.getsource(config)).body
+    assert isinstance(definition, ast.ClassDef)
     docs = {}
-    for statement, following in pairwise(body):
-        if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
-            docs[statement.target.id] = following.value.value
+    for statement, following in pairwise(definition.body):
+        match statement, following:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                docs[name] = text
     return docs
 
 
-def _typed(name: str, wanted: type):
-    def convert(text: str):
+def _typed(name: str, wanted: type) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
         if wanted is str:
             return text
         try:
-            value = wanted(text)
+            value: int | float = wanted(text)
         except ValueError:
             kind = {"int": "a whole number", "float": "a number"}[wanted.__name__]
             raise InputError(f"{name}={text!r}: must be {kind}") from None

@@ -32,7 +32,7 @@ class JobConfig:
     trials: int = 12
     """Trials of the search."""
     timeout: float = 0
-    """Seconds for the search; 0 = no limit."""
+    """Seconds for the search and the final training; 0 = no limit."""
     epochs_min: int = 5
     """Least epochs that a trial may choose."""
     epochs_max: int = 30

@@ -6,9 +6,11 @@ the constant and the calibration are then fitted on these very frames, which fla
 
 import logging
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import mlflow
 import numpy as np
 
@@ -16,7 +18,7 @@ from recording.badrows import STOP
 from recording.exceptions import InputError
 from recording.recordings import Recordings
 from recording.scenarios import scenarios
-from registry import opening, resolving, versions
+from registry import opening, registration, resolving, versions
 from registry.addresses import Selector, base_name
 from registry.holdout import Holdout
 from registry.versions import Version
@@ -76,25 +78,28 @@ class EvaluateConfig:
 def run(config: EvaluateConfig) -> int:
     """Evaluate, print the tables, log them to a run; returns 0."""
     wanted = config.job()
-    with tracking.tracked_run("evaluate"), tempfile.TemporaryDirectory() as scratch:
+    with (
+        tracking.tracked_run("evaluate") as run_id,
+        tempfile.TemporaryDirectory() as scratch,
+        closing(ActivationCache(Path(config.work) / "cache")) as cache,
+    ):
+        registration.check_artifacts(run_id)  # now, not when there are figures to keep
         found = resolving.find(Selector.parse(config.model))
         package = opening.fetch(found.model, found.version, found.seal, Path(scratch) / "model")
         data = job.prepare_data(wanted)
-        cache = ActivationCache(Path(config.work) / "cache")
         chosen, scope = held_out(data, package.holdout())
         crops = pictures.array(data, cache)[chosen]
         answers = {"model": package.network().predict(crops)}
         base = versions.made_from(base_name(found.model), package.contract.digests.base)
         answers = _baselines(base, Path(scratch), crops, data.labels_deg[chosen]) | answers
         _report(config, f"{found.model} version {found.version}", scope, data, chosen, answers)
-        cache.close()
     return 0
 
 
 def held_out(data: Recordings, kept: Holdout) -> tuple[np.ndarray, str]:
     """Indices of the samples that the model cannot have learnt, and what they are, in words.
 
-    Frames of the model's own drive within a second of one that it was trained or validated on do not count.
+    Frames of the model's own drive within half a second of one that it was trained or validated on do not count.
     """
     allowed = np.ones(len(data), dtype=bool)
     for index, drive in enumerate(data.drives):
@@ -141,4 +146,4 @@ def _report(
     mlflow.log_figure(figures.before_after(errors, f"{title}, {scope}"), "figures/before_after.png")
     mlflow.log_figure(figures.predicted_vs_true(answers, labels), "figures/predicted_vs_true.png")
     mlflow.set_tags({"evaluated": config.model, "scope": scope})
-    figures.plt.close("all")
+    plt.close("all")

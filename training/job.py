@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+import math
 import tempfile
+import time
 from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime
@@ -15,10 +17,11 @@ from recording.recordings import Recordings
 from registry import contract
 from registry.network import GazeNetwork
 from registry.registration import check as check_registration
-from training import bases, checkpoints, registration, tracking, workplace
+from training import bases, checkpoints, final, registration, tracking, workplace
 from training.bases import Bases
 from training.config import JobConfig, choose_device
 from training.context import Clock, Job
+from training.final import Final
 from training.learning.cache import ActivationCache
 from training.learning.finetune import TrialConfig
 from training.learning.trunk import dataset
@@ -75,19 +78,22 @@ def run(config: JobConfig) -> int:
             log.info("search %s: up to %d trials; resume an interrupted one with study=%s", name, space.runs(), name)
             if space.runs() < space.trials:
                 log.info("this search space holds %d different trials: none is run twice", space.runs())
+            deadline = time.monotonic() + config.timeout if config.timeout else math.inf
             with clock.part("trials"):
                 found = search(job, starts, study)
+            with clock.part("final"):
+                trained = final.train(job, starts, found, deadline)
             clock.add("trials", -found.cache_seconds)
             clock.add("cache", found.cache_seconds)
 
             with clock.part("report"), tempfile.TemporaryDirectory(dir=work) as scratch:
-                packages = registration.assemble(job, found, Path(scratch))
+                packages = registration.assemble(job, trained, Path(scratch))
                 result = evaluate_on_test(job, packages, starts, found)
                 report.log(result, run_id)
-                version = registration.register(job, result, packages, starts)
+                version = registration.register(job, result, packages, starts, trained)
         mlflow.log_metrics({f"seconds/{part}": seconds for part, seconds in clock.seconds.items()})
         mlflow.set_tags({"registered_version": version})
-        print(last_lines(config, result, version, clock, run_name))
+        print(last_lines(config, result, version, clock, trained, run_name))
     return 0
 
 
@@ -114,7 +120,13 @@ def _describe(data: Recordings, split: Split) -> None:
     """Tell the run and the terminal what the job works on, and how it is split."""
     source = RENDERED if data.rendered else "recording"
     mlflow.set_tags({"data_source": source, "leaking_split": str(split.leaking).lower()})
-    parts = {"all": data.frames, "train": split.train, "validation": split.validation, "test": split.test}
+    parts = {
+        "all": data.frames,
+        "train": split.train,
+        "validation": split.validation,
+        "test": split.test,
+        "final": split.final,
+    }
     mlflow.log_metrics({f"samples/{part}": len(indices) for part, indices in parts.items()})
     tracking.log_dataset(data, source)
     log.info("%s: %d samples; %s", source, len(data), split.describe())
@@ -136,6 +148,7 @@ def search(job: Job, starts: Bases, study: Study) -> SearchResult:
             samples=job.recordings.folders,
             train=job.split.train,
             validation=job.split.validation,
+            block=job.split.block,
             cache=job.cache.folder,
             checkpoint=checkpoint,
             device=job.device.type,
@@ -178,7 +191,7 @@ def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchR
     return Report(job.recordings, split, answers, errors, verdict, alignment.describe(), calibration.describe(), found)
 
 
-def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, run_name: str) -> str:
+def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, trained: Final, run_name: str) -> str:
     """The last lines on the terminal."""
     seconds = ", ".join(f"{part} {value:.0f} s" for part, value in clock.seconds.items())
     best = result.search.config()
@@ -193,7 +206,8 @@ def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, ru
             f"verdict: {result.verdict.line()}",
             f"search: {trials_run(config, result.search)}",
             f"chosen: trial-{result.search.best.number:03d} of study {result.search.study} "
-            f"(freeze={best.freeze}, bn={best.bn}, lr={best.lr:.2e})",
+            f"(freeze={best.freeze}, bn={best.bn}, head={best.head}, lr={best.lr:.2e})",
+            f"final training: {trained.epochs} epochs on {trained.samples} of {len(result.recordings)} samples",
             f"registered: {config.model_name} version {version}",
             f"promote it: {promote}",
             f"look at it: mlflow ui (run {run_name}, report/report.html)",

@@ -9,7 +9,7 @@ from registry.addresses import base_name
 from registry.holdout import Holdout
 from training.bases import Bases
 from training.context import Job
-from training.learning import model
+from training.final import Final
 from training.reporting import package
 from training.reporting.report import Report
 from training.searching.study import SearchResult
@@ -26,17 +26,17 @@ class Packages:
     """The test samples, as they travel with the model."""
 
 
-def assemble(job: Job, found: SearchResult, into: Path) -> Packages:
+def assemble(job: Job, trained: Final, into: Path) -> Packages:
     """All files of both packages but their contracts."""
     kept = package.held_out(job.recordings, job.samples.pictures, job.split, job.base.holdout)
-    package.assemble(into / "model", model.load(found.checkpoint), kept)
+    package.assemble(into / "model", trained.network, kept)
     frames, drives = package.seen_before(kept.drive, job.base.holdout)
     as_base = replace(kept, trained_frames=frames, trained_drives=tuple(sorted(drives)))
     package.assemble(into / "base", job.base.network, as_base)
     return Packages(into / "model", into / "base", kept)
 
 
-def register(job: Job, result: Report, packages: Packages, bases: Bases) -> int:
+def register(job: Job, result: Report, packages: Packages, bases: Bases, trained: Final) -> int:
     """Register the base (once per base) and the chosen model; the model's new version number."""
     data, split, found, model_name = job.recordings, job.split, result.search, job.config.model_name
     digests = {
@@ -65,7 +65,7 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases) -> int:
         model_name=model_name,
         errors=shared | figures,
         scenarios=_scenarios(result),
-        training=_training(job, found, bases),
+        training=_training(job, found, bases, trained),
         **common,
     )
     return registration.register(
@@ -73,7 +73,7 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases) -> int:
     )
 
 
-def _training(job: Job, found: SearchResult, bases: Bases) -> dict[str, Any]:
+def _training(job: Job, found: SearchResult, bases: Bases, trained: Final) -> dict[str, Any]:
     """How the chosen model was made, for its contract."""
     chosen = found.config()
     return asdict(chosen) | {
@@ -83,7 +83,8 @@ def _training(job: Job, found: SearchResult, bases: Bases) -> dict[str, Any]:
         "trials": len(found.trials),
         "study": found.study,
         "base": job.base.name,
-        "train_samples": len(job.split.train),
+        "train_samples": trained.samples,
+        "final_epochs": trained.epochs,
         "alignment": bases.variants[chosen.bn].alignment.describe(),
     }
 

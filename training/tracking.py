@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.data.pandas_dataset import from_pandas
 
 from recording.exceptions import GazeError
 from recording.recordings import Recordings
@@ -62,7 +63,8 @@ def end_unstarted(status: str, why: str) -> None:
 
 def log_parameters(parameters: Mapping[str, Any]) -> None:
     """Log parameters; those of an MLproject are already there (as the strings given)."""
-    there = mlflow.active_run().data.params
+    run = mlflow.active_run()
+    there = run.data.params if run else {}
     mlflow.log_params({key: value for key, value in parameters.items() if key not in there})
 
 
@@ -70,7 +72,7 @@ def log_dataset(data: Recordings, source: str) -> None:
     """Every drive as an input of the run, with its digest; ``source`` says what kind of recording it is."""
     for drive in data.drives:
         table = drive.table[["frame", "driver", "azimuth_deg", "elevation_deg"]]
-        dataset = mlflow.data.from_pandas(
+        dataset = from_pandas(
             table, source=str(drive.folder), name=f"{source}: {drive.folder.name}", digest=drive.digest[:36]
         )
         mlflow.log_input(dataset, context="training")

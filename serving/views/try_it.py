@@ -4,8 +4,10 @@ import tempfile
 from pathlib import Path
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from recording import decoding, frames, preprocess, video
 from recording.exceptions import GazeError
@@ -34,7 +36,7 @@ def show() -> None:
         "the difference, which is what fine-tuning is for."
     )
     crop = st.segmented_control(
-        "The picture shows", list(_CROPS), default="auto", required=True, format_func=_CROPS.get
+        "The picture shows", list(_CROPS), default="auto", required=True, format_func=lambda choice: _CROPS[choice]
     )
     upload, webcam = st.tabs(["Upload", "Webcam"])
     with upload:
@@ -48,6 +50,7 @@ def show() -> None:
     if given is None:
         st.info("Upload a picture of a driver, or take a snapshot.", icon=":material/upload:")
         return
+    assert crop is not None  # the control has a default and is required
     try:
         if Path(given.name).suffix.lower() in video.SUFFIXES:
             _video(found, given, crop)
@@ -72,7 +75,7 @@ def _picture(found: Predictor, data: bytes, crop: str) -> None:
     right.caption(_in_words(elevation, "up", "down"))
 
 
-def _video(found: Predictor, given, crop: str) -> None:
+def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
     # The decoder wants a file; the name is ours, not the visitor's.
     with tempfile.NamedTemporaryFile(suffix=Path(given.name).suffix.lower()) as file:
         file.write(given.getbuffer())
@@ -81,7 +84,8 @@ def _video(found: Predictor, given, crop: str) -> None:
         index = frames.scan(path)
         first = min(index.frames, _FRAMES)
         bar = st.progress(0.0, "Looking at the frames …")
-        rows, shown = [], None
+        rows: list[dict[str, float]] = []
+        shown: np.ndarray | None = None
         for number, frame in decoding.in_order_rgb(path, index):
             if number >= _FRAMES:
                 break
@@ -99,7 +103,7 @@ def _video(found: Predictor, given, crop: str) -> None:
         st.caption(f"Only the first {_FRAMES} frames are answered here; `python -m serving predict` takes all.")
     if len(rows) < first:
         st.warning(f"{first - len(rows)} of {first} frames left out ({decoding.DAMAGED}).")
-    if not rows:
+    if shown is None:
         return
     left, right = st.columns([1, 2])
     left.image(shown, caption="First frame", width="stretch")

@@ -11,6 +11,7 @@ import pytest
 
 from recording import decoding, frames
 from recording.exceptions import DriveError
+from recording.runs import runs
 from tests import recordings
 
 RNG = np.random.default_rng(1)
@@ -142,7 +143,7 @@ def test_threads_do_not_change_what_is_read(threads: int, tmp_path: Path) -> Non
 def test_only_what_a_frame_depends_on_is_decoded(tmp_path: Path) -> None:
     # Frame 65 lies behind the key frame 60: nothing before it and nothing after it is needed.
     video = recordings.video(tmp_path / "v.mp4", gop=30, options={"x264-params": "bframes=0:scenecut=0"})
-    (run,) = decoding.runs(frames.scan(video), [65])
+    (run,) = runs(frames.scan(video), [65])
     assert (run.start, run.stop) == (60, 66)
 
 
@@ -152,7 +153,7 @@ def test_a_picture_shown_before_its_key_frame_is_decoded_from_the_one_before(tmp
     late = [key for key in index.keys.tolist() if index.numbers[key] > key]
     assert late, "the encoder made no open group of pictures"
     leading = int(index.numbers[late[0]]) - 1
-    (run,) = decoding.runs(index, [leading])
+    (run,) = runs(index, [leading])
     assert run.start < late[0] < run.stop
 
 

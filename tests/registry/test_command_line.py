@@ -76,7 +76,9 @@ def test_a_folder_with_a_space_gets_no_twin(tmp_path: Path, empty_database: byte
     code = (
         "import sys; from registry.command_line import leave\n"
         "def main(argv):\n"
-        "    import mlflow; client = mlflow.MlflowClient(); client.search_registered_models(); return 0\n"
+        "    import mlflow; client = mlflow.MlflowClient(); client.search_registered_models()\n"
+        "    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as bars\n"
+        "    print(bars.get()); return 0\n"
         "leave(main)"
     )
     # As a command of ours started by hand, and as one that `mlflow run` starts after it has made the twin.
@@ -92,6 +94,7 @@ def test_a_folder_with_a_space_gets_no_twin(tmp_path: Path, empty_database: byte
             text=True,
         )
         assert done.returncode == 0, done.stderr
+        assert done.stdout == "False\n"  # no bars between the last lines
         assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 

@@ -1,18 +1,21 @@
 import base64
+import gzip
+import io
 import json
 import struct
+import zlib
 
-import httpx
 import numpy as np
 import packages
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from recording import angles
 from registry import stages
+from registry.addresses import Selector
 from serving import server
 from serving.limits import Limits
-from serving.loader import Selector
 
 JPEG = packages.picture(10, -5)
 TOKEN = {"Authorization": "Bearer open sesame"}
@@ -98,6 +101,78 @@ def test_crop_of_a_composite(client: TestClient) -> None:
         answer = client.post(f"/v1/gaze?crop={crop}", files=[("image", ("a.png", composite, "image/png"))])
         azimuth = answer.json()["answers"][0]["azimuth_deg"]
         assert (abs(azimuth - 10) < 1) is near, (crop, azimuth)
+
+
+def _lying(data: bytes, orientation: int = 6) -> bytes:
+    """The same picture stored as a camera that is held upright stores it: turned, with a word about it."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.open(io.BytesIO(data)).transpose(Image.Transpose.ROTATE_90)
+    file = io.BytesIO()
+    stored.save(file, "JPEG", exif=exif, quality=95)
+    return file.getvalue()
+
+
+DAMAGED = JPEG[: len(JPEG) // 2] + b"\xff\xd9"
+
+
+# A picture that is stored lying is answered as it is shown, on every way in.
+def test_orientation_counts_on_every_way_in(client: TestClient) -> None:
+    lying = _lying(JPEG)
+    answers = [client.post("/v1/gaze", content=lying, headers={"content-type": "image/jpeg"}).json()["answers"][0]]
+    answers.append(client.post("/invocations", json={"inputs": {"image": [_b64(lying)]}}).json()["predictions"][0])
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_bytes(lying)
+        answers.append(socket.receive_json())
+    for answer in answers:
+        assert (answer["azimuth_deg"], answer["elevation_deg"]) == pytest.approx((10, -5), abs=0.6)
+
+
+# Half a picture with an end marker: refused on every way in, and the stream goes on.
+def test_damage_is_refused_on_every_way_in(client: TestClient) -> None:
+    raw = client.post("/v1/gaze", content=DAMAGED, headers={"content-type": "image/jpeg"})
+    table = client.post("/invocations", json={"inputs": {"image": [_b64(DAMAGED)]}})
+    assert (raw.status_code, table.status_code) == (422, 400)
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_bytes(DAMAGED)
+        said = socket.receive_json()["error"]
+        socket.send_bytes(JPEG)
+        assert socket.receive_json()["azimuth_deg"] == pytest.approx(10, abs=0.6)
+    for words in (raw.json()["error"]["message"], table.json()["error"]["message"], said):
+        assert "damaged JPEG" in words
+
+
+@pytest.mark.parametrize("kind", ["image/jpg", "image/pjpeg", "Image/JPEG", "image/x-png"])
+def test_other_names_of_the_two_types(client: TestClient, kind: str) -> None:
+    response = client.post("/v1/gaze", content=JPEG, headers={"content-type": kind})
+    assert response.json()["answers"][0]["azimuth_deg"] == pytest.approx(10, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("deflate", zlib.compress)]
+)
+def test_packed_bodies_are_unpacked(client: TestClient, encoding: str, pack) -> None:
+    body = pack(json.dumps({"images": [_b64()]}).encode())
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    answer = client.post("/v1/gaze", content=body, headers=headers).json()["answers"][0]
+    assert answer["azimuth_deg"] == pytest.approx(10, abs=0.6)
+
+
+# A body of 300 KB at most, however small it is packed; and every mistake has its own words.
+@pytest.mark.parametrize(
+    ("encoding", "body", "status", "words"),
+    [
+        ("gzip", gzip.compress(bytes(300_001)), 413, "300000 bytes"),
+        ("gzip", gzip.compress(b"{}")[:-9], 400, "Content-Encoding says, or is cut off"),
+        ("gzip", b"{}", 400, "Content-Encoding says, or is cut off"),
+        ("br", b"{}", 415, "'br' is not read"),
+        ("identity", gzip.compress(b"{}"), 400, "say so with the header Content-Encoding: gzip"),
+    ],
+)
+def test_packed_bodies_that_are_refused(client: TestClient, encoding: str, body: bytes, status: int, words: str):
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    response = client.post("/v1/gaze", content=body, headers=headers)
+    assert (response.status_code, words in response.json()["error"]["message"]) == (status, True), response.text
 
 
 PNG_HEADER = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(">II", 20_000, 20_000) + b"\0" * 30
@@ -288,4 +363,6 @@ def test_openapi_documents_examples(client: TestClient) -> None:
     body = described["paths"]["/v1/gaze"]["post"]["requestBody"]["content"]
     assert set(body) == {"multipart/form-data", "application/json", "image/jpeg", "image/png"}
     assert "example" in described["components"]["schemas"]["GazeAnswers"]
-    assert isinstance(client.get("/docs"), httpx.Response)
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert "swagger-ui" in page.text and "/openapi.json" in page.text

@@ -16,9 +16,10 @@ from onnx import TensorProto, helper
 
 from recording.exceptions import InputError
 from registry import contract, stages
+from registry.addresses import Selector
 from registry.network import GazeNetwork
 from serving import bfloat16
-from serving.loader import Loader, Selector
+from serving.loader import Loader
 from serving.server import Settings
 from training.learning import model
 from training.reporting import package

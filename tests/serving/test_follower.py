@@ -10,8 +10,9 @@ import pytest
 
 from recording.exceptions import NoSuchVersion, RegistryError
 from registry import contract, stages
+from registry.addresses import Selector
 from serving.follower import Follower
-from serving.loader import Loader, Selector
+from serving.loader import Loader
 from serving.metrics import Metrics
 from training.learning import model
 from training.reporting import package

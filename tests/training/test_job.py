@@ -73,6 +73,17 @@ def test_a_wrong_parameter_is_named_with_the_legal_ones(tracking, arguments, say
     assert not Path("data").exists()
 
 
+# An artifact root that only the server can write was a traceback after the whole search.
+@pytest.mark.parametrize("command", ["main", "evaluate"])
+def test_artifacts_that_cannot_be_written_end_a_command_before_it_begins(tracking, tmp_path, monkeypatch, command):
+    (tmp_path / "file").touch()
+    mlflow.create_experiment("x", artifact_location=str(tmp_path / "file" / "mlruns"))
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "x")
+    line = refused(command, "--data", str(tmp_path / "never-looked-at"))
+    assert "which cannot be written from here" in line
+    assert mlflow.search_runs(experiment_names=["x"], output_format="list")[0].data.tags["error"] == line
+
+
 def test_a_wrong_parameter_under_mlflow_run_fails_the_run_with_the_line(tracking, monkeypatch):
     """``mlflow run -P samples=abc`` has made its run before our process starts."""
     run = mlflow.MlflowClient().create_run("0")

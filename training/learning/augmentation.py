@@ -37,4 +37,5 @@ class Augmentation:
         mean = moved.mean(dim=(1, 2, 3), keepdim=True)
         light = (1 + (2 * light - 1) * self.light).view(-1, 1, 1, 1)
         contrast = (1 + (2 * contrast - 1) * self.contrast).view(-1, 1, 1, 1)
-        return ((moved - mean) * contrast + mean * light).clamp_(0, 1)
+        lit: torch.Tensor = ((moved - mean) * contrast + mean * light).clamp_(0, 1)
+        return lit

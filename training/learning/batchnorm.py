@@ -49,7 +49,7 @@ def adapt(network: nn.Module, crops: np.ndarray, indices: np.ndarray, device: to
     has far less variance than the drive.
     """
     shuffled = np.random.default_rng(0).permutation(indices)
-    network.to(device, memory_format=torch.channels_last)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
     # Near-equal batches: a short last one would weigh as much as a full one.
     parts = np.array_split(shuffled, max(1, len(shuffled) // BATCH))
     with reduced_precision(device):

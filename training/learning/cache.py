@@ -12,7 +12,7 @@ import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -23,6 +23,14 @@ log = logging.getLogger(__name__)
 
 LIMIT_BYTES = 20 * 2**30
 _FORMAT = 4  # part of every key: raise it when the computation of what is kept changes
+
+
+Key = dict[str, Any]
+"""Everything that an array depends on, as JSON."""
+Wanted = tuple[Key, tuple[int, ...], str]
+"""Key, shape and type of an array."""
+Fill = Callable[[list[np.ndarray | None]], None]
+"""Fills the arrays of a list; ``None`` stands where nothing is to be done."""
 
 
 class ActivationCache:
@@ -37,21 +45,26 @@ class ActivationCache:
         self.folder = Path(folder)
         self.limit_bytes = limit_bytes
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._held: dict[Path, IO] = {}  # open lock files: what this process uses is not evicted
+        self._held: dict[Path, IO[str]] = {}  # open lock files: what this process uses is not evicted
 
     def array(
-        self, key: dict, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray], None], title: str
+        self, key: Key, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray], None], title: str
     ) -> np.ndarray:
         """The read-only array under ``key``, from the file or filled by ``fill(array)`` and kept.
 
         Raises :class:`InputError` when the disk is full; nothing half-written stays behind.
         """
-        return self.arrays([(key, shape, dtype)], lambda arrays: fill(arrays[0]), title)[0]
+
+        def fill_it(arrays: list[np.ndarray | None]) -> None:
+            if arrays[0] is not None:
+                fill(arrays[0])
+
+        return self.arrays([(key, shape, dtype)], fill_it, title)[0]
 
     def arrays(
         self,
-        wanted: list[tuple[dict, tuple[int, ...], str]],
-        fill: Callable[[list[np.ndarray | None]], None],
+        wanted: list[Wanted],
+        fill: Fill,
         title: str,
     ) -> list[np.ndarray]:
         """Several arrays, each ``(key, shape, dtype)``; ``fill`` makes all missing ones at once.
@@ -96,7 +109,7 @@ class ActivationCache:
             lock.close()
         self._held.clear()
 
-    def _make(self, paths: list[Path], wanted: list, missing: list[bool], fill: Callable, title: str) -> None:
+    def _make(self, paths: list[Path], wanted: list[Wanted], missing: list[bool], fill: Fill, title: str) -> None:
         todo = [k for k, is_missing in enumerate(missing) if is_missing]
         sizes = {k: _size(wanted[k][1], wanted[k][2]) for k in todo}
         for k in todo:
@@ -108,13 +121,10 @@ class ActivationCache:
         self._make_room(total, title)
         parts = {k: self.folder / f"{paths[k].stem}.{os.getpid()}.part" for k in todo}
         try:
-            arrays: list[np.ndarray | None] = [None] * len(paths)
+            arrays = {k: _claimed(parts[k], wanted[k][1], wanted[k][2]) for k in todo}
+            fill([arrays.get(k) for k in range(len(paths))])
             for k in todo:
-                arrays[k] = _claimed(parts[k], wanted[k][1], wanted[k][2])
-            fill(arrays)
-            for k in todo:
-                arrays[k].flush()
-                arrays[k] = None
+                arrays.pop(k).flush()
                 note = {"size": sizes[k], "crc32": _checksum(parts[k])}
                 files.write_text(paths[k].with_suffix(".json"), json.dumps(note))
                 parts[k].replace(paths[k])
@@ -152,7 +162,7 @@ class ActivationCache:
                 path.with_suffix(".json").unlink(missing_ok=True)
 
 
-def _name(key: dict, shape: tuple[int, ...], dtype: str) -> str:
+def _name(key: Key, shape: tuple[int, ...], dtype: str) -> str:
     return hashlib.sha256(json.dumps([_FORMAT, key, shape, dtype], sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -160,7 +170,7 @@ def _size(shape: tuple[int, ...], dtype: str) -> int:
     return int(np.prod(shape)) * np.dtype(dtype).itemsize
 
 
-def _claimed(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def _claimed(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap:
     """A writable array on disk whose space is claimed now: a full disk is an error here, not a bus error later."""
     size = _size(shape, dtype)
     with path.open("wb") as file:

@@ -31,7 +31,7 @@ _SAVE = "save it with torch.save(model.state_dict(), path)"
 _WRAPPERS = ("module", "_orig_mod")
 _DEPTH = 5
 # Plain values that training scripts keep beside the weights; building them runs no code of the file.
-_HARMLESS = [argparse.Namespace, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?"))]
+_HARMLESS: list[Any] = [argparse.Namespace, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?"))]
 _SCALAR = np.float64(0).__reduce__()[0]
 _HARMLESS += [(_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar")]
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from training.learning.trunk import Features
+
 METHODS = ("affine", "ridge", "lad")
 PENALTIES = tuple(float(10.0**power) for power in np.arange(-3.0, 3.1, 0.75))
 """Ridge penalties tried, in units of a standardised feature's variance; the last one is all but a constant."""
@@ -45,35 +47,39 @@ def solve(method: str, inputs: np.ndarray, targets: np.ndarray, block: np.ndarra
     if method not in METHODS:
         raise ValueError(f"method={method!r}: choose one of {', '.join(METHODS)}")
     inputs = np.asarray(inputs, dtype=np.float64)
-    penalties = choose_penalties(method, inputs, targets, block)
+    mean, turn = _axes(inputs)
+    coordinates = (inputs - mean) @ turn
+    penalties = choose_penalties(method, coordinates, targets, block)
     fit = least_absolute if method == "lad" else ridge
-    parts = [fit(inputs, targets[:, k], penalties[k]) for k in range(2)]
-    return LinearHead(np.stack([slope for slope, _ in parts]), np.array([intercept for _, intercept in parts]))
+    parts = [fit(coordinates, targets[:, k], penalties[k]) for k in range(2)]
+    weight = np.stack([turn @ slope for slope, _ in parts])
+    return LinearHead(weight, np.array([intercept for _, intercept in parts]) - weight @ mean)
 
 
 def choose_penalties(method: str, inputs: np.ndarray, targets: np.ndarray, block: np.ndarray) -> tuple[float, float]:
     """For each angle the one of :data:`PENALTIES` with the least absolute error on blocks that were left out."""
-    path = _least_absolute_path if method == "lad" else _ridge_path
+    fit = least_absolute if method == "lad" else ridge
     folds = _folds(block)
-    errors = np.zeros((len(PENALTIES), 2))
-    for fold_number in np.unique(folds):
-        kept, left_out = folds != fold_number, folds == fold_number
-        for at, answers in enumerate(path(inputs[kept], targets[kept], inputs[left_out])):
-            errors[at] += np.abs(answers - targets[left_out]).sum(axis=0)
-    best = errors.argmin(axis=0)
+    errors = np.zeros((2, len(PENALTIES)))
+    for number in np.unique(folds):
+        kept, left_out = folds != number, folds == number
+        for k in range(2):
+            for at, penalty in enumerate(PENALTIES):
+                slope, intercept = fit(inputs[kept], targets[kept, k], penalty)
+                errors[k, at] += np.abs(inputs[left_out] @ slope + intercept - targets[left_out, k]).sum()
+    best = errors.argmin(axis=1)
     return PENALTIES[best[0]], PENALTIES[best[1]]
 
 
 def ridge(
     inputs: np.ndarray, target: np.ndarray, penalty: float, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, float]:
-    """(k,) weights and intercept that minimise the weighted squared error plus ``penalty`` on standardised weights."""
+    """(k,) slope and intercept with the least weighted mean squared error plus ``penalty`` times the slope's square."""
     share = np.full(len(target), 1 / len(target)) if weights is None else weights / weights.sum()
-    mean, scale = share @ inputs, _scale(inputs)
-    standard = (inputs - mean) / scale
-    middle = float(share @ target)
-    gram = standard.T @ (standard * share[:, None]) + penalty * np.eye(inputs.shape[1])
-    slope = np.linalg.solve(gram, standard.T @ (share * (target - middle))) / scale
+    mean, middle = share @ inputs, float(share @ target)
+    centred = inputs - mean
+    gram = centred.T @ (centred * share[:, None]) + penalty * np.eye(inputs.shape[1])
+    slope = np.linalg.solve(gram, centred.T @ (share * (target - middle)))
     return slope, middle - float(slope @ mean)
 
 
@@ -84,6 +90,22 @@ def least_absolute(inputs: np.ndarray, target: np.ndarray, penalty: float) -> tu
         residual = np.abs(inputs @ slope + intercept - target)
         slope, intercept = ridge(inputs, target, penalty, 1 / np.maximum(residual, SMALLEST_RESIDUAL))
     return slope, intercept
+
+
+def install(
+    method: str, network: nn.Module, source: Features, targets: np.ndarray, train: np.ndarray, block: np.ndarray
+) -> None:
+    """Solve the head on the ``train`` samples and fold it into ``network.fc``, in place.
+
+    ``source`` gives the pooled features of this very network (behind ``freeze=backbone``); ``targets`` (n, 2) radians
+    and ``block`` (n,) are for all samples.
+    """
+    fc = network.fc
+    assert isinstance(fc, nn.Sequential)
+    with torch.no_grad():
+        pooled = torch.cat([source.plain(part).cpu() for part in np.array_split(train, max(1, len(train) // 256))])
+        inputs = fc.cpu().eval()(pooled) if method == "affine" else pooled
+    fold(solve(method, inputs.numpy(), targets[train], block[train]), fc)
 
 
 @torch.no_grad()
@@ -118,11 +140,18 @@ def fold(head: LinearHead, fc: nn.Sequential) -> None:
             last.weight[angle, unit] = sign / size
 
 
-def _scale(inputs: np.ndarray) -> np.ndarray:
-    spread: np.ndarray = inputs.std(axis=0)
+def _axes(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (k,) and turn (k, r): ``(inputs - mean) @ turn`` are the standardised inputs along their principal axes.
+
+    Axes that the penalties would suppress anyway are left out: 512 pooled features of one drive have few others, and
+    every sum below is that much smaller.
+    """
+    mean, spread = inputs.mean(axis=0), inputs.std(axis=0)
     # A feature that hardly moves would be blown up to the size of the others by its noise.
-    floor: np.ndarray = np.maximum(spread, 0.05 * spread.max() + 1e-12)
-    return floor
+    scale = np.maximum(spread, 0.05 * spread.max() + 1e-12)
+    _, size, axes = np.linalg.svd((inputs - mean) / scale / np.sqrt(len(inputs)), full_matrices=False)
+    kept = size**2 > 0.01 * PENALTIES[0]
+    return mean, axes[kept].T / scale[:, None]
 
 
 def _folds(block: np.ndarray) -> np.ndarray:
@@ -132,22 +161,3 @@ def _folds(block: np.ndarray) -> np.ndarray:
         ids, place = np.arange(len(block)), np.arange(len(block))
     folds: np.ndarray = place * min(FOLDS, len(ids)) // len(ids)
     return folds
-
-
-def _ridge_path(inputs: np.ndarray, targets: np.ndarray, asked: np.ndarray) -> list[np.ndarray]:
-    """The answers (m, 2) for ``asked`` (m, k) of the ridge fit under every penalty, from one decomposition."""
-    mean, scale, middle = inputs.mean(axis=0), _scale(inputs), targets.mean(axis=0)
-    standard = (inputs - mean) / scale / np.sqrt(len(inputs))
-    left, size, right = np.linalg.svd(standard, full_matrices=False)
-    wanted = left.T @ (targets - middle) / np.sqrt(len(inputs))
-    turned = ((asked - mean) / scale) @ right.T
-    return [turned @ ((size / (size**2 + penalty))[:, None] * wanted) + middle for penalty in PENALTIES]
-
-
-def _least_absolute_path(inputs: np.ndarray, targets: np.ndarray, asked: np.ndarray) -> list[np.ndarray]:
-    """As :func:`_ridge_path`, for :func:`least_absolute`."""
-    answers = []
-    for penalty in PENALTIES:
-        parts = [least_absolute(inputs, targets[:, k], penalty) for k in range(2)]
-        answers.append(np.column_stack([asked @ slope + intercept for slope, intercept in parts]))
-    return answers

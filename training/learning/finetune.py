@@ -7,13 +7,19 @@ their alternatives; docs/benchmarks.md says which of them were measured so far):
 - AdamW, a short warm-up, then a *constant* learning rate, validated with an exponential moving average of the
   weights. The average does what a decaying rate does, but epoch 5 of a 10-epoch trial and epoch 5 of a 30-epoch
   trial are the same thing, so trials can be compared epoch by epoch and pruned fairly.
+- The start itself is judged first, as epoch 0: a head in closed form (:mod:`training.learning.closed_form`) is a
+  candidate as it is, and training from it can only add to it.
 - Dropout of the head at 0.1 while fine-tuning (the network is built with 0.4, for people it has not seen): with one
-  driver and a few hundred frames, 0.4 pulls large angles towards the middle.
+  driver and a few hundred frames, 0.4 pulls large angles towards the middle. None behind a head in closed form, which
+  answers through four hidden units: dropping one would drop the answer.
+- What is registered goes on from the best trial on all samples that may be trained on, at a rate that falls to zero
+  (:func:`finish`): the average does much of what a falling rate does, not all of it.
 - Before each validation the tail's BatchNorm statistics are re-estimated for the averaged weights.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -24,13 +30,14 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recording.angles import pitch_yaw_to_deg
-from training.learning import batchnorm
+from training.learning import batchnorm, closed_form
 from training.learning.batchnorm import BN_CHOICES
 from training.learning.model import FREEZE_CHOICES
 from training.learning.precision import reduced_precision
 from training.learning.trunk import Features
 from training.measuring.errors import per_sample
 
+HEAD_CHOICES = ("base", *closed_form.METHODS)
 EVALUATION_BATCH = 64
 STATISTICS_SAMPLES = 128  # training samples, spread over the drive, for precise BatchNorm
 WARM_UP_STEPS = 20
@@ -54,8 +61,12 @@ class TrialConfig:
     """At most; early stopping may end before."""
     batch_size: int = 16
     seed: int = 0
+    head: str = "base"
+    """Where the head starts: the base's own, or one of the closed forms."""
 
     def __post_init__(self) -> None:
+        if self.head not in HEAD_CHOICES:
+            raise ValueError(f"head={self.head!r}: choose one of {', '.join(HEAD_CHOICES)}")
         if self.freeze not in FREEZE_CHOICES:
             raise ValueError(f"freeze={self.freeze!r}: choose one of {', '.join(FREEZE_CHOICES)}")
         if self.bn not in BN_CHOICES:
@@ -69,7 +80,9 @@ class Epoch:
     """What one epoch showed; errors on the validation samples, degrees."""
 
     number: int
-    train_loss: float
+    """0 is the start, before any training."""
+    train_loss: float | None
+    """None for the start."""
     val_loss: float
     azimuth_error_deg: float
     elevation_error_deg: float
@@ -78,8 +91,8 @@ class Epoch:
 
     def metrics(self) -> dict[str, float]:
         """By the metric names of the run."""
-        return {
-            "train/loss": self.train_loss,
+        trained = {} if self.train_loss is None else {"train/loss": self.train_loss}
+        return trained | {
             "val/loss": self.val_loss,
             "val/azimuth_error_deg": self.azimuth_error_deg,
             "val/elevation_error_deg": self.elevation_error_deg,
@@ -102,7 +115,7 @@ class OutOfMemory(RuntimeError):
 
 
 def finetune(
-    tail: nn.Module,
+    tail: nn.Sequential,
     source: Features,
     targets: np.ndarray,
     train: np.ndarray,
@@ -122,59 +135,27 @@ def finetune(
     ``optimizer_class`` and ``dropout`` are what ``benchmarks.recipe`` varies. Raises :class:`OutOfMemory` when the
     batch does not fit, :class:`FloatingPointError` when no epoch has a finite error.
     """
-    device = source.device
-    draw = torch.Generator().manual_seed(config.seed)
-    torch.manual_seed(config.seed)  # dropout
-    tail = tail.to(device, memory_format=torch.channels_last)
-    for module in tail.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = dropout
-    parameters = [parameter for parameter in tail.parameters() if parameter.requires_grad]
-    # One kernel for the update of all parameters instead of loops: 29 images a second on a CPU, 26 with loops.
-    optimizer = optimizer_class(parameters, lr=config.lr, weight_decay=WEIGHT_DECAY, fused=True)
-    steps_per_epoch = max(1, len(train) // config.batch_size)
-    average = AveragedModel(tail, multi_avg_fn=get_ema_multi_avg_fn(decay=1 - 1 / (1 + steps_per_epoch)))
-    targets_all = torch.tensor(targets, dtype=torch.float32)
-    epochs: list[Epoch] = []
-    best, best_tail, step = None, None, 0
-    ended = "complete"
-
-    try:
-        for number in range(1, config.epochs + 1):
-            began, losses = time.monotonic(), []
-            order = train[torch.randperm(len(train), generator=draw).numpy()]
-            tail.train()
-            for rows in np.array_split(order, steps_per_epoch):
-                for group in optimizer.param_groups:
-                    group["lr"] = config.lr * min(1.0, (step + 1) / WARM_UP_STEPS)
-                inputs = source.drawn(rows, draw)
-                loss = criterion(forward(tail, inputs), targets_all[rows].to(device))
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
-                optimizer.step()
-                if step >= WARM_UP_STEPS or number > 1:
-                    average.update_parameters(tail)
-                losses.append(loss.detach())
-                step += 1
-                if time.monotonic() > deadline:
+    training = _Training(tail, source, targets, train, config, criterion, optimizer_class, dropout)
+    best, best_tail, epochs, ended = None, None, [], "complete"
+    with _memory_named():
+        for number in range(config.epochs + 1):
+            began, losses = time.monotonic(), None
+            if number:
+                losses = training.epoch(lambda step: min(1.0, (step + 1) / WARM_UP_STEPS), deadline)
+                if training.out_of_time and best is not None:
                     ended = "timeout"
-                    break
-            if ended == "timeout" and best is not None:
-                break  # the epoch is not whole; what is known so far stands
-
-            if average.n_averaged == 0:
-                average.update_parameters(tail)
-            judged = average.module
-            refresh_statistics(judged, source, train)
+                    break  # the epoch is not whole; what is known so far stands
+            judged = training.averaged() if number else tail
             predicted = predict(judged, source, validation)
             truth = targets[validation]
             errors = per_sample(pitch_yaw_to_deg(predicted), pitch_yaw_to_deg(truth)).mean(axis=0)
             epoch = Epoch(
                 number,
-                float(torch.stack(losses).mean()),
+                losses,
                 float(np.abs(predicted - truth).mean()),
-                *(float(error) for error in errors),
+                float(errors[0]),
+                float(errors[1]),
+                float(errors[2]),
                 time.monotonic() - began,
             )
             epochs.append(epoch)
@@ -183,37 +164,139 @@ def finetune(
                 best is None or epoch.angular_error_deg < best.angular_error_deg
             ):
                 best, best_tail = epoch, deepcopy(judged.state_dict())
-            if ended == "timeout":
+            if training.out_of_time:
+                ended = "timeout"
                 break
             if not keep_going(epoch):
                 ended = "pruned"
                 break
-            if best is not None and number - best.number >= PATIENCE:
+            if _stands_still(epochs):
                 ended = "early stop"
                 break
-    except (MemoryError, RuntimeError) as error:
-        if _is_out_of_memory(error):
-            raise OutOfMemory(str(error).split("\n")[0] or "the machine's memory is used up") from error
-        raise
-    if best is None:
+    if best is None or best_tail is None:
         raise FloatingPointError(f"diverged: no epoch with a finite error at lr={config.lr:g}")
     return Outcome(best, {key: value.cpu() for key, value in best_tail.items()}, epochs, ended)
 
 
-def forward(tail: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+def finish(
+    tail: nn.Sequential,
+    source: Features,
+    targets: np.ndarray,
+    train: np.ndarray,
+    config: TrialConfig,
+    epochs: int,
+) -> None:
+    """Train ``tail`` on for ``epochs`` (in place) at a rate that falls from ``config.lr`` to zero; nothing judges it.
+
+    For what was chosen already: ``train`` may hold the samples that validated. Raises :class:`OutOfMemory`.
+    """
+    training = _Training(tail, source, targets, train, config)
+    steps = epochs * training.steps_per_epoch
+    with _memory_named():
+        for _ in range(epochs):
+            training.epoch(lambda step: min(1.0, (step + 1) / WARM_UP_STEPS) * (1 - step / steps))
+        averaged = training.averaged().state_dict()
+    tail.load_state_dict(averaged)
+
+
+class _Training:
+    """A tail, its optimiser and the moving average of its weights (horizon: an epoch)."""
+
+    def __init__(
+        self,
+        tail: nn.Sequential,
+        source: Features,
+        targets: np.ndarray,
+        train: np.ndarray,
+        config: TrialConfig,
+        criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = functional.l1_loss,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
+        dropout: float = DROPOUT,
+    ):
+        self.source, self.train, self.lr, self.criterion = source, train, config.lr, criterion
+        self.tail = tail.to(source.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.targets = torch.tensor(targets, dtype=torch.float32)
+        self.draw = torch.Generator().manual_seed(config.seed)
+        torch.manual_seed(config.seed)  # dropout
+        for module in tail.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = dropout if config.head in ("base", "affine") else 0.0
+        self.parameters = [parameter for parameter in tail.parameters() if parameter.requires_grad]
+        # One kernel for the update of all parameters instead of loops: 29 images a second on a CPU, 26 with loops.
+        self.optimizer = optimizer_class(self.parameters, lr=config.lr, weight_decay=WEIGHT_DECAY, fused=True)  # type: ignore[call-arg]
+        self.steps_per_epoch = max(1, len(train) // config.batch_size)
+        decay = 1 - 1 / (1 + self.steps_per_epoch)
+        self.average = AveragedModel(tail, multi_avg_fn=get_ema_multi_avg_fn(decay=decay))  # type: ignore[no-untyped-call]
+        self.step = 0
+        self.out_of_time = False
+
+    def epoch(self, rate: Callable[[int], float], deadline: float = float("inf")) -> float:
+        """One pass over the training samples, the rate of each step times ``config.lr``; the mean loss."""
+        losses = []
+        order = self.train[torch.randperm(len(self.train), generator=self.draw).numpy()]
+        first = self.step == 0
+        self.tail.train()
+        for rows in np.array_split(order, self.steps_per_epoch):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.lr * rate(self.step)
+            inputs = self.source.drawn(rows, self.draw)
+            loss = self.criterion(forward(self.tail, inputs), self.targets[rows].to(self.source.device))
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.parameters, GRADIENT_NORM)
+            self.optimizer.step()
+            if self.step >= WARM_UP_STEPS or not first:
+                self.average.update_parameters(self.tail)
+            losses.append(loss.detach())
+            self.step += 1
+            if time.monotonic() > deadline:
+                self.out_of_time = True
+                break
+        return float(torch.stack(losses).mean())
+
+    def averaged(self) -> nn.Sequential:
+        """The tail with averaged weights, its BatchNorm statistics estimated for them."""
+        if self.average.n_averaged == 0:
+            self.average.update_parameters(self.tail)
+        judged = self.average.module
+        assert isinstance(judged, nn.Sequential)
+        refresh_statistics(judged, self.source, self.train)
+        return judged
+
+
+def _stands_still(epochs: list[Epoch]) -> bool:
+    """Whether the best *trained* epoch lies :data:`PATIENCE` epochs back; the start may be hard to reach at first."""
+    trained = [epoch for epoch in epochs if epoch.number and np.isfinite(epoch.angular_error_deg)]
+    best = min(trained, key=lambda epoch: epoch.angular_error_deg, default=None)
+    return best is not None and epochs[-1].number - best.number >= PATIENCE
+
+
+@contextmanager
+def _memory_named() -> Iterator[None]:
+    """Whatever torch says when memory is short, as :class:`OutOfMemory`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if _is_out_of_memory(error):
+            raise OutOfMemory(str(error).split("\n")[0] or "the machine's memory is used up") from error
+        raise
+
+
+def forward(tail: nn.Sequential, inputs: torch.Tensor) -> torch.Tensor:
     """(n, 2) ``(pitch, yaw)`` radians; convolutions in reduced precision, the head in float32.
 
     bfloat16 has 8 bits: a head computed in it answers in steps of about 0.05°.
     """
     body, head = tail[:-1], tail[-1]
-    if len(body):
+    if isinstance(body, nn.Sequential) and len(body):
         with reduced_precision(inputs.device):
             inputs = body(inputs.contiguous(memory_format=torch.channels_last))
-    return head(inputs.float())
+    answers: torch.Tensor = head(inputs.float())
+    return answers
 
 
 @torch.no_grad()
-def predict(tail: nn.Module, source: Features, indices: np.ndarray) -> np.ndarray:
+def predict(tail: nn.Sequential, source: Features, indices: np.ndarray) -> np.ndarray:
     """(len(indices), 2) ``(pitch, yaw)`` radians for samples as they are, in eval mode."""
     tail.eval()
     parts = [
@@ -223,7 +306,7 @@ def predict(tail: nn.Module, source: Features, indices: np.ndarray) -> np.ndarra
     return torch.cat(parts).double().numpy()
 
 
-def refresh_statistics(tail: nn.Module, source: Features, train: np.ndarray) -> None:
+def refresh_statistics(tail: nn.Sequential, source: Features, train: np.ndarray) -> None:
     """Precise BatchNorm for the tail, over training samples spread evenly (deterministic)."""
     if not batchnorm.norms(tail):
         tail.eval()

@@ -27,7 +27,7 @@ def build() -> nn.Module:
 
     Input (n, 3, 224, 224) float RGB in [0, 1]; output (n, 2) ``(pitch, yaw)`` radians.
     """
-    network = torchvision.models.resnet18(weights=None)
+    network: nn.Module = torchvision.models.resnet18(weights=None)
     network.fc = nn.Sequential(nn.Linear(512, 256), nn.ReLU(), nn.Dropout(0.4), nn.Linear(256, 2))
     return network
 
@@ -52,7 +52,7 @@ def from_bytes(content: bytes, name: str) -> nn.Module:
     return network.eval()
 
 
-def matching(state: dict, network: nn.Module, name: str) -> dict[str, torch.Tensor]:
+def matching(state: dict[str, torch.Tensor], network: nn.Module, name: str) -> dict[str, torch.Tensor]:
     """``state`` in float32 when its keys and shapes are exactly the network's; :class:`CheckpointError` otherwise."""
     wanted = network.state_dict()
     # Checkpoints written by very old torch have no batch counters; they carry no weights.

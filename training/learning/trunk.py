@@ -165,7 +165,8 @@ def fill(
     done: tuple[str, ...] = ()
     for freeze in freezes:
         part = model.between(network, done, freeze)
-        stages.append(part.to(device, memory_format=torch.channels_last).eval())
+        part.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
+        stages.append(part.eval())
         done = model.trunk_names(freeze)
     shapes = [tuple(out.shape[1:]) for out in _stages(stages, torch.zeros(1, 3, 224, 224, device=device))]
     passes = samples.passes()

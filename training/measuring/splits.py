@@ -1,6 +1,6 @@
 """Which samples train, which validate, which test: contiguous blocks of time with gaps between them.
 
-Frames a second apart are near copies, so a random split of one video puts the answers of the test into the
+Frames half a second apart are near copies, so a random split of one video puts the answers of the test into the
 training. The drive is cut into equal stretches; each holds one validation block and one test block, side by
 side, and everything else trains. Where the blocks lie depends on the time span of the drive alone – not on a
 seed and hardly on the number of samples – so versions trained on the same drive were never tested on frames
@@ -18,7 +18,7 @@ SPLIT_CHOICES = ("blocks", "random", "by-drive")
 VALIDATION_SHARE = 0.15  # of the time; the same for the test
 TEST_SHARE = 0.15
 GAP_S = 1.5  # left out beside every block, at most; MIN_GAP_S at least
-MIN_GAP_S = 1.0
+MIN_GAP_S = 0.6  # more than what near copies need: registry.holdout.NEAR_COPY_S
 MIN_STRETCH_S = 12.0  # shorter stretches would be mostly gaps
 MIN_PER_PART = 5
 SAME_TIME_S = 1e-3
@@ -30,12 +30,16 @@ class Split:
 
     ``block`` gives each sample the time block it lies in (samples of a block are correlated: the bootstrap
     resamples blocks) and ``scenario`` the tenth of the drive, 1…10. Samples in no part lie in a gap.
+
+    The parts serve the search and the estimate. ``final`` is what the registered model learns from in the end:
+    everything but the test blocks and the gaps beside *these* – validation blocks and their gaps included.
     """
 
     name: str
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+    final: np.ndarray
     block: np.ndarray
     scenario: np.ndarray
     leaking: bool
@@ -54,7 +58,7 @@ class Split:
         left_out = len(self.block) - len(self.train) - len(self.validation) - len(self.test)
         gaps = f", {left_out} left out in the gaps" if left_out else ""
         leaking = "; LEAKING: neighbouring frames are on both sides, the test errors are too good" * self.leaking
-        return f"split {self.name}: {sizes}{gaps}{leaking}"
+        return f"split {self.name}: {sizes}{gaps}; {len(self.final)} for the final training{leaking}"
 
 
 def split(
@@ -97,6 +101,7 @@ def blocks(frames: np.ndarray, fps: float, seconds: np.ndarray | None = None) ->
     length = span / stretches
     gap = min(max(MIN_GAP_S, 0.03 * length), GAP_S)
     part = np.full(len(frames), "train", dtype="U10")
+    final = np.ones(len(frames), dtype=bool)
     block = np.zeros(len(frames), dtype=np.int64)
     for k in range(stretches):
         group = (VALIDATION_SHARE + TEST_SHARE) * length + 3 * gap
@@ -113,8 +118,10 @@ def blocks(frames: np.ndarray, fps: float, seconds: np.ndarray | None = None) ->
             chosen = (seconds >= at) & (seconds < at + width[which])
             part[chosen] = which
             block[chosen] = 4 * k + 1 + position
+            if which == "test":
+                final[(seconds >= at - gap) & (seconds < at + width[which] + gap)] = False
             at += width[which] + gap
-    return _split("blocks", part, block, scenarios(frames), leaking=False)
+    return _split("blocks", part, block, scenarios(frames), final=final, leaking=False)
 
 
 def random(frames: np.ndarray, seed: int) -> Split:
@@ -126,7 +133,7 @@ def random(frames: np.ndarray, seed: int) -> Split:
     part[order[:held_out]] = "test"
     part[order[held_out : 2 * held_out]] = "validation"
     tenth = scenarios(frames)
-    return _split("random", part, tenth, tenth, leaking=True)
+    return _split("random", part, tenth, tenth, final=part != "test", leaking=True)
 
 
 def by_drive(frames: np.ndarray, drives: np.ndarray) -> Split:
@@ -140,9 +147,11 @@ def by_drive(frames: np.ndarray, drives: np.ndarray) -> Split:
         )
     part = np.where(drives == last, "test", np.where(drives == last - 1, "validation", "train"))
     tenth = scenarios(frames, drives)
-    return _split("by-drive", part, drives * COUNT + tenth, tenth, leaking=False)
+    return _split("by-drive", part, drives * COUNT + tenth, tenth, final=part != "test", leaking=False)
 
 
-def _split(name: str, part: np.ndarray, block: np.ndarray, scenario: np.ndarray, leaking: bool) -> Split:
+def _split(
+    name: str, part: np.ndarray, block: np.ndarray, scenario: np.ndarray, *, final: np.ndarray, leaking: bool
+) -> Split:
     train, validation, test = (np.flatnonzero(part == which) for which in ("train", "validation", "test"))
-    return Split(name, train, validation, test, block, scenario, leaking)
+    return Split(name, train, validation, test, np.flatnonzero(final), block, scenario, leaking)

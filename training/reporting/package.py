@@ -64,12 +64,12 @@ def _quiet(*names: str):
 def held_out(recordings: Recordings, crops: np.ndarray, split: Split, lineage: Holdout | None = None) -> Holdout:
     """The test samples as they travel with the version, and what the model has seen.
 
-    Frames used for validation count as trained on: the search has seen them. ``lineage`` is the holdout of the
-    registered version that training started from; what that one saw, this one saw too.
+    ``split.final`` is what it was trained on in the end, and all that trained or validated before. ``lineage`` is the
+    holdout of the registered version that training started from; what that one saw, this one saw too.
     """
     tested = int(recordings.drive_index[split.test[0]])
     drive = recordings.drives[tested]
-    seen = np.concatenate([split.train, split.validation])
+    seen = split.final
     frames = recordings.frames[seen[recordings.drive_index[seen] == tested]]
     elsewhere = {recordings.drives[index].drive for index in np.unique(recordings.drive_index[seen])}
     frames_before, drives_before = seen_before(drive.drive, lineage)

@@ -4,30 +4,32 @@ Epochs of different trials can be compared because the learning rate does not de
 (:mod:`training.learning.finetune`). A high learning rate looks bad early and good late, so the early rules are loose.
 """
 
+from statistics import median
+
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-PRUNE_AFTER_EPOCHS = 3  # only the first rule may end a trial earlier
-# How far behind the best trial at the same epoch a trial may be, from that epoch on. Late in a trial "as good as the
+PRUNE_AFTER_EPOCHS = 3
+# How far behind the best trial at the same epoch a trial may be, from that epoch on; in the first two epochs, warm-up
+# included, a trial may be as bad as it likes. Late in a trial "as good as the
 # best one was" is not enough: finishing would only repeat it. Loose early on, when a slow start says
 # little. Chosen by hand on learning curves of the rendered sample drive; other drives were not tried.
-BEHIND = {1: 1.5, 2: 1.35, 3: 1.25, 6: 1.05, 10: 0.99}
+BEHIND = {3: 1.25, 6: 1.05, 10: 0.99}
 HOPELESS_FACTOR = 1.5
+FEWEST_FOR_MEDIAN = 3
 
 
 class LearningCurvePruner(optuna.pruners.BasePruner):
     """Prune a trial whose learning curve cannot win any more. Three rules, each on the last epoch reported:
 
-    - *behind*: the best complete trial was clearly better at this very epoch (:data:`BEHIND`);
-    - *median*: worse than the median of the trials at the same epoch (:class:`optuna.pruners.MedianPruner`);
+    - *behind*: the best complete trial of the same freeze choice was clearly better at this epoch (:data:`BEHIND`);
+    - *median*: the best epoch so far is worse than the median of such trials at this epoch;
     - *out of reach*: in the epochs that are left the trial would have to improve by more than any complete trial
       ever did from that epoch on (times :data:`HOPELESS_FACTOR`).
 
-    A trial that has reported nothing is never pruned.
+    Epochs of other freeze choices say nothing for the first two: a frozen backbone has learnt what it can when an open
+    one has only begun. A trial that has reported nothing is never pruned.
     """
-
-    def __init__(self) -> None:
-        self._median = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=PRUNE_AFTER_EPOCHS)
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether ``trial`` is to be ended after its last reported epoch."""
@@ -36,10 +38,13 @@ class LearningCurvePruner(optuna.pruners.BasePruner):
             return False
         value = trial.intermediate_values[epoch]
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if _behind(complete, value, epoch):
-            return True
-        return epoch >= PRUNE_AFTER_EPOCHS and (
-            self._median.prune(study, trial) or _out_of_reach(complete, value, epoch)
+        alike = [one for one in complete if one.params.get("freeze") == trial.params.get("freeze")]
+        if epoch < PRUNE_AFTER_EPOCHS:
+            return False
+        return (
+            _behind(alike, value, epoch)
+            or _below_median(alike, min(trial.intermediate_values.values()), epoch)
+            or _out_of_reach(complete, value, epoch)
         )
 
 
@@ -50,6 +55,12 @@ def _behind(complete: list[FrozenTrial], value: float, epoch: int) -> bool:
         return False
     allowed = [factor for first, factor in BEHIND.items() if epoch >= first]
     return bool(allowed) and value > allowed[-1] * best.intermediate_values[epoch]
+
+
+def _below_median(complete: list[FrozenTrial], best: float, epoch: int) -> bool:
+    """Whether half of at least three trials did better at this epoch than this one ever did."""
+    values = [one.intermediate_values[epoch] for one in complete if epoch in one.intermediate_values]
+    return len(values) >= FEWEST_FOR_MEDIAN and best > median(values)
 
 
 def _out_of_reach(complete: list[FrozenTrial], value: float, epoch: int) -> bool:

@@ -1,11 +1,12 @@
-"""What is searched: epochs, learning rate, freeze and BatchNorm statistics, and the trials that open the search.
+"""What is searched: epochs, learning rate, freeze, BatchNorm statistics and where the head starts; the opening trials.
 
-The first trials try every freeze choice once, cheapest first, at a middling learning rate, so that the expensive
-ones are judged against results that are already there; the last of them, which trains most of the network, gets the
-most epochs. Then TPE (Bergstra et al. 2011) chooses.
+The search opens with heads in closed form on the frozen backbone, which take seconds and are hard to beat by training a
+head alone; then comes the choice that trains most of the network, because it wins most often and must not be what the
+time runs out on; then the choices between. Then TPE (Bergstra et al. 2011) chooses.
 """
 
 import itertools
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,10 +15,20 @@ import optuna
 
 from recording.exceptions import InputError
 from training.learning.batchnorm import BN_CHOICES
-from training.learning.finetune import TrialConfig
+from training.learning.finetune import HEAD_CHOICES, TrialConfig
 from training.learning.model import FREEZE_CHOICES
 
-FIRST_LR = 3e-4  # of the opening trials, brought into the searched range
+LEARNING_RATES = {
+    "backbone": (1e-4, 1e-2),
+    "layer3": (1e-4, 3e-3),
+    "layer2": (1e-4, 2e-3),
+    "layer1": (5e-5, 1e-3),
+    "none": (5e-5, 1e-3),
+}
+"""What each freeze choice searches of ``lr_min`` to ``lr_max``: the fewer layers learn, the more of it they bear."""
+SEARCH_SHARE = 0.65
+FIRST_LR = {"backbone": 2e-4, "layer3": 5e-4, "layer2": 3e-4, "layer1": 3e-4, "none": 3e-4}
+"""Of the opening trials, brought into the searched range."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,7 @@ class SearchSpace:
 
     trials: int = 12
     timeout: float = 0
-    """Seconds for the whole search; 0 = none."""
+    """Seconds for the search and the final training; 0 = none."""
     epochs_min: int = 5
     epochs_max: int = 30
     lr_min: float = 1e-5
@@ -53,12 +64,25 @@ class SearchSpace:
         _check_choices("freeze", self.freeze, FREEZE_CHOICES)
         _check_choices("bn", self.bn, BN_CHOICES)
 
+    def search_seconds(self) -> float:
+        """Of ``timeout``, what the trials may take: the rest trains the chosen one on all samples."""
+        return SEARCH_SHARE * self.timeout if self.timeout else math.inf
+
+    def learning_rates(self, freeze: str) -> tuple[float, float]:
+        """The searched range of that freeze choice; the whole one where the two do not meet."""
+        low, high = LEARNING_RATES[freeze]
+        low, high = max(low, self.lr_min), min(high, self.lr_max)
+        return (low, high) if low <= high else (self.lr_min, self.lr_max)
+
     def suggest(self, trial: optuna.Trial) -> TrialConfig:
         """The configuration that the study proposes for this trial."""
+        freeze = trial.suggest_categorical("freeze", self.freeze)
         return TrialConfig(
-            freeze=trial.suggest_categorical("freeze", self.freeze),
+            freeze=freeze,
             bn=trial.suggest_categorical("bn", self.bn),
-            lr=trial.suggest_float("lr", self.lr_min, self.lr_max, log=True),
+            head=trial.suggest_categorical("head", HEAD_CHOICES),
+            # A parameter for each choice: one that is named alike for all would mix what suits one with another.
+            lr=trial.suggest_float(f"lr_{freeze}", *self.learning_rates(freeze), log=True),
             epochs=trial.suggest_int("epochs", self.epochs_min, self.epochs_max),
             batch_size=self.batch_size,
             seed=self.seed,
@@ -66,11 +90,14 @@ class SearchSpace:
 
     def points(self) -> list[dict[str, Any]] | None:
         """All different parameters of a trial; ``None`` where the learning rate is searched: without number."""
-        if self.lr_min < self.lr_max:
+        rates = {freeze: self.learning_rates(freeze) for freeze in self.freeze}
+        if any(low < high for low, high in rates.values()):
             return None
         epochs = range(self.epochs_min, self.epochs_max + 1)
-        chosen = itertools.product(self.freeze, self.bn, [self.lr_min], epochs)
-        return [dict(zip(("freeze", "bn", "lr", "epochs"), point, strict=True)) for point in chosen]
+        return [
+            {"freeze": freeze, "bn": bn, "head": head, f"lr_{freeze}": rates[freeze][0], "epochs": number}
+            for freeze, bn, head, number in itertools.product(self.freeze, self.bn, HEAD_CHOICES, epochs)
+        ]
 
     def runs(self) -> int:
         """How many trials are run: ``trials``, or fewer where there are not that many different ones."""
@@ -78,28 +105,40 @@ class SearchSpace:
         return self.trials if points is None else min(self.trials, len(points))
 
     def opening(self) -> list[dict[str, Any]]:
-        """Parameters of the first trials: every freeze choice once, cheapest first.
+        """Parameters of the first trials: closed forms, then most of the network for longest, then the others.
 
         Where there are few different trials, all of them that are to be run, so that none is run twice.
         """
-        first, points = self._every_freeze_once(), self.points()
+        first, points = self._first_trials(), self.points()
         if points is not None and len(points) <= 2 * self.trials:
             rest = [point for point in points if point not in first]
             first += [rest[k] for k in np.random.default_rng(self.seed).permutation(len(rest))]
         return first[: self.trials]
 
-    def _every_freeze_once(self) -> list[dict[str, Any]]:
+    def _first_trials(self) -> list[dict[str, Any]]:
         cheapest_first = sorted(self.freeze, key=FREEZE_CHOICES.index)
+        target = "target" if "target" in self.bn else self.bn[0]
         longest = self.epochs_min + (self.epochs_max - self.epochs_min) // 3
-        return [
-            {
-                "freeze": freeze,
-                "bn": "target" if "target" in self.bn else self.bn[0],
-                "lr": min(max(FIRST_LR, self.lr_min), self.lr_max),
-                "epochs": longest if freeze == cheapest_first[-1] else self.epochs_min,
-            }
-            for freeze in cheapest_first
-        ]
+        trials, others = [], cheapest_first
+        if cheapest_first[0] == "backbone":
+            heads = [("ridge", bn) for bn in sorted(self.bn, key=target.__ne__)] + [("lad", target), ("affine", target)]
+            heads = heads[: max(1, self.trials - len(cheapest_first) + 1)]  # every freeze choice has its turn
+            trials = [self._first("backbone", bn, head, self.epochs_min) for head, bn in heads]
+            others = cheapest_first[1:]
+        for freeze in reversed(others):
+            epochs = longest if freeze == others[-1] else self.epochs_min
+            trials.append(self._first(freeze, target, "ridge", epochs))
+        return trials
+
+    def _first(self, freeze: str, bn: str, head: str, epochs: int) -> dict[str, Any]:
+        low, high = self.learning_rates(freeze)
+        return {
+            "freeze": freeze,
+            "bn": bn,
+            "head": head,
+            f"lr_{freeze}": min(max(FIRST_LR[freeze], low), high),
+            "epochs": epochs,
+        }
 
     def identity(self) -> dict[str, Any]:
         """The part that must not change between a study and its resumption, as JSON keeps it."""

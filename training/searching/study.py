@@ -167,7 +167,7 @@ class Study:
             return self._run(spec)
 
     def _run(self, spec: Callable[[int, TrialConfig, Path, float], TrialSpec]) -> SearchResult:
-        deadline = time.monotonic() + self.space.timeout if self.space.timeout else float("inf")
+        deadline = time.monotonic() + self.space.search_seconds()
         done, asked_here = len(self.finished()), set()
         with tqdm(total=self.space.runs(), initial=done, desc="Trials", unit="trial") as progress:
             while len(self.finished()) < self.space.runs() and time.monotonic() < deadline:
@@ -262,4 +262,5 @@ class Study:
 
 
 def _plain(result: TrialResult) -> dict[str, Any]:
-    return json.loads(json.dumps(asdict(result)))
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(result)))
+    return plain

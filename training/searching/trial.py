@@ -23,7 +23,7 @@ from mlflow.exceptions import MlflowException
 from recording import files, recordings
 from registry.command_line import one_line, tracking_problem
 from training import sqlite
-from training.learning import model
+from training.learning import closed_form, model
 from training.learning.cache import ActivationCache
 from training.learning.finetune import Epoch, Outcome, OutOfMemory, TrialConfig, finetune
 from training.learning.trunk import dataset, features
@@ -41,6 +41,8 @@ class TrialSpec:
     """Prepared folders."""
     train: np.ndarray
     validation: np.ndarray
+    block: np.ndarray
+    """(n,) time block of every sample: heads in closed form are cross-validated over them."""
     cache: Path
     checkpoint: Path
     """Where the best epoch's weights go (safetensors, whole network)."""
@@ -145,7 +147,7 @@ def _tracked(spec: TrialSpec, connection: Connection) -> TrialResult:
         outcome.best.angular_error_deg,
         outcome.best,
         outcome.ended,
-        len(outcome.epochs),
+        outcome.epochs[-1].number,
         batch_size,
         time.monotonic() - began,
         cache_seconds,
@@ -197,6 +199,9 @@ def _train(
         began = time.monotonic()
         network = model.load(spec.base)
         samples = dataset(data, cache, spec.train, spec.validation, config.seed)
+        if config.head != "base":
+            pooled = features(network, "backbone", samples, cache, device)
+            closed_form.install(config.head, network, pooled, data.targets, spec.train, spec.block)
         source = features(network, config.freeze, samples, cache, device)
         source.keep_on_device()
         cache_seconds = time.monotonic() - began

@@ -17,7 +17,7 @@ def evenly(samples: int, seconds: float) -> np.ndarray:
 
 @given(samples=st.integers(150, 1500), seconds=st.floats(150, 1500))
 @settings(max_examples=60, deadline=None)
-def test_no_training_frame_is_within_a_second_of_a_held_out_one(samples, seconds):
+def test_no_training_frame_is_a_near_copy_of_a_held_out_one(samples, seconds):
     frames = evenly(samples, seconds)
     split = splits.blocks(frames, FPS)
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
@@ -69,6 +69,21 @@ def test_blocks_do_not_move_with_the_number_of_samples():
     tested = few[splits.blocks(few, FPS).test]
     trained = many[splits.blocks(many, FPS).train]
     assert np.abs(tested[:, None] - trained[None]).min() >= 0.9 * splits.MIN_GAP_S * FPS
+
+
+@given(samples=st.integers(150, 1500), seconds=st.floats(75, 1500))
+@settings(max_examples=40, deadline=None)
+def test_the_final_training_takes_three_quarters_and_nothing_near_a_test_frame(samples, seconds):
+    frames = evenly(samples, seconds)
+    split = splits.blocks(frames, FPS)
+    assert np.abs(frames[split.final][:, None] - frames[split.test][None]).min() >= splits.MIN_GAP_S * FPS
+    assert set(split.train) | set(split.validation) <= set(split.final)
+    assert len(split.final) >= 0.74 * samples
+
+
+def test_three_quarters_of_a_drive_of_80_s_at_30_fps_are_trained_on_in_the_end():
+    split = splits.blocks(evenly(800, 80), FPS)
+    assert len(split.final) >= 0.75 * 800
 
 
 def test_random_split_is_marked_as_leaking_and_depends_on_the_seed():

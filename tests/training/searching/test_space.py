@@ -1,23 +1,58 @@
 """The search space: what is tried first, and which spaces are refused."""
 
+import optuna
 import pytest
 
 from recording.exceptions import InputError
 from training.searching.space import SearchSpace
 
 
-def test_every_freeze_choice_opens_once_cheapest_first_and_the_last_gets_the_most_epochs():
+def test_closed_forms_open_and_the_choice_that_trains_most_comes_next_with_the_most_epochs():
     opening = SearchSpace(freeze=("none", "layer2", "backbone", "layer3")).opening()
-    assert [one["freeze"] for one in opening] == ["backbone", "layer3", "layer2", "none"]
-    assert [one["epochs"] for one in opening] == [5, 5, 5, 13]
+    assert [one["freeze"] for one in opening] == ["backbone"] * 4 + ["none", "layer2", "layer3"]
+    assert [(one["head"], one["bn"]) for one in opening[:4]] == [
+        ("ridge", "target"),
+        ("ridge", "source"),
+        ("lad", "target"),
+        ("affine", "target"),
+    ]
+    assert [one["epochs"] for one in opening] == [5, 5, 5, 5, 13, 5, 5]
 
 
 def test_the_opening_stays_within_the_searched_ranges():
     (only,) = SearchSpace(
         freeze=("layer3",), bn=("source",), lr_min=1e-3, lr_max=1e-2, epochs_min=7, epochs_max=7
     ).opening()
-    assert only == {"freeze": "layer3", "bn": "source", "lr": 1e-3, "epochs": 7}
+    assert only == {"freeze": "layer3", "bn": "source", "head": "ridge", "lr_layer3": 1e-3, "epochs": 7}
     assert len(SearchSpace(trials=2).opening()) == 2
+    two = SearchSpace(trials=2, freeze=("layer3", "backbone")).opening()
+    assert [one["freeze"] for one in two] == ["backbone", "layer3"]  # few trials: fewer heads
+    frozen = SearchSpace(freeze=("backbone",), bn=("source",)).opening()
+    assert [one["head"] for one in frozen] == ["ridge", "lad", "affine"]
+
+
+def test_each_freeze_choice_searches_its_part_of_the_learning_rates():
+    space = SearchSpace()
+    low, high = space.learning_rates("backbone")
+    assert (low, high) == (1e-4, 1e-2)
+    assert space.learning_rates("none") == (5e-5, 1e-3)
+    assert SearchSpace(lr_min=2e-4, lr_max=4e-4).learning_rates("none") == (2e-4, 4e-4)
+    # What the user asks for counts where the two do not meet.
+    assert SearchSpace(lr_min=1e-5, lr_max=2e-5).learning_rates("backbone") == (1e-5, 2e-5)
+
+
+@pytest.mark.parametrize("freeze", ["backbone", "none"])
+def test_what_is_suggested_lies_in_the_range_of_its_freeze_choice(freeze):
+    space = SearchSpace(freeze=(freeze,))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    low, high = space.learning_rates(freeze)
+    rates = [space.suggest(study.ask()).lr for _ in range(20)]
+    assert low <= min(rates) and max(rates) <= high
+
+
+def test_the_search_leaves_time_for_the_final_training():
+    assert SearchSpace(timeout=100).search_seconds() == pytest.approx(65)
+    assert SearchSpace().search_seconds() == float("inf")
 
 
 @pytest.mark.parametrize(

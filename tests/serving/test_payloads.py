@@ -1,0 +1,51 @@
+"""Base64 in every spelling that can mean one thing only."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving import payloads
+from serving.limits import Refused
+
+_SPACES = st.sampled_from(["", "\n", "\r\n", " ", "\t"])
+
+
+# RFC 4648's two alphabets, with and without padding, broken into lines of any length, bare or in a data URI.
+@given(
+    data=st.binary(max_size=300),
+    urlsafe=st.booleans(),
+    padded=st.booleans(),
+    space=_SPACES,
+    width=st.integers(1, 80),
+    head=st.sampled_from(["", "data:image/jpeg;base64,", "DATA:;BASE64,", "data:image/png;charset=utf-8;base64,"]),
+)
+def test_every_spelling_is_read(data: bytes, urlsafe: bool, padded: bool, space: str, width: int, head: str) -> None:
+    text = (base64.urlsafe_b64encode if urlsafe else base64.b64encode)(data).decode()
+    text = text if padded else text.rstrip("=")
+    text = head + space.join(text[at : at + width] for at in range(0, len(text), width)) + space
+    assert payloads.unbase64(text, "image 1") == data
+    (table,) = payloads.from_table(json.dumps({"instances": [{"image": text}]}).encode())
+    assert table.data == data
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "image 1: not a base64 string"),
+        (3, "image 1: not a base64 string"),
+        ("abc!defg", r"'!' after 3 characters"),
+        ("ab=cdefg", r"'=' after 2 characters"),
+        ("/9j/4AAQé", "'é' after 8 characters"),
+        ("abcde", "cut off .5 characters"),
+        ("data:image/jpeg,abcd", "data URI without ';base64,'"),
+        ("data:image/jpeg;base64", "data URI without ';base64,'"),
+        ("https://example.org/driver.jpg", "':' after 5 characters"),
+    ],
+)
+def test_anything_else_is_refused_with_its_place(value: object, words: str) -> None:
+    with pytest.raises(Refused, match=words) as refused:
+        payloads.unbase64(value, "image 1")
+    assert refused.value.status == 400

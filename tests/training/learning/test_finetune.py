@@ -1,0 +1,100 @@
+"""The loop: the start is a candidate, the best epoch is kept, the final training ends at rest."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from training.learning import closed_form, finetune, model
+from training.learning.finetune import TrialConfig
+
+N = 120
+TRAIN, VALIDATION = np.arange(80), np.arange(80, N)
+BLOCK = np.arange(N) // 10
+
+
+class Pooled:
+    """Pooled features as a frozen trunk's, of which the targets are a linear map."""
+
+    device = torch.device("cpu")
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        hidden = rng.normal(0, 1, (N, 6))
+        rows = np.abs(hidden @ rng.normal(0, 0.3, (6, 512)) + rng.normal(0, 0.02, (N, 512)) + 2)
+        self.rows = torch.tensor(rows, dtype=torch.float32)
+        self.targets = hidden[:, :2] * 0.2
+
+    def plain(self, indices):
+        return self.rows[indices]
+
+    def drawn(self, indices, generator):
+        return self.rows[indices]
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return model.build()
+
+
+def config(head: str, lr: float = 1e-3, epochs: int = 2) -> TrialConfig:
+    return TrialConfig("backbone", "source", lr, epochs, head=head)
+
+
+def test_a_head_in_closed_form_wins_where_the_features_carry_the_answer_linearly(network):
+    source = Pooled()
+    tail = nn.Sequential(network.fc)
+    trained = finetune.finetune(tail, source, source.targets, TRAIN, VALIDATION, config("base"))
+    closed_form.install("ridge", network, source, source.targets, TRAIN, BLOCK)
+    solved = finetune.finetune(tail, source, source.targets, TRAIN, VALIDATION, config("ridge"))
+    start = solved.epochs[0]
+    assert (start.number, start.train_loss) == (0, None)
+    assert start.angular_error_deg < 1.0 < trained.best.angular_error_deg
+    assert solved.best.angular_error_deg <= start.angular_error_deg
+
+
+def test_a_start_that_training_makes_worse_is_what_is_kept(network):
+    source = Pooled()
+    closed_form.install("ridge", network, source, source.targets, TRAIN, BLOCK)
+    tail = nn.Sequential(network.fc)
+    before = {key: value.clone() for key, value in tail.state_dict().items()}
+    outcome = finetune.finetune(tail, source, source.targets, TRAIN, VALIDATION, config("ridge", lr=0.5))
+    assert outcome.best.number == 0
+    assert all(torch.equal(outcome.tail[key], value) for key, value in before.items())
+
+
+def test_no_hidden_unit_of_a_head_in_closed_form_is_dropped_in_training(network):
+    source = Pooled()
+    for head, dropout in (("base", finetune.DROPOUT), ("ridge", 0.0)):
+        finetune.finetune(nn.Sequential(network.fc), source, source.targets, TRAIN, VALIDATION, config(head))
+        assert network.fc[2].p == dropout
+
+
+def test_a_trial_stops_early_by_its_trained_epochs_not_by_its_start(network):
+    """The start of a closed form is hard to reach at first: an open trunk needs some epochs to pass it."""
+    epochs = [finetune.Epoch(0, None, 1, 1, 1, 2.0, 0.1)]
+    for number, error in enumerate([9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0], start=1):
+        epochs.append(finetune.Epoch(number, 1, 1, 1, 1, error, 0.1))
+        assert not finetune._stands_still(epochs)
+    for number in range(8, 8 + finetune.PATIENCE):
+        epochs.append(finetune.Epoch(number, 1, 1, 1, 1, 3.5, 0.1))
+    assert finetune._stands_still(epochs)
+
+
+def test_the_final_training_learns_and_comes_to_rest(network, monkeypatch):
+    source, tail = Pooled(), nn.Sequential(network.fc)
+    rates, apply = [], torch.optim.AdamW.step
+
+    def watched(optimizer, *arguments):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return apply(optimizer, *arguments)
+
+    def error() -> float:
+        return float(np.abs(finetune.predict(tail, source, TRAIN) - source.targets[TRAIN]).mean())
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    before = error()
+    finetune.finish(tail, source, source.targets, TRAIN, config("base", lr=3e-3), epochs=8)
+    assert error() < 0.5 * before
+    assert rates[-1] < 0.03 * 3e-3 < max(rates) / 2

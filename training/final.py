@@ -1,0 +1,92 @@
+"""The model that is registered: what the search chose, trained on everything but the test blocks and their own gaps.
+
+The split serves the estimate: samples that validated, and the gaps beside them, have done their work when the search
+ends. A trained tail goes on from the chosen trial's weights, at a rate that falls to zero; a head in closed form is
+solved again. How long is fixed beforehand by what validation showed: no sample is left to judge it but the test's.
+"""
+
+import logging
+import math
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import nn
+
+from recording.exceptions import GazeError
+from training.bases import Bases
+from training.context import Job
+from training.learning import closed_form, model
+from training.learning.finetune import OutOfMemory, TrialConfig, finish
+from training.learning.trunk import Dataset, dataset, features
+from training.searching.study import SearchResult
+
+log = logging.getLogger(__name__)
+
+MORE_EPOCHS = 0.5  # of those that led to the chosen trial's best epoch
+FEWEST_EPOCHS = 2
+
+
+@dataclass(frozen=True)
+class Final:
+    """The network to register, and how it was trained in the end."""
+
+    network: nn.Module
+    samples: int
+    """Samples that it was trained on."""
+    epochs: int
+    """Passes over them after the search; 0 for a head in closed form."""
+
+
+def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Final:
+    """The chosen configuration on ``split.final``; ``deadline`` is on ``time.monotonic``'s clock.
+
+    However late it is, one epoch is run. Raises :class:`GazeError` when not even single samples fit into memory.
+    """
+    config, result = found.config(), found.best.user_attrs["result"]
+    samples = dataset(job.recordings, job.cache, job.split.final, np.array([], dtype=np.int64), config.seed)
+    if not result["best"]["number"]:
+        return Final(_solved(job, starts, found, samples), len(samples.train), 0)
+    config = replace(config, batch_size=result["batch_size"])
+    growth = len(samples.train) / len(job.split.train)
+    an_epoch = growth * (result["seconds"] - result["cache_seconds"]) / max(1, result["epochs"])
+    epochs = planned_epochs(result["best"]["number"], an_epoch, deadline - time.monotonic())
+    log.info("final training: %d epochs on %d samples, from %s", epochs, len(samples.train), found.checkpoint.stem)
+    return Final(_continued(job, found, samples, config, epochs), len(samples.train), epochs)
+
+
+def planned_epochs(best_epoch: int, seconds_an_epoch: float, seconds_left: float) -> int:
+    """Half as many as led to the best epoch, two at least, as far as the time goes, one in any case."""
+    wanted = max(FEWEST_EPOCHS, math.ceil(MORE_EPOCHS * best_epoch))
+    if seconds_left == math.inf:
+        return wanted
+    return max(1, min(wanted, int(seconds_left / seconds_an_epoch)))
+
+
+def _solved(job: Job, starts: Bases, found: SearchResult, samples: Dataset) -> nn.Module:
+    """The start of the chosen trial, as it would have been had it seen all these samples."""
+    config = found.config()
+    network = model.load(starts.variants[config.bn].path)
+    if config.head != "base":
+        # No augmented views: nothing is trained on them.
+        pooled = features(network, "backbone", replace(samples, augmentation=None), job.cache, job.device)
+        targets, train, block = job.recordings.targets, samples.train, job.split.block
+        closed_form.install(config.head, network, pooled, targets, train, block)
+    return network
+
+
+def _continued(job: Job, found: SearchResult, samples: Dataset, config: TrialConfig, epochs: int) -> nn.Module:
+    while True:
+        network = model.load(found.checkpoint)
+        source = features(network, config.freeze, samples, job.cache, job.device)
+        source.keep_on_device()
+        _, tail = model.cut(network, config.freeze)
+        try:
+            finish(tail, source, job.recordings.targets, samples.train, config, epochs)
+        except OutOfMemory as error:
+            if config.batch_size == 1:
+                raise GazeError(f"final training: out of memory with a single sample ({error}); free some") from error
+            config = replace(config, batch_size=config.batch_size // 2)
+            log.warning("final training: out of memory; again with batches of %d", config.batch_size)
+            continue
+        return network.cpu().eval()
