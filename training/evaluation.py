@@ -22,7 +22,7 @@ from registry import opening, registration, resolving, versions
 from registry.addresses import Selector, base_name
 from registry.holdout import Holdout
 from registry.versions import Version
-from training import job, tracking
+from training import job, tracking, workplace
 from training.config import JobConfig
 from training.learning import pictures
 from training.learning.cache import ActivationCache
@@ -78,17 +78,15 @@ class EvaluateConfig:
 def run(config: EvaluateConfig) -> int:
     """Evaluate, print the tables, log them to a run; returns 0."""
     wanted = config.job()
-    with (
-        tracking.tracked_run("evaluate") as run_id,
-        tempfile.TemporaryDirectory() as scratch,
-        closing(ActivationCache(Path(config.work) / "cache")) as cache,
-    ):
+    with tracking.tracked_run("evaluate") as run_id, tempfile.TemporaryDirectory() as scratch:
+        workplace.check(Path(config.work))
         registration.check_artifacts(run_id)  # now, not when there are figures to keep
         found = resolving.find(Selector.parse(config.model))
         package = opening.fetch(found.model, found.version, found.seal, Path(scratch) / "model")
         data = job.prepare_data(wanted)
         chosen, scope = held_out(data, package.holdout())
-        crops = pictures.array(data, cache)[chosen]
+        with closing(ActivationCache(Path(config.work) / "cache")) as cache:
+            crops = pictures.array(data, cache)[chosen]
         answers = {"model": package.network().predict(crops)}
         base = versions.made_from(base_name(found.model), package.contract.digests.base)
         answers = _baselines(base, Path(scratch), crops, data.labels_deg[chosen]) | answers

@@ -9,7 +9,7 @@ import drives
 import mlflow
 import psutil
 import pytest
-from e2e.commands import Place
+from e2e.commands import ROOT, Place
 
 pytestmark = pytest.mark.slow
 LONG = ["--freeze", "layer3", "--bn", "target", "--epochs_min", "25", "--epochs_max", "25"]
@@ -77,13 +77,26 @@ def test_a_killed_trial_is_failed_and_the_search_goes_on(tmp_path, folder):
     assert "registered: gaze-tracker version 1" in (tmp_path / "started.log").read_text()
 
 
-def test_ctrl_c_leaves_a_study_that_resumes_and_no_running_run(tmp_path, folder):
+def test_ctrl_c_and_sigterm_leave_a_study_that_resumes_and_no_running_run(tmp_path, folder):
     place = Place(tmp_path)
     process = place.start(*main(folder, "--trials", "1", *LONG))
     wait_for(child_with_epochs(place), process)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(60) == 130
     assert set(states(place).values()) == {"KILLED"}
+
+    # A scheduler's SIGTERM for `mlflow run` reaches nobody else; MLflow dies of it without a word to its command.
+    parameters = [f"-P{name.removeprefix('--')}={value}" for name, value in zip(LONG[::2], LONG[1::2], strict=True)]
+    parameters += [f"-Pdata={folder}", "-Pstudy=s", "-Ptrials=1", f"-Pwork={tmp_path / 'data'}"]
+    process = place.start("-m", "mlflow", "run", str(ROOT), "--env-manager", "local", *parameters)
+    wait_for(child_with_epochs(place), process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    process.wait(30)
+    _, alive = psutil.wait_procs(family, 60)
+    assert not alive
+    assert list(states(place).values()) == ["KILLED"] * 4
+
     done = place.python(*main(folder, "--trials", "1", *LONG))
     assert "registered: gaze-tracker version 1" in done.stdout
     assert "resuming with 0 of 1" in done.stderr
@@ -99,8 +112,11 @@ def test_kill_9_in_a_trial_then_the_same_study_keeps_what_was_finished(tmp_path,
         return found if found and found.data.params["freeze"] == "layer3" else None
 
     wait_for(second_trial, process)
-    os.killpg(process.pid, signal.SIGKILL)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
     process.wait()
+    _, alive = psutil.wait_procs(family, 30)
+    assert not alive, "the trial goes on without its search"
     done = place.python(*arguments)
     assert "resuming with 1 of 2 trials finished" in done.stderr
     by_status = sorted(status for name, status in states(place).items())

@@ -82,6 +82,8 @@ def run(spec: TrialSpec, connection: Connection) -> None:
     does not take what the trial says."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the search decides
     signal.signal(signal.SIGTERM, _interrupt)
+    # Kept back until the child run is there and known: it could not be ended.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with_the_search, name="search", daemon=True).start()
     os.environ.pop("MLFLOW_RUN_ID", None)  # would resume the parent's run
     sqlite.be_patient()
@@ -111,6 +113,7 @@ def _run(spec: TrialSpec, connection: Connection) -> None:
     )
     try:
         connection.send(("run", child.info.run_id))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         mlflow.log_params(asdict(spec.config))
         result = _tracked(spec, connection)
     except Interrupted:
