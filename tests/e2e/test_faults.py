@@ -95,7 +95,7 @@ def test_ctrl_c_and_sigterm_leave_a_study_that_resumes_and_no_running_run(tmp_pa
     process.wait(30)
     _, alive = psutil.wait_procs(family, 60)
     assert not alive
-    assert list(states(place).values()) == ["KILLED"] * 4
+    assert [run.info.status for run in place.runs()] == ["KILLED"] * 4
 
     done = place.python(*main(folder, "--trials", "1", *LONG))
     assert "registered: gaze-tracker version 1" in done.stdout

@@ -116,7 +116,7 @@ def _run(spec: TrialSpec, connection: Connection) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         mlflow.log_params(asdict(spec.config))
         result = _tracked(spec, connection)
-    except Interrupted:
+    except (Interrupted, BrokenPipeError, ConnectionResetError):  # told to end, or nobody listens any more
         mlflow.set_tag("ended", "interrupted")
         mlflow.end_run("KILLED")
     except MlflowException:
