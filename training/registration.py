@@ -42,7 +42,7 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases, trained
     digests = {
         "data": data.digest, "drive": packages.holdout.drive, "base": job.base.digest, "code": git_commit()
     }  # fmt: skip
-    common = {
+    common: dict[str, Any] = {
         "golden_jpegs": package.golden(packages.holdout),
         "crop": contract.Crop.of(*job.recordings.layouts(job.config.layout)),
         "rendered_sample_drive": data.rendered,

@@ -226,7 +226,7 @@ class _Training:
         self.optimizer = optimizer_class(self.parameters, lr=config.lr, weight_decay=WEIGHT_DECAY, fused=True)  # type: ignore[call-arg]
         self.steps_per_epoch = max(1, len(train) // config.batch_size)
         decay = 1 - 1 / (1 + self.steps_per_epoch)
-        self.average = AveragedModel(tail, multi_avg_fn=get_ema_multi_avg_fn(decay=decay))  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(tail, multi_avg_fn=get_ema_multi_avg_fn(decay=decay))
         self.step = 0
         self.out_of_time = False
 
@@ -242,7 +242,7 @@ class _Training:
             inputs = self.source.drawn(rows, self.draw)
             loss = self.criterion(forward(self.tail, inputs), self.targets[rows].to(self.source.device))
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(self.parameters, GRADIENT_NORM)
             self.optimizer.step()
             if self.step >= WARM_UP_STEPS or not first:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -25,7 +26,8 @@ JPEG_QUALITY = 95
 def export(network: nn.Module, folder: Path) -> None:
     """Write ``model.safetensors`` (float32 weights) and ``model.onnx`` (any batch size) into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    network = network.cpu().float().eval().to(memory_format=torch.contiguous_format)
+    network.cpu().float().eval()
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's types leave it out
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
     safetensors.torch.save_file(state, folder / contract.WEIGHTS)
     with (
@@ -49,7 +51,7 @@ def export(network: nn.Module, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet(*names: str):
+def _quiet(*names: str) -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -81,7 +81,8 @@ def pretrain(images: int, epochs: int, seed: int, out: Path, device: str = "auto
     rng = np.random.default_rng([seed, 3])
     train = faces(range(PEOPLE), images, seed)
     held_out = faces(range(PEOPLE, PEOPLE + HELD_OUT_PEOPLE), HELD_OUT_PEOPLE * HELD_OUT_IMAGES, seed)
-    network = model.build().to(chosen, memory_format=torch.channels_last)
+    network = model.build()
+    network.to(chosen, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
     _fit(network, train, held_out, epochs, rng, chosen)
     errors = measure(network, held_out, chosen)
     errors["seconds"] = time.monotonic() - started

@@ -18,10 +18,11 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -118,7 +119,7 @@ def _code_digest() -> str:
     return digest.hexdigest()
 
 
-def _write(folder: Path, recipe: dict) -> None:
+def _write(folder: Path, recipe: dict[str, Any]) -> None:
     seed, seconds = recipe["seed"], recipe["seconds"]
     scene = Scene(seed, seconds)
     try:
@@ -174,7 +175,7 @@ class Scene:
     def driver_view(self, number: int) -> np.ndarray:
         """What the dash camera sees, (h, w, 3) uint8 RGB."""
         track, light = self.track, self.journey.light(number)
-        pose = Pose(*track.head[number], track.roll[number], tuple(track.shift[number]), track.closed[number])
+        pose = replace(_pose(track, number), closed=track.closed[number])
         gaze = angles.vectors(track.gaze[number : number + 1])[0]
         linear, cover = self._studio().picture(pose, gaze, light)
         back = cabin.relight(self._behind, light, self.journey.outside(number), self.journey.travelled[number] * 0.15)
@@ -183,7 +184,7 @@ class Scene:
         return develop(linear, self.journey.exposure[number], 0.10, rng)
 
     def _road_view(self, number: int, panorama: np.ndarray) -> np.ndarray:
-        picture = cv2.remap(panorama, *self._maps.road, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        picture = _looked_up(panorama, self._maps.road)
         return develop(picture, 0.85 * self.journey.exposure[number] ** 0.8, 0.0, np.random.default_rng(0))
 
     def _scene_view(self, number: int, panorama: np.ndarray) -> np.ndarray:
@@ -191,17 +192,16 @@ class Scene:
         light = self.journey.light(number)
         inside = cabin.relight(self._ahead, light, self.journey.outside(number), self.journey.travelled[number] * 0.15)
         inside *= 1.0 - self._glass[..., None]  # glass is laid over below, without a bright seam
-        turned = self._maps.scene @ rotation(*self.track.head[number], self.track.roll[number]).T.astype(np.float32)
+        turned = self._maps.scene @ _pose(self.track, number).matrix().T.astype(np.float32)
         azimuth = np.degrees(np.arctan2(turned[..., 0], turned[..., 2]))
         elevation = np.degrees(np.arcsin(np.clip(turned[..., 1], -1, 1)))
         at = (
             (azimuth * cabin.FRONT_PER_DEGREE + cabin.FRONT_WIDTH / 2 - 0.5).astype(np.float32),
             ((cabin.FRONT_TOP_DEG - elevation) * cabin.FRONT_PER_DEGREE - 0.5).astype(np.float32),
         )
-        edge = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
-        inside = cv2.remap(inside, *at, **edge)
-        glass = cv2.remap(self._glass, *at, **edge)[..., None]
-        outside = cv2.remap(panorama, *_in_panorama(azimuth, elevation), **edge)
+        inside = _looked_up(inside, at)
+        glass = _looked_up(self._glass, at)[..., None]
+        outside = _looked_up(panorama, _in_panorama(azimuth, elevation))
         picture = 1.5 * inside + outside * 0.85 * glass
         return develop(picture, self.journey.exposure[number], 0.0, np.random.default_rng(0))
 
@@ -209,7 +209,8 @@ class Scene:
         """One per thread: it keeps buffers."""
         if not hasattr(self._local, "studio"):
             self._local.studio = Studio(self.head, self.camera)
-        return self._local.studio
+        studio: Studio = self._local.studio
+        return studio
 
     def _lookups(self) -> _Maps:
         view = self.views["road"]
@@ -233,12 +234,24 @@ def _in_panorama(azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> tuple[np
     )
 
 
+def _pose(track: glances.Track, number: int) -> Pose:
+    """Where the head points and how far it moved in one frame, the lids open."""
+    azimuth, elevation = track.head[number]
+    right, up, ahead = track.shift[number]
+    return Pose(azimuth, elevation, track.roll[number], (right, up, ahead))
+
+
+def _looked_up(picture: np.ndarray, at: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """``picture`` at the places ``at`` (columns, rows); outside its edge as at the edge."""
+    return cv2.remap(picture, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
 def _frames(scene: Scene) -> Iterator[np.ndarray]:
     """All frames in order, drawn by as many threads as there are cores, a few ahead."""
     workers = os.cpu_count() or 1
     # The matrices are small: BLAS threads of their own would only wait, spinning, on the cores that draw.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        waiting: deque = deque()
+        waiting: deque[Future[np.ndarray]] = deque()
         for number in range(len(scene)):
             waiting.append(pool.submit(scene.frame, number))
             if len(waiting) > 2 * workers:
@@ -255,11 +268,12 @@ def _encode(video: Path, scene: Scene) -> None:
         stream.time_base = stream.codec_context.time_base = Fraction(1, FPS)
         # One thread: the same bytes on every machine, and the drawing keeps the cores busy.
         # No macroblock tree: x264's weighs the same frames differently from run to run.
-        repeatable = {"threads": "1", "x264-params": "mbtree=0"}
+        repeatable: dict[str, object] = {"threads": "1", "x264-params": "mbtree=0"}
         stream.options = {"preset": "veryfast", "crf": "18", "g": str(8 * FPS)} | repeatable
         for number, picture in enumerate(tqdm(_frames(scene), total=len(scene), desc=NAME, unit="frame")):
             # Not FFmpeg's own conversion: its rounding depends on where in memory the picture happens to lie.
-            frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+            planes: np.ndarray = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
+            frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
             frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -274,7 +288,8 @@ COLUMNS = (
 
 def measured_angles(gaze: np.ndarray) -> np.ndarray:
     """(…, 2) azimuth and elevation, degrees, from the car's frame to the eye tracker's zero."""
-    return gaze - np.array([0.0, TRACKER_TILT_DEG])
+    turned: np.ndarray = gaze - np.array([0.0, TRACKER_TILT_DEG])
+    return turned
 
 
 def labels_text(track: glances.Track, seed: int) -> str:
@@ -331,7 +346,7 @@ def contact_sheet(seed: int = 0) -> np.ndarray:
         for column, place in enumerate(wanted[5 * half : 5 * half + 5]):
             part = awake[len(awake) * column // 5 : len(awake) * (column + 1) // 5]
             number = int(part[np.argmin(np.linalg.norm(track.gaze[part] - place, axis=1))])
-            eyes = Pose(*track.head[number], track.roll[number], tuple(track.shift[number])).place(np.zeros(3))
+            eyes = _pose(track, number).place(np.zeros(3))
             pictures.append(sheet.arrow(scene.driver_view(number), scene.camera, eyes, track.gaze[number]))
             texts.append(
                 f"azimuth {track.gaze[number, 0]:+.0f}, elevation {track.gaze[number, 1] - TRACKER_TILT_DEG:+.0f}"
