@@ -103,14 +103,26 @@ def open_package(version: versions.Version, scratch: Path) -> Package:
 
 
 def errors(network: GazeNetwork, held_out: Holdout) -> Floats:
-    """(n, 3) azimuth, elevation and 3-D angular error of every held-out sample, degrees."""
-    answers = network.predict_encoded(held_out.jpegs, held_out.names)
+    """(n, 3) azimuth, elevation and 3-D angular error of a network on every held-out sample, degrees."""
+    return errors_of(network.predict_encoded(held_out.jpegs, held_out.names), held_out)
+
+
+def errors_of(answers_deg: Floats, held_out: Holdout) -> Floats:
+    """The same of answers (n, 2) to the held-out samples, degrees."""
     return np.column_stack(
         [
-            angles.absolute_errors(answers, held_out.labels_deg),
-            angles.angular_errors(answers, held_out.labels_deg),
+            angles.absolute_errors(answers_deg, held_out.labels_deg),
+            angles.angular_errors(answers_deg, held_out.labels_deg),
         ]
     )
+
+
+def same_crop(first: Contract, second: Contract) -> bool:
+    """True when both models read pictures that were cut in the same way, so that one's samples suit the other."""
+    one, other = first.crop, second.crop
+    if one.rectangles is not None and other.rectangles is not None:
+        return one.rectangles == other.rectangles
+    return (one.layout, one.view) == (other.layout, other.view)
 
 
 def trained_on(samples: Holdout, package: Package) -> Booleans:
@@ -168,6 +180,7 @@ def subset(samples: Holdout, keep: Booleans) -> Holdout:
         fps=samples.fps,
         trained_frames=samples.trained_frames,
         trained_drives=samples.trained_drives,
+        baselines_deg={name: answers[chosen] for name, answers in samples.baselines_deg.items()},
     )
 
 

@@ -1,13 +1,15 @@
 """The promotion gate: may this version replace the one in the stage?
 
 Limits are in ``gate.yaml`` beside this file, with their reasons. The gate trusts no figure it can compute: the
-challenger's errors are measured again on its held-out samples, and the champion answers the same samples. Samples
-that one of the two was trained on, or near copies of them, are taken out first.
+challenger's errors are measured again on its held-out samples and held against the rule by which the report gave its
+verdict (:mod:`registry.rule`); then the champion, and the best version that the stage held before, answer the same
+samples. Samples that one of the two was trained on, or near copies of them, are taken out first.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pydantic
@@ -15,9 +17,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from recording.exceptions import ContractError, InputError, RegistryError
-from registry import comparison
-from registry.comparison import Package
-from registry.holdout import Holdout
+from registry import comparison, contract, rule, versions
+from registry.comparison import Comparison, Package
+from registry.intervals import MIN_BLOCKS, Floats
+from registry.rule import BASELINES, Check
 from registry.versions import Version
 
 DEFAULTS = Path(__file__).with_name("gate.yaml")
@@ -43,13 +46,13 @@ class HeldOut(_Limits):
 
 
 class Baselines(_Limits):
-    """How much worse than constant or calibration a single angle may be, degrees."""
+    """Of a version that was registered without its baselines: how much worse than theirs one angle's mean may be."""
 
     angle_slack_deg: FiniteFloat = Field(ge=0)
 
 
 class Champion(_Limits):
-    """How much worse than the champion the mean 3-D error may be, degrees."""
+    """How much worse than the champion the mean 3-D error may at most be, degrees: the interval's upper end."""
 
     margin_deg: FiniteFloat = Field(ge=0)
 
@@ -71,15 +74,9 @@ class Configuration(_Limits):
     champion: Champion
     scenarios: Scenarios
 
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the outcome."""
-
-    name: str
-    found: str
-    limit: str
-    passed: bool
+    def rule(self) -> rule.Limits:
+        """The numbers of the rule that report and gate share."""
+        return rule.Limits(self.held_out.min_samples, **self.absolute.model_dump())
 
 
 @dataclass(frozen=True)
@@ -97,9 +94,9 @@ class Outcome:
 
     def failures(self) -> str:
         """The checks that failed, on one line."""
-        return "; ".join(f"{c.name} {c.found}, allowed {c.limit}" for c in self.checks if not c.passed)
+        return "; ".join(check.describe() for check in self.checks if not check.passed)
 
-    def to_json(self) -> list[dict]:
+    def to_json(self) -> list[dict[str, Any]]:
         """For the history."""
         return [{"check": c.name, "found": c.found, "limit": c.limit, "passed": c.passed} for c in self.checks]
 
@@ -116,7 +113,7 @@ def configure(path: Path | None = None) -> Configuration:
         raise InputError(f"gate {path}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except OSError as error:
@@ -128,7 +125,7 @@ def _read(path: Path) -> dict:
     return found
 
 
-def _replaced(limits: dict, changes: dict, path: Path) -> dict:
+def _replaced(limits: dict[str, Any], changes: dict[str, Any], path: Path) -> dict[str, Any]:
     unknown = sorted(set(changes) - set(limits))
     if unknown:
         raise InputError(f"gate {path}: {', '.join(unknown)} is unknown; sections are {', '.join(limits)}")
@@ -139,123 +136,176 @@ def _replaced(limits: dict, changes: dict, path: Path) -> dict:
     return merged
 
 
-def judge(challenger: Version, champion: Version | None, configuration: Configuration, scratch: Path) -> Outcome:
-    """Hold ``challenger`` against the limits and against ``champion``; fetches both into ``scratch``.
+def judge(
+    challenger: Version,
+    champion: Version | None,
+    configuration: Configuration,
+    scratch: Path,
+    former: Sequence[Version] = (),
+) -> Outcome:
+    """Hold ``challenger`` against the rule, ``champion`` and the best of ``former``; fetches them into ``scratch``.
 
+    ``former`` are the versions that the stage held before: without them each promotion could lose the margin again.
     A challenger that breaks its contract raises :class:`ContractError`: that is no matter of opinion. A champion
     that cannot be opened is a failed check: without it nothing can be compared.
     """
     new = comparison.open_package(challenger, scratch)
-    checks = on_its_own(new, configuration)
-    if champion is None or champion.number == challenger.number:
-        return Outcome(challenger.number, None, tuple(checks))
-    try:
-        old = comparison.open_package(champion, scratch)
-    except (ContractError, RegistryError) as error:
-        checks.append(Check("champion opens", " ".join(str(error).split())[:300], "intact files", False))
-    else:
-        checks += against(new, old, configuration)
-    return Outcome(challenger.number, champion.number, tuple(checks))
+    checks = [*on_its_own(new, configuration), _looks(challenger)]
+    if champion is not None and champion.number == challenger.number:
+        champion = None
+    if champion is not None:
+        checks += _against(new, champion, f"champion v{champion.number}", configuration, scratch, required=True)
+    best = _best(challenger, [version for version in (champion, *former) if version is not None])
+    if best is not None and best is not champion:
+        who = f"v{best.number}, the best in the stage before"
+        checks += _against(new, best, who, configuration, scratch, required=False)
+    return Outcome(challenger.number, champion.number if champion else None, tuple(checks))
 
 
-def on_its_own(new: Package, limits: Configuration) -> list[Check]:
-    """Split, held-out samples, stated errors, absolute limits and baselines."""
-    stated = new.contract.errors
-    seen = comparison.trained_on(new.holdout, new)
-    clean = comparison.subset(new.holdout, ~seen)
-    enough = len(clean) >= limits.held_out.min_samples
-    checks = [
-        Check("split", f"{stated.split}{' (leaking)' * stated.leaking}", "not leaking", not stated.leaking),
-        Check(
-            "held-out samples",
-            f"{len(clean)}" + f" ({int(seen.sum())} more were trained on)" * bool(seen.any()),
-            f"≥ {limits.held_out.min_samples}",
-            enough,
-        ),
-    ]
+def on_its_own(new: Package, configuration: Configuration) -> list[Check]:
+    """The rule of the report's verdict, and whether the stated errors come out again."""
     measured = comparison.errors(new.network, new.holdout)
-    checks.append(_reproduced(measured.mean(axis=0), stated, limits))
-    if not enough:
-        return checks  # a mean over a handful of samples would only look like a figure
-    found = dict(zip(_ANGLES, measured[~seen].mean(axis=0), strict=True))
-    for name, limit in limits.absolute.model_dump().items():
-        checks.append(Check(_plain(name), f"{found[name]:.2f}°", f"≤ {limit:.2f}°", bool(found[name] <= limit)))
-    for baseline in ("constant", "calibrated"):
-        checks.append(_beats(baseline, getattr(stated, baseline), found, limits.baselines.angle_slack_deg))
-    return checks
+    baselines = {
+        name: comparison.errors_of(answers, new.holdout) for name, answers in new.holdout.baselines_deg.items()
+    }
+    clean = ~comparison.trained_on(new.holdout, new)
+    found = rule.HeldOutErrors(
+        model=measured[clean],
+        baselines={name: errors[clean] for name, errors in baselines.items()},
+        blocks=new.holdout.blocks[clean],
+        split=new.contract.errors.split,
+        leaking=new.contract.errors.leaking,
+        left_out=int((~clean).sum()),
+    )
+    limits = configuration.rule()
+    if baselines:
+        checks = list(rule.judge(found, limits).checks)
+    else:
+        checks = [*rule.limits_held(found, limits), *_stated_baselines(found, new.contract.errors, configuration)]
+    return [*checks, _reproduced({"model": measured} | baselines, new.contract.errors, configuration)]
 
 
-def _reproduced(measured: np.ndarray, stated, limits: Configuration) -> Check:
-    off = max(abs(value - getattr(stated.model, name)) for name, value in zip(_ANGLES, measured, strict=True))
-    within = limits.held_out.reproduced_within_deg
-    return Check("stated errors come out again", f"off by {off:.2f}°", f"≤ {within:.2f}°", bool(off <= within))
+def _reproduced(measured: dict[str, Floats], stated: contract.Errors, configuration: Configuration) -> Check:
+    off = 0.0
+    for whose, errors in measured.items():
+        promised = getattr(stated, whose, None)  # of the calibrations the contract states one
+        if promised is not None:
+            off = max(off, float(np.abs(errors.mean(axis=0) - [getattr(promised, name) for name in _ANGLES]).max()))
+    within = configuration.held_out.reproduced_within_deg
+    return Check("stated errors come out again", f"off by {off:.2f}°", f"≤ {within:.2f}°", off <= within)
 
 
-def _beats(baseline: str, errors, found: dict[str, float], slack: float) -> Check:
-    name = {"constant": "beats the constant", "calibrated": "beats the linear calibration"}[baseline]
+def _stated_baselines(found: rule.HeldOutErrors, stated: contract.Errors, configuration: Configuration) -> list[Check]:
+    """For a version that was registered before its baselines' answers were kept: the contract's means."""
+    if len(found) < configuration.held_out.min_samples:
+        return []
+    unknown = "answers not kept with this version, so the contract's means are compared, without an interval"
+    means = dict(zip(_ANGLES, found.model.mean(axis=0).tolist(), strict=True))
+    slack = configuration.baselines.angle_slack_deg
+    compared = [_beats(name, getattr(stated, name), means, slack) for name in ("constant", "calibrated")]
+    return [Check("baselines", unknown, "said only", True), *compared]
+
+
+def _beats(baseline: str, errors: contract.AngleErrors | None, found: dict[str, float], slack: float) -> Check:
+    name = f"beats the {BASELINES[baseline]}"
     if errors is None:
         return Check(name, "not in the contract", "stated", False)
     limits = {angle: getattr(errors, angle) + (slack if angle != _ANGLES[2] else 0.0) for angle in _ANGLES}
-    passed = all(found[angle] < limits[angle] for angle in _ANGLES)
     return Check(
         name,
         " / ".join(f"{found[angle]:.2f}" for angle in _ANGLES) + "°",
         "< " + " / ".join(f"{limits[angle]:.2f}" for angle in _ANGLES) + "° (az / el / 3-D)",
-        bool(passed),
+        all(found[angle] < limits[angle] for angle in _ANGLES),
     )
 
 
-def against(new: Package, old: Package, limits: Configuration) -> list[Check]:
-    """Challenger and champion on the same samples, that neither was trained on.
+def _looks(challenger: Version) -> Check:
+    """How many versions were tested on this recording before: the best of many is good by chance as well."""
+    before = versions.tested_on(challenger.model_name, challenger.tags.get("digest.drive", ""), challenger.number)
+    found = f"read for {len(before)} versions before ({', '.join(map(str, before))})" if before else "read once"
+    return Check("test blocks", found, "said only", True)
 
-    Samples are the challenger's held-out ones. Where the champion comes from another drive its own held-out
-    samples are compared as well: a challenger at home on the new drive must not win by that alone.
+
+def _best(challenger: Version, holders: list[Version]) -> Version | None:
+    """Of the versions that hold or held the stage the one with the smallest stated 3-D error.
+
+    Those of the challenger's recording first: errors on other recordings are not comparable with them.
     """
-    checks = _on_samples(new, old, new.holdout, "the challenger's", limits, required=True)
+
+    def rank(version: Version) -> tuple[bool, float]:
+        error = version.error("angular_error_deg")
+        elsewhere = version.tags.get("digest.drive") != challenger.tags.get("digest.drive")
+        return elsewhere, np.inf if error is None else error
+
+    return min((v for v in holders if v.number != challenger.number), key=rank, default=None)
+
+
+def _against(
+    new: Package, version: Version, who: str, configuration: Configuration, scratch: Path, required: bool
+) -> list[Check]:
+    try:
+        old = comparison.open_package(version, scratch)
+    except (ContractError, RegistryError) as error:
+        found, limit = " ".join(str(error).split())[:300], "intact files" if required else "said only"
+        return [Check(f"{who} opens", found, limit, not required)]
+    return against(new, old, configuration, who, required=required)
+
+
+def against(new: Package, old: Package, configuration: Configuration, who: str, *, required: bool) -> list[Check]:
+    """Challenger and an earlier version on the same samples, that neither was trained on.
+
+    Samples are the challenger's held-out ones; with ``required`` there must be enough of them. Where the other comes
+    from another drive its own held-out samples are compared as well: a challenger at home on the new drive must not
+    win by that alone.
+    """
+    if not comparison.same_crop(new.contract, old.contract):
+        cut = " and ".join(f"{crop.layout}/{crop.view}" for crop in (new.contract.crop, old.contract.crop))
+        limit = "pictures that both can read" if required else "said only"
+        return [Check(f"against {who}: pictures", f"cut in different ways ({cut})", limit, not required)]
+    name = f"against {who}, the challenger's samples"
+    checks = _on_samples(comparison.compare(old, new, new.holdout), name, configuration, required)
     if old.holdout.drive != new.holdout.drive:
-        checks += _on_samples(new, old, old.holdout, "the champion's", limits, required=False)
+        # It may be part of what the challenger was trained on: then there is nothing to compare.
+        name = f"against {who}, that one's samples"
+        checks += _on_samples(comparison.compare(old, new, old.holdout), name, configuration, False)
     return checks
 
 
-def _on_samples(
-    new: Package, old: Package, samples: Holdout, whose: str, limits: Configuration, required: bool
-) -> list[Check]:
-    compared = comparison.compare(old, new, samples)
-    name = f"against champion {old.label}, {whose} samples"
-    enough = len(compared) >= limits.held_out.min_samples
-    found = f"{len(compared)} that neither was trained on" + f" ({compared.left_out} left out)" * bool(
-        compared.left_out
+def _on_samples(compared: Comparison, name: str, configuration: Configuration, required: bool) -> list[Check]:
+    least, blocks = configuration.held_out.min_samples, len(np.unique(compared.blocks))
+    left_out = f" ({compared.left_out} left out)" * bool(compared.left_out)
+    enough = len(compared) >= least and blocks >= MIN_BLOCKS
+    comparable = Check(
+        f"{name}: comparable",
+        f"{len(compared)} that neither was trained on{left_out}, in {blocks} time blocks",
+        f"≥ {least} in ≥ {MIN_BLOCKS} blocks" if required else "said only",
+        enough or not required,
     )
     if not enough:
-        # The champion's drive may be part of what the challenger was trained on: then there is nothing to compare.
-        return [Check(f"{name}: comparable", found, f"≥ {limits.held_out.min_samples}", not required)]
-    change = compared.difference()[2]
-    margin = limits.champion.margin_deg
-    worst = _worst_scenario(compared, limits.scenarios.min_samples)
-    checks = [
-        Check(f"{name}: comparable", found, f"≥ {limits.held_out.min_samples}", True),
+        return [comparable]
+    change, margin = compared.difference()[2], configuration.champion.margin_deg
+    error = Check(
+        f"{name}: 3-D error",
+        f"{change.answer} ({change.describe()})",
+        f"interval ≤ {margin:+.2f}°",
+        change.high <= margin,
+    )
+    return [comparable, error, *_worst_scenario(compared, name, configuration.scenarios)]
+
+
+def _worst_scenario(compared: Comparison, name: str, limits: Scenarios) -> list[Check]:
+    """The scenario that most clearly got worse: refused where that is shown and is more than may be."""
+    changes = compared.scenario_changes(limits.min_samples)
+    if not changes:
+        return []
+    worst = max(changes, key=lambda change: (change.at_least_deg > 0, change.mean_deg))
+    shown = "shown" if worst.at_least_deg > 0 else "not shown"
+    passed = worst.at_least_deg <= 0 or worst.mean_deg <= limits.worsening_deg
+    return [
         Check(
-            f"{name}: 3-D error",
-            change.describe(),
-            f"≤ {margin:+.2f}°",
-            bool(change.mean <= margin),
-        ),
-    ]
-    if worst is not None:
-        number, change = worst
-        allowed = limits.scenarios.worsening_deg
-        checks.append(
-            Check(
-                f"{name}: worst scenario ({number})", f"{change:+.2f}°", f"≤ {allowed:+.2f}°", bool(change <= allowed)
-            )
+            f"{name}: worst scenario ({worst.number})",
+            f"{worst.mean_deg:+.2f}°, {shown} to be worse in {len(changes)} looks",
+            f"≤ {limits.worsening_deg:+.2f}° where shown",
+            passed,
         )
-    return checks
-
-
-def _worst_scenario(compared: comparison.Comparison, min_samples: int) -> tuple[int, float] | None:
-    changes = [(row[0], row[3] - row[2]) for row in compared.by_scenario() if row[1] >= min_samples]
-    return max(changes, key=lambda change: change[1], default=None)
-
-
-def _plain(name: str) -> str:
-    return name.removesuffix("_deg").replace("_", " ")
+    ]

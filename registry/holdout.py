@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from recording.exceptions import ContractError
 from recording.scenarios import COUNT
 
 FILE_NAME = "holdout.npz"
+_BASELINE = "baseline."  # and its name: an array of the file
 NEAR_COPY_S = 0.5
 """Frames of one drive closer than this are near copies of each other."""
 
@@ -40,6 +41,9 @@ class Holdout:
     """(m,) frame numbers of the same drive that the model was trained or validated on."""
     trained_drives: tuple[str, ...] = ()
     """sha256s of other recordings of which the model, or a version that it was fine-tuned from, has seen frames."""
+    baselines_deg: dict[str, np.ndarray] = field(default_factory=dict)
+    """(n, 2) answers of each baseline (``constant``, ``calibrated``, …) to the samples, degrees; the gate holds the
+    model against these. Empty in versions registered before they were kept."""
 
     def __post_init__(self) -> None:
         self.labels_deg = np.asarray(self.labels_deg, dtype=np.float64).reshape(-1, 2)
@@ -47,11 +51,17 @@ class Holdout:
         self.blocks = np.asarray(self.blocks, dtype=np.int64)
         self.scenarios = np.asarray(self.scenarios, dtype=np.int64)
         self.trained_frames = np.asarray(self.trained_frames, dtype=np.int64)
+        self.baselines_deg = {
+            name: np.asarray(answers, dtype=np.float64).reshape(-1, 2) for name, answers in self.baselines_deg.items()
+        }
         lengths = {len(self.jpegs), len(self.names), len(self.labels_deg), len(self.frames), len(self.blocks)}
         if lengths != {len(self.scenarios)}:
             raise ValueError("Holdout: jpegs, names, labels_deg, frames, blocks and scenarios differ in length")
         if not np.isfinite(self.labels_deg).all():
             raise ValueError("Holdout: labels_deg has NaN or infinite angles")
+        for name, answers in self.baselines_deg.items():
+            if len(answers) != len(self.labels_deg) or not np.isfinite(answers).all():
+                raise ValueError(f"Holdout: baseline {name} has not one finite answer a sample")
         if len(self.scenarios) and not (self.scenarios.min() >= 1 and self.scenarios.max() <= COUNT):
             raise ValueError(f"Holdout: scenarios must be 1 to {COUNT}")
         if not self.fps > 0:
@@ -92,6 +102,7 @@ class Holdout:
             "trained_frames": self.trained_frames,
             "trained_drives": np.array(self.trained_drives, dtype=np.str_),
         }
+        arrays |= {_BASELINE + name: answers for name, answers in sorted(self.baselines_deg.items())}
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             for name, array in arrays.items():
@@ -122,6 +133,11 @@ class Holdout:
                     fps=float(stored["fps"]),
                     trained_frames=stored["trained_frames"],
                     trained_drives=tuple(stored["trained_drives"].tolist()),
+                    baselines_deg={
+                        name.removeprefix(_BASELINE): stored[name]
+                        for name in stored.files
+                        if name.startswith(_BASELINE)
+                    },
                 )
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ContractError(

@@ -71,7 +71,7 @@ def mean_interval(values: Floats, blocks: Integers, confidence: float = CONFIDEN
     if len(means) < MIN_BLOCKS:
         return Interval(float(means.mean()), -np.inf, np.inf, len(means))
     middle, deviation = float(means.mean()), float(means.std(ddof=1))
-    reach = _student(len(means) - 1, (1 + confidence) / 2) * deviation / len(means) ** 0.5
+    reach = _student(len(means) - 1, (1 + confidence) / 2) * deviation / float(np.sqrt(len(means)))
     return Interval(middle, middle - reach, middle + reach, len(means))
 
 
@@ -95,7 +95,7 @@ def lower_bound_of_one(values: Floats, others: Floats, looks: int) -> float:
     if len(others) < MIN_BLOCKS - 1:
         return -np.inf
     share = (1 - CONFIDENCE) / 2 / looks
-    spread = float(np.std(others, ddof=1)) / len(values) ** 0.5
+    spread = float(np.std(others, ddof=1) / np.sqrt(len(values)))
     return float(np.mean(values)) - _student(len(others) - 1, 1 - share) * spread
 
 

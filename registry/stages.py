@@ -270,7 +270,9 @@ def _ask_gate(
         opening.verify(state.model_name, challenger.number)
         return None
     with tempfile.TemporaryDirectory() as scratch:
-        return gate.judge(challenger, state.get(champion) if champion else None, limits, Path(scratch))
+        earlier = [n for n in history.predecessors(state.lines, stage) if n in state.versions]
+        former = [state.versions[number] for number in earlier]
+        return gate.judge(challenger, state.get(champion) if champion else None, limits, Path(scratch), former)
 
 
 def _refuses(outcome: gate.Outcome | None) -> bool:

@@ -97,6 +97,20 @@ def made_from(model_name: str, base_digest: str) -> Version | None:
     return found[0] if found else None
 
 
+def tested_on(model_name: str, drive: str, before: int | None = None) -> list[int]:
+    """Numbers of the versions (below ``before``) whose errors were measured on this recording, oldest first.
+
+    ``drive`` is the recording's digest. Each time its test blocks are read they say a little less: the best of many
+    versions is good by chance as well. Empty without such a model.
+    """
+    try:
+        known = every(model_name)
+    except NoSuchVersion:
+        return []
+    earlier = [version for version in known if before is None or version.number < before]
+    return sorted(version.number for version in earlier if version.tags.get("digest.drive") == drive)
+
+
 def registered(model_name: str) -> RegisteredModel:
     """MLflow's registered model of that name; :class:`NoSuchVersion` says how to make one."""
     check_name(model_name)

@@ -14,7 +14,7 @@ import mlflow
 
 from recording import preparation, recordings
 from recording.recordings import Recordings
-from registry import contract
+from registry import contract, versions
 from registry.network import GazeNetwork
 from registry.registration import check as check_registration
 from training import bases, checkpoints, final, registration, tracking, workplace
@@ -25,10 +25,10 @@ from training.final import Final
 from training.learning.cache import ActivationCache
 from training.learning.finetune import TrialConfig
 from training.learning.trunk import dataset
-from training.measuring import baselines, splits
+from training.measuring import splits
 from training.measuring.errors import measure
 from training.measuring.splits import Split
-from training.measuring.verdict import judge, likely_causes
+from training.measuring.verdict import likely_causes, reach
 from training.registration import Packages
 from training.reporting import package, report
 from training.reporting.report import RENDERED, Report
@@ -87,7 +87,7 @@ def run(config: JobConfig) -> int:
             clock.add("cache", found.cache_seconds)
 
             with clock.part("report"), tempfile.TemporaryDirectory(dir=work) as scratch:
-                packages = registration.assemble(job, trained, Path(scratch))
+                packages = registration.assemble(job, trained, starts, Path(scratch))
                 result = evaluate_on_test(job, packages, starts, found)
                 report.log(result, run_id)
                 version = registration.register(job, result, packages, starts, trained)
@@ -163,32 +163,34 @@ def search(job: Job, starts: Bases, study: Study) -> SearchResult:
 
 
 def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchResult) -> Report:
-    """Answers and errors of base, constant, calibration and chosen model on the test samples.
+    """Answers and errors of base, baselines and chosen model on the test samples, and the verdict.
 
-    The two networks answer through the very ONNX files that are registered.
+    The two networks answer through the very ONNX files that are registered. The verdict rests on the held-out samples
+    as they travel with the version, which the gate will look at: the two never disagree.
     """
-    split, labels = job.split, job.recordings.labels_deg
-    crops, truth, block = job.samples.pictures[split.test], labels[split.test], split.block[split.test]
-    base_deg = GazeNetwork(packages.base / contract.NETWORK).predict(crops)
-    constant = baselines.fit_constant(labels[split.train])
-    calibration = baselines.fit_calibration(starts.answers_deg, labels[split.train])
+    split, kept = job.split, packages.holdout
+    truth, block = kept.labels_deg, kept.blocks
+    network = GazeNetwork(packages.model / contract.NETWORK)
     answers = {
-        "base": base_deg,
-        "constant": constant.predict(len(truth)),
-        "calibrated": calibration.predict(base_deg),
-        "model": GazeNetwork(packages.model / contract.NETWORK).predict(crops),
+        "base": packages.base_deg,
+        **kept.baselines_deg,
+        "model": network.predict(job.samples.pictures[split.test]),
     }
     errors = {who: measure(answer, truth, block) for who, answer in answers.items()}
     alignment = starts.variants[found.config().bn].alignment
-    verdict = judge(
-        answers["model"],
-        {"linear calibration": answers["calibrated"], "constant": answers["constant"]},
+    trained = job.recordings.labels_deg[split.train]
+    verdict = reach(
+        network.predict_encoded(kept.jpegs, kept.names),
+        kept.baselines_deg,
         truth,
         block,
+        split=split.name,
         leaking=split.leaking,
-        causes=likely_causes(alignment, labels[split.train], len(split.train), errors["base"]),
+        causes=likely_causes(alignment, trained, len(trained), errors["base"]),
     )
-    return Report(job.recordings, split, answers, errors, verdict, alignment.describe(), calibration.describe(), found)
+    before = versions.tested_on(job.config.model_name, kept.drive)
+    lines = alignment.describe(), packages.baselines.describe()
+    return Report(job.recordings, split, answers, errors, verdict, *lines, found, tuple(before))
 
 
 def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, trained: Final, run_name: str) -> str:

@@ -7,9 +7,13 @@ from typing import Any
 from registry import contract, registration, versions
 from registry.addresses import base_name
 from registry.holdout import Holdout
+from registry.intervals import Floats
+from registry.network import GazeNetwork
 from training.bases import Bases
 from training.context import Job
 from training.final import Final
+from training.measuring import baselines
+from training.measuring.baselines import Baselines
 from training.reporting import package
 from training.reporting.report import Report
 from training.searching.study import SearchResult
@@ -24,16 +28,23 @@ class Packages:
     base: Path
     holdout: Holdout
     """The test samples, as they travel with the model."""
+    base_deg: Floats
+    """(n_test, 2) what the base as it is answers to the test samples, degrees."""
+    baselines: Baselines
+    """What the model must beat, fitted on the training samples."""
 
 
-def assemble(job: Job, trained: Final, into: Path) -> Packages:
-    """All files of both packages but their contracts."""
+def assemble(job: Job, trained: Final, starts: Bases, into: Path) -> Packages:
+    """All files of both packages but their contracts; the baselines' answers travel with the held-out samples."""
     kept = package.held_out(job.recordings, job.samples.pictures, job.split, job.base.holdout)
-    package.assemble(into / "model", trained.network, kept)
     frames, drives = package.seen_before(kept.drive, job.base.holdout)
     as_base = replace(kept, trained_frames=frames, trained_drives=tuple(sorted(drives)))
     package.assemble(into / "base", job.base.network, as_base)
-    return Packages(into / "model", into / "base", kept)
+    base_deg = GazeNetwork(into / "base" / contract.NETWORK).predict(job.samples.pictures[job.split.test])
+    fitted = baselines.fit(starts.answers_deg, job.recordings.labels_deg[job.split.train])
+    kept = replace(kept, baselines_deg=fitted.answers(base_deg))
+    package.assemble(into / "model", trained.network, kept)
+    return Packages(into / "model", into / "base", kept, base_deg, fitted)
 
 
 def register(job: Job, result: Report, packages: Packages, bases: Bases, trained: Final) -> int:
@@ -48,7 +59,8 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases, trained
         "rendered_sample_drive": data.rendered,
         "digests": digests,
     }
-    figures = {who: errors.means() for who, errors in result.errors.items()}
+    stated = contract.Errors.model_fields  # of the calibrations the contract states one; the holdout has them all
+    figures = {who: errors.means() for who, errors in result.errors.items() if who in stated}
     shared = {"split": split.name, "leaking": split.leaking, "samples": len(split.test)}
     as_base = base_name(model_name)
     if versions.made_from(as_base, job.base.digest) is None:

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import packages
 import pytest
 
 from recording.exceptions import ContractError, GateRefused, InputError
 from registry import gate, history, resolving, stages, versions
+from registry.contract import Crop, Rectangle
 from registry.gate import Outcome
 from registry.state import State
 
@@ -26,6 +28,10 @@ def judge(make_version: Callable, tmp_path: Path) -> Callable[..., Outcome]:
     return ask
 
 
+def found(outcome: Outcome, name: str) -> str:
+    return next(check.found for check in outcome.checks if check.name == name)
+
+
 def failed(outcome: Outcome) -> list[str]:
     return [check.name for check in outcome.checks if not check.passed]
 
@@ -39,19 +45,95 @@ def test_each_angle_has_its_absolute_limit(judge: Callable) -> None:
     assert failed(judge({"bias_deg": (0, 6.5)})) == ["elevation error"]
 
 
+def webcam_like(n: int = 120, elevation_noise_deg: float = 5.0) -> packages.Holdout:
+    """Held-out samples of a model that learnt nothing: what it answers has little to do with where the person looks.
+
+    The figures are those of a real recording, for which the gate of before let such a version pass: 4.5° / 5.1°
+    where a constant is 4.6° / 2.0° wrong.
+    """
+    random = np.random.default_rng(5)
+    labels = random.normal([0, -5], [5.8, 2.5], size=(n, 2))
+    answers = labels + random.normal([1, 1.5], [5.5, 6.3 * elevation_noise_deg / 5], size=(n, 2))
+    held_out = packages.make_holdout(n, answers_deg=answers)
+    held_out.labels_deg = labels
+    constant = np.broadcast_to(np.median(labels, axis=0), labels.shape)
+    held_out.baselines_deg = {
+        "constant": constant,
+        "calibrated": np.add(constant, [0.3, 0.1]),
+        "affine": constant + 0.1,
+    }
+    return held_out
+
+
+def test_the_version_that_lost_to_a_constant_on_a_real_webcam_is_refused_without_force(make_version: Callable) -> None:
+    number = make_version(holdout=webcam_like())
+    stated = {name: versions.get(MODEL, number).error(name) for name in ("elevation_error_deg", "azimuth_error_deg")}
+    constant = versions.get(MODEL, number).error("constant_elevation_error_deg")
+    assert stated["elevation_error_deg"] / constant == pytest.approx(2.6, abs=0.2)  # as it was on that recording
+    assert stated["azimuth_error_deg"] < 5 and stated["elevation_error_deg"] < 6  # within the absolute limits
+
+    with pytest.raises(GateRefused, match=r"against the constant: .*elevation worse") as refusal:
+        stages.promote(MODEL, number)
+
+    assert {"against the constant", "against the affine calibration"} == set(failed(refusal.value.outcome))
+    stages.promote(MODEL, number, force=True, why="to look at it")
+    assert resolving.resolve(MODEL).version == number
+
+
+def test_the_hardest_calibration_is_the_one_to_beat(judge: Callable) -> None:
+    """A constant and a poor calibration are beaten, the best calibration is not."""
+    held_out = packages.make_holdout(60)
+    held_out.baselines_deg["affine"] = np.add(held_out.labels_deg, [0.5, 0.5])
+    outcome = judge({"holdout": held_out, "bias_deg": (3, 3)})
+    assert failed(outcome) == ["against the affine calibration"]
+    assert "3-D angle worse" in outcome.failures()
+
+
+def test_one_angle_alone_may_not_be_shown_to_be_worse_than_the_calibrations(judge: Callable) -> None:
+    """Better in 3-D than the calibration, but worse in azimuth by 2 degrees."""
+    held_out = packages.make_holdout(60)
+    held_out.baselines_deg["calibrated"] = np.add(held_out.labels_deg, [1.0, 8.0])
+    outcome = judge({"holdout": held_out, "bias_deg": (3, 0)})
+    assert failed(outcome) == ["against the linear calibration"]
+    assert "azimuth worse" in outcome.failures() and "3-D angle better" in outcome.failures()
+
+
+def test_an_angle_in_which_nothing_can_be_told_is_said_and_passes(judge: Callable) -> None:
+    held_out = packages.make_holdout(60)
+    sign = np.where(np.arange(60) % 2, 1.0, -1.0)
+    held_out.baselines_deg["calibrated"] = held_out.labels_deg + np.column_stack([2 + sign, np.full(60, 8.0)])
+    outcome = judge({"holdout": held_out, "bias_deg": (2, 1)})
+    assert outcome.passed
+    assert "azimuth cannot tell" in found(outcome, "against the linear calibration")
+
+
+def test_too_few_time_blocks_are_too_short_to_tell(judge: Callable) -> None:
+    """A perfect model on one long block: nothing says how it does a minute later."""
+    held_out = packages.make_holdout(60)
+    held_out.blocks = np.arange(60) * 4 // 60
+    outcome = judge({"holdout": held_out})
+    assert failed(outcome) == ["against the constant", "against the linear calibration"]
+    assert "too short to tell" in outcome.failures() and "4 time blocks of at least 5" in outcome.failures()
+
+
 @pytest.mark.parametrize(
     ("baseline", "name"), [("constant", "beats the constant"), ("calibrated", "beats the linear calibration")]
 )
-def test_it_must_beat_constant_and_calibration(judge: Callable, baseline: str, name: str) -> None:
+def test_a_version_from_before_baselines_were_kept_is_held_against_the_stated_means(
+    judge: Callable, baseline: str, name: str
+) -> None:
     good = {"azimuth_error_deg": 1.0, "elevation_error_deg": 1.0, "angular_error_deg": 1.4}
-    assert failed(judge({"bias_deg": (2, 2), baseline: good})) == [name]
-    assert failed(judge({"bias_deg": (2, 2), baseline: None})) == [name]
+    before = packages.make_holdout(60, baselines=False)
+    assert failed(judge({"holdout": before, "bias_deg": (2, 2), baseline: good})) == [name]
+    assert failed(judge({"holdout": before, "bias_deg": (2, 2), baseline: None})) == [name]
+    outcome = judge({"holdout": before, "bias_deg": (2, 2)})
+    assert outcome.passed
+    assert "without an interval" in found(outcome, "baselines")
 
 
-def test_one_angle_alone_may_not_be_far_worse_than_the_calibration(judge: Callable) -> None:
-    # Better in 3-D than the calibration, but worse in azimuth by 2 degrees.
-    calibrated = {"azimuth_error_deg": 1.0, "elevation_error_deg": 8.0, "angular_error_deg": 8.1}
-    assert failed(judge({"bias_deg": (3, 0), "calibrated": calibrated})) == ["beats the linear calibration"]
+def test_baselines_that_are_not_those_of_the_contract_are_found(judge: Callable) -> None:
+    worse = {"azimuth_error_deg": 20.0, "elevation_error_deg": 20.0, "angular_error_deg": 28.0}
+    assert failed(judge({"bias_deg": (2, 2), "constant": worse})) == ["stated errors come out again"]
 
 
 def test_a_leaking_split_is_refused(judge: Callable) -> None:
@@ -74,6 +156,44 @@ def test_a_challenger_worse_than_the_champion_on_the_same_samples_is_refused(jud
 
 def test_a_challenger_within_the_margin_passes(judge: Callable) -> None:
     assert judge({"bias_deg": (1.1, 1.0)}, champion={"bias_deg": (1, 1)}).passed
+
+
+def test_the_margin_holds_for_the_intervals_upper_end(judge: Callable) -> None:
+    """A little worse on average, and in half of the blocks by much: that it is within the margin is not shown."""
+    held_out = packages.make_holdout(60)
+    labels = held_out.labels_deg.copy()
+    held_out.labels_deg[held_out.blocks % 2 == 0] += [2.0, 0.0]
+    held_out.labels_deg[held_out.blocks % 2 == 1] -= [1.8, 0.0]
+    assert not np.array_equal(labels, held_out.labels_deg)
+    outcome = judge({"holdout": held_out}, champion={"holdout": held_out, "bias_deg": (2, 0)})
+    error = "against champion v1, the challenger's samples: 3-D error"
+    assert error in failed(outcome)
+    assert found(outcome, error).startswith("cannot tell (-")  # better on average
+
+
+def test_ten_promotions_cannot_each_lose_the_margin(make_version: Callable) -> None:
+    """Each challenger is within the margin of the champion; the third is held against the best of before, and loses."""
+    for bias in (0.0, 0.3, 0.6):
+        make_version(bias_deg=(bias, 0.0))
+    stages.promote(MODEL, 1)
+    stages.promote(MODEL, 2)
+    with pytest.raises(GateRefused, match="against v1, the best in the stage before") as refusal:
+        stages.promote(MODEL, 3)
+    assert failed(refusal.value.outcome) == [
+        "against v1, the best in the stage before, the challenger's samples: 3-D error"
+    ]
+
+
+def test_how_often_the_test_blocks_were_read_is_said(judge: Callable) -> None:
+    assert found(judge({}), "test blocks") == "read once"
+    assert found(judge({}, champion={}), "test blocks") == "read for 2 versions before (1, 2)"
+
+
+def test_models_that_read_differently_cut_pictures_are_not_compared(judge: Callable) -> None:
+    places = [Rectangle(width=1504, height=540, x=x, y=4, w=475, h=534) for x in (3, 3, 40)]
+    one, same, moved = (Crop(layout=name, rectangles=(place,)) for name, place in zip("aba", places, strict=True))
+    assert failed(judge({"crop": moved}, champion={"crop": one})) == ["against champion v1: pictures"]
+    assert judge({"crop": same}, champion={"crop": one}).passed  # another name for the same place
 
 
 def test_a_single_scenario_must_not_get_much_worse(judge: Callable) -> None:
@@ -106,7 +226,7 @@ def test_a_challenger_at_home_on_another_drive_is_held_against_the_champions_dri
     there = packages.make_holdout(60, drive="e" * 64, label_shift_deg=(4, 0))
     here = packages.make_holdout(60)
     outcome = judge({"holdout": there, "bias_deg": (4, 0)}, champion={"holdout": here})
-    assert "against champion v1, the champion's samples: 3-D error" in failed(outcome)
+    assert "against champion v1, that one's samples: 3-D error" in failed(outcome)
     assert "against champion v1, the challenger's samples: 3-D error" not in failed(outcome)
 
 
@@ -121,7 +241,7 @@ def test_a_champion_that_cannot_be_opened_is_a_failed_check_that_can_be_forced(m
     make_version()
     stages.promote(MODEL, 1)
     damage(1, "model.onnx")
-    with pytest.raises(GateRefused, match=r"champion opens .*model\.onnx"):
+    with pytest.raises(GateRefused, match=r"champion v1 opens: .*model\.onnx"):
         stages.promote(MODEL, 2)
     stages.promote(MODEL, 2, force=True, why="the champion is damaged")
     assert resolving.resolve(MODEL).version == 2

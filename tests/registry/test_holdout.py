@@ -16,7 +16,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     written.write(tmp_path / "holdout.npz")
     found = Holdout.read((tmp_path / "holdout.npz").read_bytes())
     for field in fields(Holdout):
-        np.testing.assert_array_equal(getattr(found, field.name), getattr(written, field.name), err_msg=field.name)
+        np.testing.assert_equal(getattr(found, field.name), getattr(written, field.name), err_msg=field.name)
 
 
 def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from recording.angles import wrap_deg
+from registry.intervals import Floats
 
 # A hypothesis replaces "as they are" only when it explains clearly more: a base that answers noise agrees with
 # every hypothesis equally badly, and choosing among those would be choosing noise.
@@ -40,19 +41,20 @@ class Alignment:
         """Swapped or not, and the two signs."""
         return self.swapped, self.azimuth_sign, self.elevation_sign
 
-    def apply(self, base_deg: np.ndarray) -> np.ndarray:
+    def apply(self, base_deg: Floats) -> Floats:
         """(n, 2) base answers → the same under the hypothesis, shifted, degrees."""
         return wrap_deg(_hypothesis(base_deg, self.swapped, self.azimuth_sign, self.elevation_sign) + self.shift_deg)
 
     def adopt(self, network: nn.Module) -> None:
         """Change the last layer so that the network answers under this hypothesis (in place)."""
-        last = network.fc[3]
+        last = network.get_submodule("fc.3")
         order = [1, 0] if self.swapped else [0, 1]
-        sign = torch.tensor([self.elevation_sign, self.azimuth_sign], dtype=last.weight.dtype)  # (pitch, yaw)
-        shift = torch.tensor(np.radians([self.shift_deg[1], self.shift_deg[0]]), dtype=last.weight.dtype)
+        weight, bias = last.get_parameter("weight"), last.get_parameter("bias")
+        sign = torch.tensor([self.elevation_sign, self.azimuth_sign], dtype=weight.dtype)  # (pitch, yaw)
+        shift = torch.tensor(np.radians([self.shift_deg[1], self.shift_deg[0]]), dtype=weight.dtype)
         with torch.no_grad():
-            last.weight.copy_(last.weight[order] * sign[:, None])
-            last.bias.copy_(last.bias[order] * sign + shift)
+            weight.copy_(weight[order] * sign[:, None])
+            bias.copy_(bias[order] * sign + shift)
 
     def describe(self) -> str:
         """One plain line: swapped, flipped, shifted, or unrelated."""
@@ -72,7 +74,7 @@ class Alignment:
         )
 
 
-def align(base_deg: np.ndarray, labels_deg: np.ndarray) -> Alignment:
+def align(base_deg: Floats, labels_deg: Floats) -> Alignment:
     """The best hypothesis for (n, 2) base answers and (n, 2) labels, degrees; training samples only.
 
     Another hypothesis than "as they are" is chosen only if both its correlations are positive, at least one is
@@ -94,11 +96,11 @@ def _credible(rival: Alignment, as_is: Alignment) -> bool:
     return any(changed) and proven and rival.error_deg < (1 - MIN_GAIN) * as_is.error_deg
 
 
-def _fit(base_deg, labels_deg, swapped: bool, azimuth_sign: int, elevation_sign: int) -> Alignment:
+def _fit(base_deg: Floats, labels_deg: Floats, swapped: bool, azimuth_sign: int, elevation_sign: int) -> Alignment:
     answers = _hypothesis(base_deg, swapped, azimuth_sign, elevation_sign)
     shift = np.median(wrap_deg(labels_deg - answers), axis=0)
     error = float(np.abs(wrap_deg(answers + shift - labels_deg)).mean())
-    correlation = tuple(_correlation(answers[:, k], labels_deg[:, k]) for k in range(2))
+    azimuth, elevation = (_correlation(answers[:, k], labels_deg[:, k]) for k in range(2))
     plain = np.asarray(base_deg)
     plain_error = wrap_deg(plain + np.median(wrap_deg(labels_deg - plain), axis=0) - labels_deg)
     return Alignment(
@@ -108,16 +110,16 @@ def _fit(base_deg, labels_deg, swapped: bool, azimuth_sign: int, elevation_sign:
         (float(shift[0]), float(shift[1])),
         error,
         float(np.abs(plain_error).mean()),
-        correlation,
+        (azimuth, elevation),
     )
 
 
-def _hypothesis(base_deg: np.ndarray, swapped: bool, azimuth_sign: int, elevation_sign: int) -> np.ndarray:
+def _hypothesis(base_deg: Floats, swapped: bool, azimuth_sign: int, elevation_sign: int) -> Floats:
     base = np.asarray(base_deg, dtype=np.float64)
-    return (base[:, ::-1] if swapped else base) * np.array([azimuth_sign, elevation_sign])
+    return np.asarray((base[:, ::-1] if swapped else base) * np.array([azimuth_sign, elevation_sign]))
 
 
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+def _correlation(one: Floats, other: Floats) -> float:
     """Pearson's r; 0 where one of the two never changes."""
     if one.std() < 1e-9 or other.std() < 1e-9:
         return 0.0

@@ -1,12 +1,14 @@
-"""What a fine-tuned model must beat: a constant, and the linear calibration of the base model's answers.
+"""What a fine-tuned model must beat: a constant, and calibrations of the base model's answers.
 
-Both are fitted on the training samples only.
+All are fitted on the training samples only. Their names are those of :data:`registry.rule.BASELINES`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, QuantileRegressor
+
+from registry.intervals import Floats
 
 
 @dataclass(frozen=True)
@@ -16,38 +18,79 @@ class Constant:
     azimuth_deg: float
     elevation_deg: float
 
-    def predict(self, n: int) -> np.ndarray:
+    def predict(self, n: int) -> Floats:
         """(n, 2) ``(azimuth, elevation)`` degrees."""
         return np.tile([self.azimuth_deg, self.elevation_deg], (n, 1))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """``angle = slope · base angle + intercept`` for each angle, as people fit by hand today."""
+    """``angles = base angles · matrix + intercept``, degrees.
 
-    slope: tuple[float, float]
-    intercept: tuple[float, float]
+    ``matrix`` is (2, 2), from the base's (azimuth, elevation) to the calibrated ones; diagonal where each angle is
+    calibrated by itself.
+    """
 
-    def predict(self, base_deg: np.ndarray) -> np.ndarray:
+    matrix: Floats
+    intercept: Floats
+
+    def predict(self, base_deg: Floats) -> Floats:
         """The base model's (n, 2) answers → calibrated (n, 2) answers, degrees."""
-        return np.asarray(base_deg) * np.array(self.slope) + np.array(self.intercept)
+        return np.asarray(np.asarray(base_deg) @ self.matrix + self.intercept)
 
     def describe(self) -> str:
         """The two formulas, as one would write them into a script."""
-        return "; ".join(
-            f"{name} = {slope:.4f}·{source} {'+' if intercept >= 0 else '−'} {abs(intercept):.4f}"
-            for name, source, slope, intercept in zip(
-                ("azimuth", "elevation"), ("yaw", "pitch"), self.slope, self.intercept, strict=True
-            )
-        )
+        return "; ".join(f"{name} = {self._formula(k)}" for k, name in enumerate(("azimuth", "elevation")))
+
+    def _formula(self, k: int) -> str:
+        terms = [
+            f"{slope:.4f}·{source}" for slope, source in zip(self.matrix[:, k], ("yaw", "pitch"), strict=True) if slope
+        ]
+        return f"{' + '.join(terms) or '0'} {'+' if self.intercept[k] >= 0 else '−'} {abs(self.intercept[k]):.4f}"
 
 
-def fit_constant(labels_deg: np.ndarray) -> Constant:
+@dataclass(frozen=True)
+class Baselines:
+    """All that were fitted on one training part."""
+
+    constant: Constant
+    calibration: Calibration
+    affine: Calibration
+
+    def answers(self, base_deg: Floats) -> dict[str, Floats]:
+        """Every baseline's (n, 2) answers where the base model answers ``base_deg`` (n, 2), by name."""
+        return {
+            "constant": self.constant.predict(len(base_deg)),
+            "calibrated": self.calibration.predict(base_deg),
+            "affine": self.affine.predict(base_deg),
+        }
+
+    def describe(self) -> str:
+        """The formulas of the calibrations."""
+        return f"{self.calibration.describe()}. Affine calibration: {self.affine.describe()}"
+
+
+def fit(base_deg: Floats, labels_deg: Floats) -> Baselines:
+    """From the base model's (n, 2) answers to the training samples and their (n, 2) labels, degrees."""
+    return Baselines(fit_constant(labels_deg), fit_calibration(base_deg, labels_deg), fit_affine(base_deg, labels_deg))
+
+
+def fit_constant(labels_deg: Floats) -> Constant:
     """From (n, 2) training labels in degrees."""
-    return Constant(*(float(value) for value in np.median(labels_deg, axis=0)))
+    azimuth, elevation = np.median(labels_deg, axis=0)
+    return Constant(float(azimuth), float(elevation))
 
 
-def fit_calibration(base_deg: np.ndarray, labels_deg: np.ndarray) -> Calibration:
-    """Ordinary least squares per angle, from the base model's (n, 2) answers and (n, 2) labels, degrees."""
+def fit_calibration(base_deg: Floats, labels_deg: Floats) -> Calibration:
+    """Ordinary least squares for each angle by itself, as people fit by hand today; (n, 2) and (n, 2), degrees."""
     fits = [LinearRegression().fit(base_deg[:, [k]], labels_deg[:, k]) for k in range(2)]
-    return Calibration(tuple(float(fit.coef_[0]) for fit in fits), tuple(float(fit.intercept_) for fit in fits))
+    return Calibration(np.diag([one.coef_[0] for one in fits]), np.array([one.intercept_ for one in fits]))
+
+
+def fit_affine(base_deg: Floats, labels_deg: Floats) -> Calibration:
+    """Each angle from both of the base's, with the least sum of absolute errors: the error that is reported.
+
+    Least absolute deviations (median regression, Koenker and Bassett 1978) do not let glances pull the line.
+    """
+    fits = [QuantileRegressor(quantile=0.5, alpha=0.0).fit(base_deg, labels_deg[:, k]) for k in range(2)]
+    return Calibration(np.column_stack([one.coef_ for one in fits]), np.array([one.intercept_ for one in fits]))

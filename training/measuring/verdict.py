@@ -1,10 +1,13 @@
-"""What the errors say, in plain words: does the model beat the constant and the linear calibration?"""
+"""What the errors say, in plain words: is the model good enough to be used, and if not, why not?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from registry.intervals import mean_interval
+from registry import gate, rule
+from registry.intervals import MIN_BLOCKS, Floats, Integers
+from registry.rule import HeldOutErrors, Judgement
 from training.measuring.alignment import MIN_CORRELATION, Alignment
 from training.measuring.errors import MeasuredErrors, per_sample
 
@@ -14,82 +17,50 @@ FEW_POSITIONS = 12
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One angle of the model against one baseline on the same samples; the interval is of the paired difference."""
-
-    angle: str
-    baseline: str
-    model_deg: float
-    baseline_deg: float
-    gain_low_deg: float
-    gain_high_deg: float
-
-    @property
-    def better(self) -> bool:
-        """The model is better beyond what the choice of time blocks can explain."""
-        return self.gain_low_deg > 0
-
-    @property
-    def worse(self) -> bool:
-        return self.gain_high_deg < 0
-
-    def describe(self) -> str:
-        ratio = self.baseline_deg / max(self.model_deg, 1e-9)
-        if self.better:
-            return f"beats the {self.baseline} by {ratio:.1f}× in {self.angle}"
-        if self.worse:
-            figures = f"{self.model_deg:.1f}° against {self.baseline_deg:.1f}°"
-            return f"is WORSE than the {self.baseline} in {self.angle} ({figures})"
-        return f"is no better than the {self.baseline} in {self.angle}"
-
-
-@dataclass(frozen=True)
 class Verdict:
-    """The line that is printed, and what it rests on."""
+    """The line that is printed, and what it rests on: the gate's own rule (:mod:`registry.rule`)."""
 
-    comparisons: tuple[Comparison, ...]
+    judgement: Judgement
     leaking: bool
     causes: tuple[str, ...]
 
     @property
-    def beats_all(self) -> bool:
-        return all(comparison.better for comparison in self.comparisons)
+    def good_enough(self) -> bool:
+        """What the gate will say of the version by itself, with the limits of ``registry/gate.yaml``."""
+        return self.judgement.good_enough
 
     def line(self) -> str:
         """One sentence; loud where the model is not worth having."""
-        calibration = [c for c in self.comparisons if c.baseline == "linear calibration"]
-        constant = [c for c in self.comparisons if c.baseline == "constant" and not c.better]
-        parts = [c.describe() for c in calibration] + [c.describe() for c in constant]
-        text = "the fine-tuned model " + "; ".join(parts)
-        if not self.beats_all:
-            text = f"NOT GOOD ENOUGH: {text}. Likely causes: {'; '.join(self.causes)}"
+        text = self.judgement.describe()
+        if not self.good_enough:
+            text = f"{text}. Likely causes: {'; '.join(self.causes)}"
         if self.leaking:
             text = f"LEAKING SPLIT, these figures are too good: {text}"
         return text
 
 
-def judge(
-    model_deg: np.ndarray,
-    baselines_deg: dict[str, np.ndarray],
-    labels_deg: np.ndarray,
-    block: np.ndarray,
+def reach(
+    model_deg: Floats,
+    baselines_deg: Mapping[str, Floats],
+    labels_deg: Floats,
+    block: Integers,
     *,
+    split: str,
     leaking: bool,
     causes: tuple[str, ...],
 ) -> Verdict:
-    """Compare the model's (n, 2) answers with each baseline's on the same test samples, per angle."""
-    comparisons = []
-    ours = per_sample(model_deg, labels_deg)
-    for name, answers in baselines_deg.items():
-        theirs = per_sample(answers, labels_deg)
-        gains = [mean_interval((theirs - ours)[:, k], block) for k in range(2)]
-        for k, angle in enumerate(("azimuth", "elevation")):
-            comparisons.append(
-                Comparison(
-                    angle, name, float(ours[:, k].mean()), float(theirs[:, k].mean()), gains[k].low, gains[k].high
-                )
-            )
-    return Verdict(tuple(comparisons), leaking, causes)
+    """Hold the model's (n, 2) answers to the test samples against each baseline's, by the rule of the gate.
+
+    ``causes`` are what may have gone wrong (:func:`likely_causes`); a recording that is too short to tell anything
+    comes first.
+    """
+    baselines = {name: per_sample(answers, labels_deg) for name, answers in baselines_deg.items()}
+    errors = HeldOutErrors(per_sample(model_deg, labels_deg), baselines, block, split, leaking)
+    judgement = rule.judge(errors, gate.configure().rule())
+    if judgement.too_short:
+        blocks = len(np.unique(block))
+        causes = (f"the recording is too short: it has {blocks} test blocks, and {MIN_BLOCKS} are needed", *causes)
+    return Verdict(judgement, leaking, causes)
 
 
 def likely_causes(

@@ -8,22 +8,31 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from recording.angles import absolute_errors, vectors
+from registry.intervals import Floats
+from registry.rule import BASELINES
 from training.learning.model import FREEZE_CHOICES
 from training.measuring.errors import QUANTITIES, MeasuredErrors
 
-COLOURS = {"base": "#9a9a9a", "constant": "#d8a23a", "calibrated": "#4f86c6", "model": "#1f8a5b"}
-TITLES = {"base": "base (before)", "constant": "constant", "calibrated": "linear calibration", "model": "fine-tuned"}
+Picture = NDArray[np.uint8]
+COLOURS = {"base": "#9a9a9a", "constant": "#d8a23a", "calibrated": "#4f86c6", "affine": "#8e6bbf", "model": "#1f8a5b"}
+TITLES = {"base": "base (before)"} | BASELINES | {"model": "fine-tuned"}
 FREEZE_COLOURS = dict(zip(FREEZE_CHOICES, ("#8e6bbf", "#4f86c6", "#1f8a5b", "#d8a23a", "#c8553d"), strict=True))
 ANGLES = ("azimuth", "elevation")
 plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110})
 
 
+def close() -> None:
+    """Free the memory of all figures that were drawn."""
+    plt.close("all")
+
+
 def before_after(errors: dict[str, MeasuredErrors], caption: str) -> Figure:
-    """Mean errors of all four side by side, per angle, with their 95 % intervals."""
-    figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    """Mean errors of all models side by side, per angle, with their 95 % intervals."""
+    figure, axis = plt.subplots(figsize=(9, 4.2), layout="constrained")
     width = 0.8 / len(errors)
     for position, (name, measured) in enumerate(errors.items()):
         summaries = [measured.summary(quantity) for quantity in QUANTITIES]
@@ -36,12 +45,12 @@ def before_after(errors: dict[str, MeasuredErrors], caption: str) -> Figure:
         axis.bar_label(bars, [f"{mean:.1f}°" for mean in means], padding=3, fontsize=9)
     axis.set_xticks(range(3), ["azimuth", "elevation", "3-D angle"])
     axis.set_ylabel("mean error on the held-out blocks (degrees)")
-    axis.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.08))  # clear of the bars
+    axis.legend(frameon=False, ncols=len(errors), loc="upper center", bbox_to_anchor=(0.5, -0.08))  # clear of the bars
     axis.set_title(caption, fontsize=10, loc="left")
     return figure
 
 
-def predicted_vs_true(answers: dict[str, np.ndarray], labels_deg: np.ndarray) -> Figure:
+def predicted_vs_true(answers: dict[str, Floats], labels_deg: Floats) -> Figure:
     """Answers against labels, one column per model, one row per angle; a constant is a horizontal line."""
     figure, axes = plt.subplots(2, len(answers), figsize=(3.1 * len(answers), 6), layout="constrained", squeeze=False)
     for column, (name, predicted) in enumerate(answers.items()):
@@ -56,7 +65,7 @@ def predicted_vs_true(answers: dict[str, np.ndarray], labels_deg: np.ndarray) ->
     return figure
 
 
-def error_by_angle(answers: dict[str, np.ndarray], labels_deg: np.ndarray) -> Figure:
+def error_by_angle(answers: dict[str, Floats], labels_deg: Floats) -> Figure:
     """Mean absolute error against the measured angle, in quantile bins: where a model is good."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     for k, (angle, axis) in enumerate(zip(ANGLES, axes, strict=True)):
@@ -116,9 +125,7 @@ def trials(all_trials: list[FrozenTrial], best_number: int) -> Figure:
     return figure
 
 
-def scenario_sheet(
-    pictures: list[np.ndarray], measured_deg: np.ndarray, predicted_deg: np.ndarray, titles: list[str]
-) -> Figure:
+def scenario_sheet(pictures: list[Picture], measured_deg: Floats, predicted_deg: Floats, titles: list[str]) -> Figure:
     """Driver pictures with the measured (green) and the predicted (red) gaze arrow."""
     columns = 5
     rows = -(-len(pictures) // columns)
@@ -128,16 +135,15 @@ def scenario_sheet(
     for axis, picture, measured, predicted, title in zip(
         axes.flat, pictures, measured_deg, predicted_deg, titles, strict=False
     ):
-        small = cv2.resize(
-            picture, (380, round(380 * picture.shape[0] / picture.shape[1])), interpolation=cv2.INTER_AREA
-        )
+        size = 380, round(380 * picture.shape[0] / picture.shape[1])
+        small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
         axis.imshow(arrow(arrow(small, measured, (60, 220, 90)), predicted, (240, 60, 60)))
         axis.set_title(title, fontsize=9)
     figure.suptitle("green: measured, red: fine-tuned model", fontsize=10)
     return figure
 
 
-def arrow(picture: np.ndarray, azimuth_elevation_deg: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+def arrow(picture: Picture, azimuth_elevation_deg: Floats, colour: tuple[int, int, int]) -> Picture:
     """A copy with a gaze arrow from the middle: the driver's right is the picture's left, up is up."""
     height, width = picture.shape[:2]
     x, y, _ = vectors(np.asarray(azimuth_elevation_deg))
