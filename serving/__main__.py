@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from recording.exceptions import InputError
 from registry.command_line import leave
+from serving.selection import add_selector, selector
 
 # Imported when chosen: the server is not to wait for what draws arrows, nor the other way round.
 COMMANDS = {
@@ -14,16 +15,6 @@ COMMANDS = {
     "predict": "angles of images, folders and videos as JSON lines or CSV",
     "app": "the Ground Truth Comparison app in the browser",
 }
-
-
-def add_selector(parser: argparse.ArgumentParser) -> None:
-    """The options that say which version is wanted."""
-    parser.add_argument("--model", default="gaze-tracker", help="registered model (%(default)s)")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--stage", default="Production", help="follow this stage (%(default)s)")
-    which.add_argument("--alias", default="", help="follow this alias instead")
-    which.add_argument("--version", type=int, default=0, help="this version, whatever its stage")
-    parser.add_argument("--cache", default="", help="where copies of versions are kept ($XDG_CACHE_HOME/gaze-serving)")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,7 +57,6 @@ def serve(argv: list[str]) -> int:
     parser.add_argument("--token", action="store_true", help="refuse to start without GAZE_SERVING_TOKEN")
     given = parser.parse_args(argv)
 
-    from registry.addresses import Selector
     from serving import server
     from serving.limits import Limits
 
@@ -74,7 +64,7 @@ def serve(argv: list[str]) -> int:
         raise InputError(f"--token: the environment variable {server.TOKEN} is not set; put the token there")
     server.run(
         server.Settings(
-            selector=Selector(given.model, given.stage, given.alias, given.version),
+            selector=selector(given),
             limits=Limits(max_bytes=given.max_bytes, max_pixels=given.max_pixels),
             poll=given.poll,
             host=given.host,

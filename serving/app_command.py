@@ -2,15 +2,15 @@
 
 import argparse
 import os
-import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from recording.exceptions import InputError
 
 
-def main(argv: list[str]) -> int:
-    """Run the app until it is stopped."""
+def main(argv: list[str]) -> NoReturn:
+    """Become the app, until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m serving app", description="The Ground Truth Comparison app.")
     parser.add_argument("--data", default="", help="prepared folder to open with")
     parser.add_argument("--model", default="gaze-tracker", help="registered model (%(default)s)")
@@ -21,7 +21,9 @@ def main(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     if given.data and not Path(given.data).is_dir():
         raise InputError(f"--data {given.data}: no such folder; make one with python -m training prepare")
-    return subprocess.call(command(given), env=environment())
+    sys.stdout.flush()
+    # In place of this process, not beside it: who ends this one by a signal ends Streamlit.
+    os.execve(sys.executable, command(given), environment())
 
 
 def command(given: argparse.Namespace) -> list[str]:

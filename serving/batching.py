@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 
-class Network(Protocol):
+class Estimator(Protocol):
     """What answers pictures: (n, 224, 224, 3) uint8 RGB → (n, 2) degrees. Called from several threads at once."""
 
     def predict(self, pictures: np.ndarray) -> np.ndarray: ...
@@ -24,13 +24,13 @@ class Busy(Exception):
 
 @dataclass
 class _Item:
-    network: Network
+    estimator: Estimator
     picture: np.ndarray
     answer: Future[np.ndarray] = field(default_factory=Future)
 
 
 class Batcher:
-    """Answers pictures in micro-batches, never mixing two networks in one.
+    """Answers pictures in micro-batches, never mixing two estimators in one.
 
     One inference thread per core, each on a single-threaded session: on a CPU that answers more pictures per
     second than one prediction spread over all cores, and a convolutional network gains nothing from larger
@@ -83,17 +83,17 @@ class Batcher:
         with self._wake:
             self._admitted -= count
 
-    def submit(self, network: Network, pictures: list[np.ndarray]) -> list[Future[np.ndarray]]:
-        """Queue pictures (each (224, 224, 3) uint8) for ``network``; each future gives (2,) degrees."""
-        items = [_Item(network, picture) for picture in pictures]
+    def submit(self, estimator: Estimator, pictures: list[np.ndarray]) -> list[Future[np.ndarray]]:
+        """Queue pictures (each (224, 224, 3) uint8) for ``estimator``; each future gives (2,) degrees."""
+        items = [_Item(estimator, picture) for picture in pictures]
         with self._wake:
             self._queue.extend(items)
             self._wake.notify(len(items))
         return [item.answer for item in items]
 
-    async def answer(self, network: Network, pictures: list[np.ndarray]) -> np.ndarray:
+    async def answer(self, estimator: Estimator, pictures: list[np.ndarray]) -> np.ndarray:
         """(n, 2) degrees for n pictures. A caller that gives up takes its pictures out of the queue."""
-        futures = self.submit(network, pictures)
+        futures = self.submit(estimator, pictures)
         try:
             answers = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
         finally:
@@ -121,9 +121,9 @@ class Batcher:
                     return None
                 self._wake.wait()
             share = -(-len(self._queue) // len(self._threads))
-            network = self._queue[0].network
+            estimator = self._queue[0].estimator
             batch: list[_Item] = []
-            while self._queue and len(batch) < min(share, self._largest) and self._queue[0].network is network:
+            while self._queue and len(batch) < min(share, self._largest) and self._queue[0].estimator is estimator:
                 batch.append(self._queue.popleft())
             return batch
 
@@ -133,7 +133,7 @@ class Batcher:
             return
         self._observe(len(batch))
         try:
-            answers = batch[0].network.predict(np.stack([item.picture for item in batch]))
+            answers = batch[0].estimator.predict(np.stack([item.picture for item in batch]))
         except Exception as error:
             # The request that waits for it reports it; the thread goes on with the next batch.
             for item in batch:

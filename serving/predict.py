@@ -20,11 +20,11 @@ from recording import decoding, labels, preprocess, video
 from recording import frames as indices
 from recording.badrows import ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
-from registry.addresses import Selector
 from serving import arrows, crops, pictures, videos
 from serving.batching import Batcher, available_cores
 from serving.loader import Loader, cache_folder
 from serving.predictor import Predictor
+from serving.selection import add_selector, selector
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -52,8 +52,6 @@ class Row:
 
 def main(argv: list[str]) -> int:
     """Parse, load by stage, print one line per image or video frame."""
-    from serving.__main__ import add_selector
-
     parser = argparse.ArgumentParser(
         prog="python -m serving predict",
         description="Angles in degrees (azimuth positive to the driver's right, elevation positive up) of images, "
@@ -82,8 +80,7 @@ def main(argv: list[str]) -> int:
     if given.labels and not given.annotated:
         raise InputError("--labels is drawn into the copy that --annotated names; give --annotated too")
     gaze = measured(given.labels, given.on_bad_rows) if given.labels else {}
-    selector = Selector(given.model, given.stage, given.alias, given.version)
-    loader = Loader(selector, Path(given.cache) if given.cache else cache_folder())
+    loader = Loader(selector(given), Path(given.cache) if given.cache else cache_folder())
     predictor = loader.load(loader.find())
     with ExitStack() as stack:
         write = stack.enter_context(_writer(given.out, given.format, predictor, framed=bool(clips)))

@@ -9,7 +9,9 @@ import resource
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -118,7 +120,7 @@ def run(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             workers=settings.workers,
-            http=PatientProtocol,
+            http=cast(type[H11Protocol], partial(PatientProtocol, patience=settings.limits.head_seconds)),
             limit_concurrency=settings.limits.connections,
             ws_max_size=settings.limits.frame_bytes,
             ws_max_queue=2,
@@ -130,14 +132,16 @@ def run(settings: Settings) -> None:
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's HTTP protocol that does not wait for ever for a connection's first request."""
+    """uvicorn's HTTP protocol that waits ``patience`` seconds for a connection's first request, not for ever."""
 
-    patience = Limits.head_seconds
+    def __init__(self, *arguments: Any, patience: float, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._patience = patience
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Start the clock for the request line and headers."""
         super().connection_made(transport)
-        self.loop.call_later(self.patience, self._close_if_silent)
+        self.loop.call_later(self._patience, self._close_if_silent)
 
     def _close_if_silent(self) -> None:
         # `cycle` is set when a request's headers are complete, and stays set; a WebSocket leaves `connections`.

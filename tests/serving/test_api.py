@@ -10,6 +10,7 @@ import packages
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.websockets import WebSocketDisconnect
 
 from recording import angles
 from registry import stages
@@ -366,3 +367,21 @@ def test_openapi_documents_examples(client: TestClient) -> None:
     page = client.get("/docs")
     assert page.status_code == 200
     assert "swagger-ui" in page.text and "/openapi.json" in page.text
+
+
+# The limit on open streams: the next is told to come later, and has a place once another has left.
+def test_more_streams_than_allowed_are_told_to_come_later(make_version, tmp_path) -> None:
+    make_version()
+    stages.promote("gaze-tracker", 1)
+    with TestClient(_application(tmp_path / "cache", streams=1)) as client:
+        _wait_ready(client)
+        with client.websocket_connect("/v1/stream") as first:
+            with client.websocket_connect("/v1/stream") as second, pytest.raises(WebSocketDisconnect) as closed:
+                second.receive_json()
+            assert (closed.value.code, closed.value.reason) == (1013, "too many streams; try again later")
+            first.send_bytes(JPEG)
+            assert first.receive_json()["azimuth_deg"] == pytest.approx(10, abs=0.6)
+        with client.websocket_connect("/v1/stream") as third:
+            third.send_bytes(JPEG)
+            assert third.receive_json()["azimuth_deg"] == pytest.approx(10, abs=0.6)
+        assert 'gaze_rejected_total{reason="streams"} 1.0' in client.get("/metrics").text
