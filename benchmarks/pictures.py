@@ -1,8 +1,8 @@
 """How many damaged JPEGs are answered, and how far off.
 
-``python -m benchmarks.pictures --data FOLDER --model NETWORK.onnx``: 2,000 pictures of a prepared folder are damaged at a
-random place: cut, zeroed, overwritten (8 to 4,000 bytes), or continued with another picture. Also 2,000 sound ones from
-five encoders, of which none may be refused; and single flipped bits, which often leave another valid picture.
+``python -m benchmarks.pictures --data FOLDER --model NETWORK.onnx``: 2,000 pictures of a prepared folder are damaged at
+a random place: cut, zeroed, overwritten (8 to 4,000 bytes), or continued with another picture. Also 2,000 sound ones
+from five encoders, of which none may be refused; and single flipped bits, which often leave another valid picture.
 """
 
 import argparse
