@@ -16,9 +16,10 @@ from recording import layouts, preparation, recordings
 from recording.exceptions import InputError
 from recording.layouts import Layout, View
 from registry import stages
+from registry.addresses import Selector
 from registry.contract import Crop
 from serving import crops, predict, server
-from serving.loader import Loader, Selector
+from serving.loader import Loader
 from serving.predictor import Predictor
 from serving.views import shared
 from tests import packages
