@@ -142,9 +142,9 @@ def finetune(
             began, losses = time.monotonic(), None
             if number:
                 losses = training.epoch(lambda step: min(1.0, (step + 1) / WARM_UP_STEPS), deadline)
-                if training.out_of_time and best is not None:
+                if training.out_of_time and number > 1:
                     ended = "timeout"
-                    break  # the epoch is not whole; what is known so far stands
+                    break  # the epoch is not whole; what is known so far stands (of a first one: better than nothing)
             judged = training.averaged() if number else tail
             predicted = predict(judged, source, validation)
             truth = targets[validation]

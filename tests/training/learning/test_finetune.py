@@ -98,3 +98,12 @@ def test_the_final_training_learns_and_comes_to_rest(network, monkeypatch):
     finetune.finish(tail, source, source.targets, TRAIN, config("base", lr=3e-3), epochs=8)
     assert error() < 0.5 * before
     assert rates[-1] < 0.03 * 3e-3 < max(rates) / 2
+
+
+def test_a_first_epoch_that_the_time_cuts_off_is_judged_all_the_same(network):
+    """Where one epoch takes longer than there is, the weights it has reached may still beat the start."""
+    source = Pooled()
+    tail = nn.Sequential(network.fc)
+    outcome = finetune.finetune(tail, source, source.targets, TRAIN, VALIDATION, config("base"), deadline=0.0)
+    assert outcome.ended == "timeout"
+    assert [epoch.number for epoch in outcome.epochs] == [0, 1]
