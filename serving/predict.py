@@ -16,11 +16,11 @@ from typing import Any, TextIO
 import numpy as np
 from tqdm import tqdm
 
-from recording import decoding, labels, preprocess, video
+from recording import arrows, decoding, labels, preprocess, video
 from recording import frames as indices
 from recording.badrows import ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
-from serving import arrows, crops, pictures, videos
+from serving import crops, pictures, videos
 from serving.batching import Batcher, available_cores
 from serving.loader import Loader, cache_folder
 from serving.predictor import Predictor

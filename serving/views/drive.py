@@ -6,10 +6,10 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from recording import preprocess
+from recording import arrows, preprocess
+from recording.arrows import Arrow
 from recording.prepared import Samples
-from serving import arrows, prepared
-from serving.arrows import Arrow
+from serving import prepared
 from serving.views import shared
 
 _WORST = 6

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from recording import angles, preprocess
+from recording import angles, arrows, preprocess
+from recording.arrows import Arrow
 from recording.prepared import Samples
-from serving import arrows, prepared
-from serving.arrows import Arrow
+from serving import prepared
 from serving.predictor import Predictor
 from serving.views import shared
 

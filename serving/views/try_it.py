@@ -9,10 +9,10 @@ import pandas as pd
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from recording import decoding, frames, preprocess, video
+from recording import arrows, decoding, frames, preprocess, video
+from recording.arrows import Arrow
 from recording.exceptions import GazeError
-from serving import arrows, crops
-from serving.arrows import Arrow
+from serving import crops
 from serving.predictor import Predictor
 from serving.views import shared
 

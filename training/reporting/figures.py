@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
-from recording.angles import absolute_errors, vectors
+from recording.angles import absolute_errors
+from recording.arrows import Arrow, draw
 from registry.intervals import Floats
 from registry.rule import BASELINES
 from training.learning.model import FREEZE_CHOICES
@@ -137,20 +138,11 @@ def scenario_sheet(pictures: list[Picture], measured_deg: Floats, predicted_deg:
     ):
         size = 380, round(380 * picture.shape[0] / picture.shape[1])
         small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-        axis.imshow(arrow(arrow(small, measured, (60, 220, 90)), predicted, (240, 60, 60)))
+        drawn = [
+            Arrow(float(measured[0]), float(measured[1]), (60, 220, 90), "measured"),
+            Arrow(float(predicted[0]), float(predicted[1]), (240, 60, 60), "predicted"),
+        ]
+        axis.imshow(draw(small, drawn, legend=False))
         axis.set_title(title, fontsize=9)
     figure.suptitle("green: measured, red: fine-tuned model", fontsize=10)
     return figure
-
-
-def arrow(picture: Picture, azimuth_elevation_deg: Floats, colour: tuple[int, int, int]) -> Picture:
-    """A copy with a gaze arrow from the middle: the driver's right is the picture's left, up is up."""
-    height, width = picture.shape[:2]
-    x, y, _ = vectors(np.asarray(azimuth_elevation_deg))
-    start = (width // 2, int(height * 0.42))
-    length = 0.9 * width
-    end = (round(start[0] - x * length), round(start[1] - y * length))
-    out = picture.copy()
-    cv2.arrowedLine(out, start, end, (0, 0, 0), max(5, width // 70), cv2.LINE_AA, tipLength=0.25)
-    cv2.arrowedLine(out, start, end, colour, max(2, width // 130), cv2.LINE_AA, tipLength=0.25)
-    return out

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from recording import angles
+from recording import angles, arrows
 from training.sample.rendering import lab
 from training.sample.rendering.camera import Camera
 
@@ -18,9 +18,7 @@ def arrow(picture: np.ndarray, camera: Camera, eyes: np.ndarray, azimuth_elevati
     direction = angles.vectors(np.asarray(azimuth_elevation_deg)[None])[0]
     start, end = camera.project(np.stack([eyes, eyes + _ARROW_MM * direction]))[:, :2]
     drawn = picture.copy()
-    ends = tuple(tuple(round(c) for c in point) for point in (start, end))
-    cv2.arrowedLine(drawn, *ends, (10, 30, 10), 7, cv2.LINE_AA, tipLength=0.2)
-    cv2.arrowedLine(drawn, *ends, (60, 240, 90), 3, cv2.LINE_AA, tipLength=0.2)
+    arrows.stroke(drawn, tuple(start), tuple(end), (60, 240, 90), 4)
     return drawn
 
 

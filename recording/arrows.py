@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from recording import angles
 
@@ -48,25 +49,20 @@ def draw(picture: np.ndarray, arrows: list[Arrow], *, legend: bool = True) -> np
         across, down = tip(arrow.azimuth_deg, arrow.elevation_deg)
         reach = 0.9 * min(height, width)
         end = (start[0] + reach * across, start[1] + reach * down)
-        _arrow(drawn, start, end, (255, 255, 255), thickness + 2 * max(1, thickness // 2))
-        _arrow(drawn, start, end, arrow.colour, thickness)
+        stroke(drawn, start, end, arrow.colour, thickness)
     if legend:
         _legend(drawn, arrows)
     return drawn
 
 
-def _arrow(
-    picture: np.ndarray,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    colour: tuple[int, int, int],
-    thickness: int,
-) -> None:
+def stroke(picture: NDArray[np.uint8], start: Point, end: Point, colour: tuple[int, int, int], thickness: int) -> None:
+    """Draw one arrow with a white edge into ``picture``, between two points in pixels (x, y), parts of them too."""
     # Sub-pixel ends (shift=4), or an arrow of a video jitters from pixel to pixel.
-    first, last = (tuple(round(16 * part) for part in point) for point in (start, end))
-    length = max(np.hypot(end[0] - start[0], end[1] - start[1]), 1.0)
+    first, last = ((round(16 * x), round(16 * y)) for x, y in (start, end))
+    length = max(float(np.hypot(end[0] - start[0], end[1] - start[1])), 1.0)
     head = min(0.35, 5.0 * thickness / length)
-    cv2.arrowedLine(picture, first, last, colour, thickness, cv2.LINE_AA, 4, head)
+    for shade, width in (((255, 255, 255), thickness + 2 * max(1, thickness // 2)), (colour, thickness)):
+        cv2.arrowedLine(picture, first, last, shade, width, cv2.LINE_AA, 4, head)
 
 
 def _legend(picture: np.ndarray, arrows: list[Arrow]) -> None:

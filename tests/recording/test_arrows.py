@@ -1,0 +1,25 @@
+"""Where a gaze arrow points, and that what is drawn lies there."""
+
+import numpy as np
+import pytest
+
+from recording import arrows
+
+
+# The camera faces the driver: right of the driver is left in the picture; up is up.
+@pytest.mark.parametrize(
+    ("azimuth", "elevation", "across", "down"), [(30, 0, -0.5, 0), (-30, 0, 0.5, 0), (0, 30, 0, -0.5), (0, 0, 0, 0)]
+)
+def test_tip(azimuth: float, elevation: float, across: float, down: float) -> None:
+    assert arrows.tip(azimuth, elevation) == pytest.approx((across, down), abs=1e-9)
+
+
+def test_arrow_reaches_from_the_eyes_to_its_tip_and_leaves_the_picture_given_alone() -> None:
+    picture = np.full((200, 200, 3), 128, np.uint8)
+    drawn = arrows.draw(picture, [arrows.Arrow(20, 10, arrows.PREDICTED, "predicted")], legend=False)
+    assert (picture == 128).all()
+    rows, columns = np.nonzero((drawn == arrows.PREDICTED).all(axis=2))
+    across, down = arrows.tip(20, 10)
+    assert columns.min() == pytest.approx(100 + 180 * across, abs=3)
+    assert rows.min() == pytest.approx(84 + 180 * down, abs=3)
+    assert (columns.max(), rows.max()) == pytest.approx((100, 84), abs=4)
