@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from recording import decoding, files, frames, labels, layouts
+from recording import decoding, files, frames, layouts, units
 from recording import drive as drives
 from recording.badrows import STOP
 from recording.exceptions import InputError
@@ -283,7 +283,7 @@ def _records(picked: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _plain(text: str) -> str | int | float | None:
     """A kept field as JSON: blank → None, a number that is written as one → number, anything else as it is."""
-    if text.lower() in labels.EMPTY:
+    if text.lower() in units.EMPTY:
         return None
     if re.fullmatch(r"-?(0|[1-9]\d{0,17})", text):
         return int(text)

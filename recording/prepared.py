@@ -8,6 +8,7 @@ and ``_camera.jpg`` where the layout has them, and ``frame_01234_gt.json``; for 
 import hashlib
 import json
 import logging
+import math
 import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recording import labels, layouts, preprocess
+from recording import layouts, preprocess, units
 from recording.exceptions import InputError
 
 log = logging.getLogger("recording.prepared")
@@ -174,7 +175,7 @@ def _load_prepared(folder: Path) -> Samples:
 def _check_row(folder: Path, file: str, azimuth: float, elevation: float) -> None:
     if Path(file).name != file:
         raise InputError(f"{folder / TABLE}: names {file!r}, which is not in the folder; prepare it again")
-    for value, limit in ((azimuth, labels.AZIMUTH_LIMIT_DEG), (elevation, labels.ELEVATION_LIMIT_DEG)):
+    for value, limit in ((azimuth, units.AZIMUTH_LIMIT_DEG), (elevation, units.ELEVATION_LIMIT_DEG)):
         if not abs(value) <= limit:  # NaN as well
             raise InputError(
                 f"{folder / TABLE}: {file} has the angle {value:g}, not one within ±{limit:g} degrees; prepare it again"
@@ -188,13 +189,21 @@ def _load_bare(folder: Path) -> Samples:
             f"no samples found in {folder}: looked for {TABLE} with {DRIVE}, and for *_driver.jpg with *_gt.json; "
             f"make them with: {PREPARE_COMMAND}"
         )
-    rows, content, damaged = [], [], []
+    rows: list[dict[str, Any]] = []
+    content: list[bytes] = []
+    damaged: list[str] = []
+    wrong_angles: list[str] = []
+    turns = _bare_turns(folder, pictures)
     for position, path in enumerate(pictures):
         try:
-            row = _bare_row(path, position)
+            row = _bare_row(path, position, turns)
             picture = _read_bytes(path)
             if not _is_jpeg(picture):
                 raise InputError(f"{path}: is no whole JPEG")
+        except _WrongAngle as reason:
+            wrong_angles.append(str(reason))
+            damaged.append(str(reason))
+            continue
         except InputError as reason:
             damaged.append(str(reason))
             continue
@@ -202,6 +211,11 @@ def _load_bare(folder: Path) -> Samples:
         content.append(hashlib.sha256(picture).digest())
     if not rows:
         raise InputError(f"no samples found in {folder}: none of {len(pictures)} is usable, the first: {damaged[0]}")
+    if len(wrong_angles) >= units.FEW and len(wrong_angles) > units.SHARE * len(pictures):
+        raise InputError(
+            f"samples folder {folder}: {len(wrong_angles)} of {len(pictures)} samples would be left out for how their "
+            f"angles are written, the first: {wrong_angles[0]}; mend them, or remove these samples to go on without"
+        )
     if damaged:
         log.warning("%s: %d of %d samples left out, the first: %s", folder, len(damaged), len(pictures), damaged[0])
     table = pd.DataFrame(rows)
@@ -219,10 +233,39 @@ def _add_to_digest(digest: "hashlib._Hash", picture_sha256: bytes, azimuth: floa
     digest.update(f" {float(azimuth)!r} {float(elevation)!r}\n".encode())
 
 
-def _bare_row(picture: Path, position: int) -> dict[str, Any]:
+class _WrongAngle(InputError):
+    """An angle that is there and cannot be read: of many such samples one knows what kind they are."""
+
+
+def _bare_turns(folder: Path, pictures: list[Path]) -> dict[str, units.Turn]:
+    """How the angles of a bare folder are read, judged by all of them; refuses radians."""
+    angles = []
+    for picture in pictures:
+        try:
+            fields = read_json(_truth(picture))
+            values = [_number(fields[_angle_key(fields, column, picture)]) for column in ANGLE_KEYS]
+        except (InputError, ValueError):
+            continue
+        if np.isfinite(values).all():
+            angles.append(values)
+    pairs = np.array(angles, dtype=np.float64).reshape(-1, 2)
+    if units.look_like_radians(pairs[:, 0], pairs[:, 1]):
+        azimuth, elevation = np.abs(pairs).max(axis=0).round(3).tolist()
+        raise InputError(
+            f"samples folder {folder}: the angles of {len(pairs)} samples are never farther from 0 than {azimuth} and "
+            f"{elevation}: these are radians; write degrees"
+        )
+    columns = zip(ANGLE_KEYS, pairs.T, strict=True)
+    return {name: units.turn(values, "deg") if len(values) else units.Turn() for name, values in columns}
+
+
+def _truth(picture: Path) -> Path:
+    return picture.with_name(picture.name.removesuffix("_driver.jpg") + "_gt.json")
+
+
+def _bare_row(picture: Path, position: int, turns: dict[str, units.Turn]) -> dict[str, Any]:
     """The row of one sample of a bare folder; ``position`` numbers it when its name holds no number."""
-    stem = picture.name.removesuffix("_driver.jpg")
-    truth = picture.with_name(f"{stem}_gt.json")
+    stem, truth = picture.name.removesuffix("_driver.jpg"), _truth(picture)
     if not truth.is_file():
         raise InputError(f"{truth}: is missing")
     fields = read_json(truth)
@@ -234,20 +277,43 @@ def _bare_row(picture: Path, position: int) -> dict[str, Any]:
         "road": road.name if road.is_file() else "",
     }
     used = {"frame"}
-    for column, keys in ANGLE_KEYS.items():
-        key = next((key for key in keys if key in fields), None)
-        if key is None:
-            raise InputError(f"{truth}: has none of {', '.join(keys)}; found {', '.join(map(str, fields))[:200]}")
-        row[column] = _angle(fields[key], truth, key)
+    for column in ANGLE_KEYS:
+        key = _angle_key(fields, column, picture)
+        row[column] = _angle(fields[key], truth, key, turns[column])
         used.add(key)
     return row | {key: value for key, value in fields.items() if key not in used and key not in row}
 
 
-def _angle(value: Any, path: Path, key: str) -> float:
-    limit = labels.AZIMUTH_LIMIT_DEG if key.startswith("azimuth") else labels.ELEVATION_LIMIT_DEG
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= limit:
-        raise InputError(f"{path}: {key} is {value!r}, not an angle within ±{limit:g} degrees")
+def _angle_key(fields: dict[str, Any], column: str, picture: Path) -> str:
+    keys = ANGLE_KEYS[column]
+    key = next((key for key in keys if key in fields), None)
+    if key is None:
+        found = ", ".join(map(str, fields))[:200]
+        raise InputError(f"{_truth(picture)}: has none of {', '.join(keys)}; found {found}")
+    return key
+
+
+def _number(value: Any) -> float:
+    """A number, or text that is one (:func:`recording.units.number`); :class:`ValueError` otherwise."""
+    if isinstance(value, str):
+        return units.number(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(value)
     return float(value)
+
+
+def _angle(value: Any, path: Path, key: str, turn: units.Turn) -> float:
+    limit = units.AZIMUTH_LIMIT_DEG if key.startswith("azimuth") else units.ELEVATION_LIMIT_DEG
+    problem = f"{path}: {key} is {value!r}, not an angle within ±{limit:g} degrees"
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise InputError(problem)
+    try:
+        degrees = turn.degrees(_number(value))
+    except (ValueError, OverflowError):
+        raise _WrongAngle(problem) from None
+    if not abs(degrees) <= limit:
+        raise _WrongAngle(problem)
+    return degrees
 
 
 def _is_jpeg(content: bytes) -> bool:

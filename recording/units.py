@@ -30,6 +30,8 @@ def number(text: str) -> float:
     """
     if "_" in text:  # Python reads 1_000 as a number, nobody else does
         raise ValueError(text)
+    if text.isascii() and "," not in text:
+        return float(text)
     if not text.isascii():
         text = text.translate(_MINUS).translate(_SPACES)
     text = text.strip().removesuffix("°")

@@ -108,6 +108,15 @@ def test_what_was_dropped_is_logged(drive: tuple[Path, Path], tmp_path: Path, ca
     assert "3 samples ready" in caplog.text
 
 
+def test_a_lost_class_of_rows_stops_before_anything_is_written(drive: tuple[Path, Path], tmp_path: Path) -> None:
+    table = recordings.labels(tmp_path / "l.csv", range(500), [f"1,{n},({n}),2,True," for n in range(500, 600)])
+    with pytest.raises(DriveError, match=r"100 of 600 rows would be dropped .*'\(500\)' in line 502"):
+        preparation.prepare(drive[0], table, 20, "dashgaze", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    preparation.prepare(drive[0], table, 20, "dashgaze", tmp_path / "out", on_bad_rows="drop")
+    assert prepared.load(tmp_path / "out").table["frame"].max() == 499
+
+
 def test_fewer_usable_rows_than_asked_for_gives_all_and_says_so(
     drive: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -193,3 +193,43 @@ def test_a_folder_says_where_its_pictures_lay_in_the_video(ready: Path, tmp_path
     assert (layout.name, layout.width, layout.height) == ("dashgaze", *recordings.COMPOSITE)
     assert vars(layout.views["driver"]) == json.loads((ready / "drive.json").read_text())["layout"]["views"]["driver"]
     assert prepared.load(copy(ready, tmp_path / "bare", "frame_*")).layout is None
+
+
+def gaze_folder(folder: Path, written) -> Path:
+    for n in range(60):
+        azimuth, elevation = 20 * np.sin(n / 3), 8 * np.cos(n / 5) - 3
+        angles = written(azimuth, elevation)
+        bare(folder, f"frame_{n:05d}", {"azimuth_deg": angles[0], "elevation_deg": angles[1]}, n)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda azimuth, elevation: (azimuth, elevation),
+        lambda azimuth, elevation: (azimuth % 360, elevation % 360),
+        lambda azimuth, elevation: (f"{azimuth:.9f}".replace("-", "\u2212").replace(".", ","), f"{elevation:.9f}"),
+    ],
+    ids=["degrees", "0-360", "text"],
+)
+def test_angles_of_a_bare_folder_that_can_be_meant_in_one_way_are_read(written, tmp_path: Path) -> None:
+    read = prepared.load(gaze_folder(tmp_path, written)).measured_deg
+    np.testing.assert_allclose(read[:, 0], 20 * np.sin(np.arange(60) / 3), atol=1e-6)
+    np.testing.assert_allclose(read[:, 1], 8 * np.cos(np.arange(60) / 5) - 3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        (lambda azimuth, elevation: (np.radians(azimuth), np.radians(elevation)), "these are radians; write degrees"),
+        (
+            lambda azimuth, elevation: (f"({-azimuth})" if azimuth < 0 else azimuth, elevation),
+            r"\d\d of 60 samples would be left out for how their angles are written, the first: .*azimuth_deg is '\(",
+        ),
+    ],
+    ids=["radians", "brackets"],
+)
+def test_a_bare_folder_that_would_lose_a_class_of_samples_is_refused(written, says: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        prepared.load(gaze_folder(tmp_path, written))
+    assert "\n" not in str(caught.value)

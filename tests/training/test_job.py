@@ -55,6 +55,7 @@ PARAMETERS = [
     (["--bn", "mine"], "choose from source,target"),
     (["--split", "weekly"], "choose one of blocks, random, by-drive"),
     (["--device", "tpu"], "choose one of auto, cuda, mps, cpu"),
+    (["--on_bad_rows", "skip"], "on_bad_rows='skip' is unknown: choose one of stop, drop"),
     (["--study", "../x"], "letters, digits"),
     (["--model_name", "a/b"], "model name 'a/b' has '/' in it"),
     (["--model_name", "o'brien"], 'has "\'" in it'),
