@@ -99,6 +99,8 @@ def scan(path: Path, track: int | None = None) -> Index:
         exact = _is_exact(container, stream, packets, times)
         fps, seconds = _clock(stream, packets)
         _say_count(path, stream, len(packets.presented))
+        if stream.codec_context.name == "hevc" and not bitstream.has_entry_points(stream.codec_context.extradata):
+            log.info("video %s: H.265 without entry points: most damage inside its packets cannot be noticed", path)
     stored = np.array(packets.presented if exact else [], dtype=np.int64)
     return Index(
         number,

@@ -102,7 +102,7 @@ def _film(container: av.container.InputContainer, path: Path, track: int | None)
         raise DriveError(f"video {path}: holds a cover picture and no film; give the recording of the drive")
     listed = ", ".join(f"{number}: {_described(stream)}" for number, stream in enumerate(found))
     if track is None and len(found) > 1:
-        log.warning("video %s: holds %d films (%s); track 0 is read", path, len(found), listed)
+        log.warning("video %s: holds %d films (%s); track 0 is read, choose with --track", path, len(found), listed)
     if not 0 <= (track or 0) < len(found):
         raise DriveError(f"video {path}: has no track {track}; choose one of {listed}")
     return found[track or 0]

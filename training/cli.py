@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument("--samples", type=_typed("samples", int), default=500, help="frames to extract (500)")
     prepare.add_argument("--layout", default="dashgaze", help="dashgaze, driver, or a YAML/JSON file (dashgaze)")
     prepare.add_argument("--on_bad_rows", "--on-bad-rows", default=STOP, help=_BAD_ROWS)
+    prepare.add_argument("--track", type=_typed("track", int), help="which film of a video that holds several, from 0")
     prepare.set_defaults(run=_prepare)
 
     evaluate = _command(commands, "evaluate", "errors of a registered model on a drive, with ten scenarios")
@@ -156,6 +157,7 @@ def _prepared(arguments: argparse.Namespace) -> Path:
         arguments.samples,
         arguments.layout,
         Path(arguments.out),
+        track=arguments.track,
         on_bad_rows=arguments.on_bad_rows,
     )
 

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from recording import decoding, frames, preparation, prepared
@@ -279,3 +281,32 @@ def test_a_driver_only_recording_has_no_road(tmp_path: Path) -> None:
     table = prepared.load(out).table
     assert table["road"].tolist() == [""] * 5
     assert cv2.imread(str(out / table["driver"][0])).shape == (120, 160, 3)
+
+
+def test_the_table_has_the_times_of_the_pictures(tmp_path: Path) -> None:
+    times = np.cumsum(np.random.default_rng(0).integers(20, 200, 30)).tolist()
+    video = recordings.video(tmp_path / "v.mp4", 30, recordings.COMPOSITE, times_ms=times)
+    truth = recordings.labels(tmp_path / "l.csv", range(0, 30, 3), ["1,2,0,0,True,", "1,4,0,0,True,"])
+    loaded = prepared.load(preparation.prepare(video, truth, 30, "dashgaze", tmp_path / "out"))
+    wanted = np.array([times[frame] - times[0] for frame in loaded.table["frame"]]) / 1000
+    np.testing.assert_allclose(loaded.table["time_s"], wanted, atol=1e-6)
+    np.testing.assert_allclose(loaded.seconds, wanted, atol=1e-6)
+    assert loaded.fps == pytest.approx(29 / ((times[-1] - times[0]) / 1000), abs=1e-6)
+
+
+def test_times_of_a_constant_rate_and_of_older_folders_are_frames_over_the_rate(ready: Path, tmp_path: Path) -> None:
+    new = prepared.load(ready)
+    older = shutil.copytree(ready, tmp_path / "older")
+    new.table.drop(columns="time_s").to_csv(older / "samples.csv", index=False)
+    for loaded in (new, prepared.load(older)):
+        np.testing.assert_array_equal(loaded.seconds, loaded.table["frame"] / 30)
+
+
+def test_another_film_is_another_preparation(tmp_path: Path) -> None:
+    parts = [recordings.video(tmp_path / f"{n}.mp4", 6, size) for n, size in enumerate([(192, 96), (160, 128)])]
+    both = recordings.joined(tmp_path / "v.mp4", *parts)
+    truth = recordings.labels(tmp_path / "l.csv", range(6))
+    out = preparation.prepare(both, truth, 3, "driver", tmp_path / "out", track=1)
+    assert cv2.imread(str(out / "frame_00000_driver.jpg")).shape == (128, 160, 3)
+    with pytest.raises(InputError, match="prepared with other track and layout"):
+        preparation.prepare(both, truth, 3, "driver", out, track=0)

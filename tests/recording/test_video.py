@@ -124,7 +124,9 @@ def test_several_films_are_a_choice_that_is_said(tmp_path: Path, caplog: pytest.
     both = recordings.joined(tmp_path / "v.mp4", *parts)
     with caplog.at_level(logging.WARNING):
         assert frames.scan(both).width == 192
-    assert caplog.text.count("holds 2 films (0: h264 192x96, 1: h264 160x128); track 0 is read") == 1
+    assert (
+        caplog.text.count("holds 2 films (0: h264 192x96, 1: h264 160x128); track 0 is read, choose with --track") == 1
+    )
     caplog.clear()
     assert first(both, 1).shape == (128, 160, 3)
     assert caplog.text == ""
