@@ -179,7 +179,7 @@ def on_its_own(new: Package, configuration: Configuration) -> list[Check]:
     )
     limits = configuration.rule()
     if baselines:
-        checks = list(rule.judge(found, limits).checks)
+        checks = list(rule.assess(found, limits).checks)
     else:
         checks = [*rule.limits_held(found, limits), *_stated_baselines(found, new.contract.errors, configuration)]
     return [*checks, _reproduced({"model": measured} | baselines, new.contract.errors, configuration)]

@@ -114,7 +114,7 @@ class Judgement:
         return "NOT GOOD ENOUGH: " + "; ".join(check.describe() for check in self.checks if not check.passed)
 
 
-def judge(found: HeldOutErrors, limits: Limits) -> Judgement:
+def assess(found: HeldOutErrors, limits: Limits) -> Judgement:
     """Hold a model against its limits, the constant and the best calibration."""
     held = tuple(limits_held(found, limits))
     if len(found) < limits.min_samples:

@@ -56,7 +56,7 @@ def reach(
     """
     baselines = {name: per_sample(answers, labels_deg) for name, answers in baselines_deg.items()}
     errors = HeldOutErrors(per_sample(model_deg, labels_deg), baselines, block, split, leaking)
-    judgement = rule.judge(errors, gate.configure().rule())
+    judgement = rule.assess(errors, gate.configure().rule())
     if judgement.too_short:
         blocks = len(np.unique(block))
         causes = (f"the recording is too short: it has {blocks} test blocks, and {MIN_BLOCKS} are needed", *causes)

@@ -39,11 +39,15 @@ def before_after(errors: dict[str, MeasuredErrors], caption: str) -> Figure:
         summaries = [measured.summary(quantity) for quantity in QUANTITIES]
         means = np.array([summary.mean for summary in summaries])
         at = np.arange(3) + (position - (len(errors) - 1) / 2) * width
-        bars = axis.bar(at, means, width * 0.92, color=COLOURS[name], label=TITLES[name])
-        ends = np.array([[s.low, s.high] for s in summaries if s.low is not None]).T
-        if ends.size:  # too few time blocks: no error bars rather than ones that look certain
-            axis.errorbar(at, means, [means - ends[0], ends[1] - means], fmt="none", ecolor="black", lw=1.2, capsize=3)
-        axis.bar_label(bars, [f"{mean:.1f}°" for mean in means], padding=3, fontsize=9)
+        axis.bar(at, means, width * 0.92, color=COLOURS[name], label=TITLES[name])
+        for x, one in zip(at, summaries, strict=True):
+            top = one.mean
+            if one.low is not None and one.high is not None:  # else no error bar rather than one that looks certain
+                spread = [[one.mean - one.low], [one.high - one.mean]]
+                axis.errorbar(x, one.mean, spread, fmt="none", ecolor="black", lw=1.2, capsize=3)
+                top = one.high
+            label = f"{one.mean:.1f}°"
+            axis.annotate(label, (x, top), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=9)
     axis.set_xticks(range(3), ["azimuth", "elevation", "3-D angle"])
     axis.set_ylabel("mean error on the held-out blocks (degrees)")
     axis.legend(frameon=False, ncols=len(errors), loc="upper center", bbox_to_anchor=(0.5, -0.08))  # clear of the bars
