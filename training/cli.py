@@ -5,19 +5,17 @@ dataclass that the command fills, and one line says what was wrong.
 """
 
 import argparse
-import ast
-import inspect
 import logging
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 import mlflow
 import optuna
+from pydantic import TypeAdapter
 
 from recording import preparation, prepared
 from recording.badrows import STOP
@@ -94,7 +92,7 @@ def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
 
 def _add_fields(command: argparse.ArgumentParser, config: type) -> None:
     """One option per dataclass field, with its docstring as help."""
-    texts = _field_docs(config)
+    described = TypeAdapter(config).json_schema()["properties"]  # by `use_attribute_docstrings` of the class
     for field in fields(config):
         default = f" ({field.default!r})" if field.default != "" else ""
         command.add_argument(
@@ -103,20 +101,8 @@ def _add_fields(command: argparse.ArgumentParser, config: type) -> None:
             dest=field.name,
             type=_typed(field.name, type(field.default)),
             default=field.default,
-            help=(texts[field.name] + default).replace("%", "%%"),
+            help=(described[field.name]["description"] + default).replace("%", "%%"),
         )
-
-
-def _field_docs(config: type) -> dict[str, str]:
-    """The docstring under each field, read from the source: the text is written once."""
-    (definition,) = ast.parse(inspect.getsource(config)).body
-    assert isinstance(definition, ast.ClassDef)
-    docs = {}
-    for statement, following in pairwise(definition.body):
-        match statement, following:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                docs[name] = text
-    return docs
 
 
 def _typed(name: str, wanted: type) -> Callable[[str], Any]:

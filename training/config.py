@@ -1,8 +1,10 @@
 """The parameters of the main job."""
 
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import torch
+from pydantic import ConfigDict
 
 from recording.badrows import ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
@@ -14,6 +16,8 @@ from training.searching.space import SearchSpace
 @dataclass(frozen=True)
 class JobConfig:
     """The parameters of the main job, by their names on the command line."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)  # the command line's help
 
     samples: int = 500
     """Frames to extract, evenly spaced over the usable rows."""

@@ -9,10 +9,12 @@ import tempfile
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import matplotlib.pyplot as plt
 import mlflow
 import numpy as np
+from pydantic import ConfigDict
 
 from recording.badrows import STOP
 from recording.exceptions import InputError
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class EvaluateConfig:
     """The parameters of ``evaluate``, by their names on the command line."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)  # the command line's help
 
     model: str = "models:/gaze-tracker/Production"
     """Address of the version: models:/NAME/STAGE, models:/NAME/NUMBER or models:/NAME@ALIAS."""
