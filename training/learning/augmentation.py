@@ -25,7 +25,7 @@ class Augmentation:
         All randomness comes from ``generator`` (a CPU one), so the same generator gives the same pictures.
         """
         n = len(pictures)
-        light, contrast, shift_x, shift_y, scale, _ = torch.rand(6, n, generator=generator).to(pictures.device)
+        light, contrast, shift_x, shift_y, scale = torch.rand(5, n, generator=generator).to(pictures.device)
         zoom = 1 + (2 * scale - 1) * self.scale
         theta = pictures.new_zeros(n, 2, 3)
         theta[:, 0, 0] = zoom

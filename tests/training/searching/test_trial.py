@@ -35,6 +35,7 @@ def spec(tmp_path, monkeypatch) -> TrialSpec:
         samples=(),
         train=train,
         validation=validation,
+        block=np.arange(N),
         cache=tmp_path / "cache",
         checkpoint=tmp_path / "trial.safetensors",
         device="cpu",
