@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import weakref
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,7 @@ class ActivationCache:
         self.limit_bytes = limit_bytes
         self.folder.mkdir(parents=True, exist_ok=True)
         self._held: dict[Path, IO[str]] = {}  # open lock files: what this process uses is not evicted
+        weakref.finalize(self, _let_go, self._held)
 
     def array(
         self, key: Key, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray], None], title: str
@@ -105,9 +107,7 @@ class ActivationCache:
 
     def close(self) -> None:
         """Let go of the arrays handed out: they may be evicted from now on."""
-        for lock in self._held.values():
-            lock.close()
-        self._held.clear()
+        _let_go(self._held)
 
     def _make(self, paths: list[Path], wanted: list[Wanted], missing: list[bool], fill: Fill, title: str) -> None:
         todo = [k for k, is_missing in enumerate(missing) if is_missing]
@@ -160,6 +160,12 @@ class ActivationCache:
                 log.info("cache %s: over its limit, removing %s (used longest ago)", self.folder, path.name)
                 path.unlink()
                 path.with_suffix(".json").unlink(missing_ok=True)
+
+
+def _let_go(held: dict[Path, IO[str]]) -> None:
+    for lock in held.values():
+        lock.close()
+    held.clear()
 
 
 def _name(key: Key, shape: tuple[int, ...], dtype: str) -> str:
