@@ -198,8 +198,7 @@ def _load_bare(folder: Path) -> Samples:
         try:
             row = _bare_row(path, position, turns)
             picture = _read_bytes(path)
-            if not _is_jpeg(picture):
-                raise InputError(f"{path}: is no whole JPEG")
+            preprocess.decode(picture, str(path))
         except _WrongAngle as reason:
             wrong_angles.append(str(reason))
             damaged.append(str(reason))

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import cv2
+import drives
 import numpy as np
 import pytest
+from PIL import Image
 
 from recording import preparation, prepared, preprocess
 from recording.exceptions import InputError
@@ -233,3 +235,22 @@ def test_a_bare_folder_that_would_lose_a_class_of_samples_is_refused(written, sa
     with pytest.raises(InputError, match=says) as caught:
         prepared.load(gaze_folder(tmp_path, written))
     assert "\n" not in str(caught.value)
+
+
+# Stored lying, with a film behind it, or damaged in the middle: read as shown, read, left out and said.
+def test_a_bare_folder_reads_pictures_as_the_server_does(tmp_path: Path) -> None:
+    folder = drives.prepared_folder(tmp_path, 12)
+    paths = sorted(folder.glob("*_driver.jpg"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = cv2.imread(str(paths[0]))
+    Image.fromarray(np.rot90(upright[..., ::-1])).save(paths[0], exif=exif, quality=95)
+    film = paths[1].read_bytes() + b"\xff\xda film" * 500
+    paths[1].write_bytes(film)
+    whole = paths[2].read_bytes()
+    paths[2].write_bytes(whole[: len(whole) // 2] + bytes(200) + whole[len(whole) // 2 + 200 :])
+    samples = prepared.load(folder)
+    assert len(samples.table) == 11
+    assert paths[2].name not in set(samples.table["driver"])
+    turned = prepared.driver_pictures(samples)[0].astype(np.float64)
+    assert np.abs(turned - preprocess.resize(upright[..., ::-1])).mean() < 4
