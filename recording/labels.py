@@ -305,7 +305,7 @@ def _table(usable: dict[int, tuple[float, float, list[str]]], kept: list[str]) -
 def _free(name: str, taken: dict[str, np.ndarray | pd.Series]) -> str:
     """``name``, or the first ``name.1``, ``name.2``… that is no column yet (headers repeat names, or lack them)."""
     name = name or "unnamed"
-    reserved = {*taken, "driver", "road", "camera"}
+    reserved = {*taken, "driver", "road", "camera", "time_s"}  # names that samples.csv needs for itself
     if name not in reserved:
         return name
     return next(f"{name}.{n}" for n in range(1, len(reserved) + 2) if f"{name}.{n}" not in reserved)
