@@ -7,6 +7,7 @@ matplotlib.use("Agg")
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import TABLEAU_COLORS
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
@@ -21,7 +22,8 @@ from training.measuring.errors import QUANTITIES, MeasuredErrors
 Picture = NDArray[np.uint8]
 COLOURS = {"base": "#9a9a9a", "constant": "#d8a23a", "calibrated": "#4f86c6", "affine": "#8e6bbf", "model": "#1f8a5b"}
 TITLES = {"base": "base (before)"} | BASELINES | {"model": "fine-tuned"}
-FREEZE_COLOURS = dict(zip(FREEZE_CHOICES, ("#8e6bbf", "#4f86c6", "#1f8a5b", "#d8a23a", "#c8553d"), strict=True))
+_PALETTE = ("#8e6bbf", "#4f86c6", "#1f8a5b", "#d8a23a", "#c8553d", *TABLEAU_COLORS.values())
+FREEZE_COLOURS = dict(zip(FREEZE_CHOICES, _PALETTE, strict=False))  # a further choice takes the next colour
 ANGLES = ("azimuth", "elevation")
 plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110})
 
