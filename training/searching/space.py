@@ -126,9 +126,8 @@ class SearchSpace:
             trials = [self._first("backbone", bn, head, self.epochs_min) for head, bn in heads]
             others = cheapest_first[1:]
         for freeze in reversed(others):
-            # The longest one starts as it was measured to do well (docs/benchmarks.md); a solved head was not, yet.
-            head, epochs = ("base", longest) if freeze == others[-1] else ("ridge", self.epochs_min)
-            trials.append(self._first(freeze, target, head, epochs))
+            epochs = longest if freeze == others[-1] else self.epochs_min
+            trials.append(self._first(freeze, target, "ridge", epochs))
         return trials
 
     def _first(self, freeze: str, bn: str, head: str, epochs: int) -> dict[str, Any]:
