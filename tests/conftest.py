@@ -43,6 +43,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is built once must stay on one worker: some versions of pytest and pytest-xdist do not agree on how."""
+    if not hasattr(session.config, "workerinput"):
+        return
+    alone = [item for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
+    if alone:
+        raise pytest.UsageError(f"{alone[0].nodeid}: pytest-xdist did not group it; pin versions that work together")
+
+
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An MLflow database with its tables made: migrating a fresh one takes seconds, copying it none."""
