@@ -47,14 +47,12 @@ def page(width: int = 1400, height: int = 1000, dark: bool = False) -> Iterator:
 @contextmanager
 def running(place: Place, *command: str, health: str) -> Iterator[str]:
     """``python -m … --port N``; yields its address once ``health`` answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = place.start("-m", *command, "--port", str(port))
     address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 120
-        while not _well(address + health):
+        while not answers(address + health):
             assert process.poll() is None, (place.folder / "started.log").read_text()[-3000:]
             assert time.monotonic() < deadline, f"{command} did not come up"
             time.sleep(0.2)
@@ -64,7 +62,15 @@ def running(place: Place, *command: str, health: str) -> Iterator[str]:
         process.wait(30)
 
 
-def _well(url: str) -> bool:
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def answers(url: str) -> bool:
+    """Whether the address says that all is well."""
     try:
         return urllib.request.urlopen(url, timeout=5).status == 200
     except (urllib.error.URLError, ConnectionError, TimeoutError):
