@@ -127,7 +127,8 @@ class SearchSpace:
             others = cheapest_first[1:]
         for freeze in reversed(others):
             epochs = longest if freeze == others[-1] else self.epochs_min
-            trials.append(self._first(freeze, target, "ridge", epochs))
+            # From the base's head: with its trunk open a solved one first gets far worse (docs/benchmarks.md).
+            trials.append(self._first(freeze, target, "base", epochs))
         return trials
 
     def _first(self, freeze: str, bn: str, head: str, epochs: int) -> dict[str, Any]:

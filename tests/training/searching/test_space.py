@@ -17,14 +17,14 @@ def test_closed_forms_open_and_the_choice_that_trains_most_comes_next_with_the_m
         ("affine", "target"),
     ]
     assert [one["epochs"] for one in opening] == [5, 5, 5, 5, 13, 5, 5]
-    assert [one["head"] for one in opening[4:]] == ["ridge", "ridge", "ridge"]
+    assert [one["head"] for one in opening[4:]] == ["base", "base", "base"]
 
 
 def test_the_opening_stays_within_the_searched_ranges():
     (only,) = SearchSpace(
         freeze=("layer3",), bn=("source",), lr_min=1e-3, lr_max=1e-2, epochs_min=7, epochs_max=7
     ).opening()
-    assert only == {"freeze": "layer3", "bn": "source", "head": "ridge", "lr_layer3": 1e-3, "epochs": 7}
+    assert only == {"freeze": "layer3", "bn": "source", "head": "base", "lr_layer3": 1e-3, "epochs": 7}
     assert len(SearchSpace(trials=2).opening()) == 2
     two = SearchSpace(trials=2, freeze=("layer3", "backbone")).opening()
     assert [one["freeze"] for one in two] == ["backbone", "layer3"]  # few trials: fewer heads
