@@ -23,6 +23,7 @@ import simplejpeg
 
 from recording.exceptions import InputError
 
+SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_PIXELS = 50_000_000
 MAX_SCANS = 100
 """A progressive JPEG may repeat its scans thousands of times at a few bytes each; cameras write about ten."""

@@ -29,11 +29,11 @@ def driver_slices(width: int, height: int, crop: str, promised: Crop) -> tuple[s
     photograph, needs ``composite``.
     """
     whole = slice(0, height), slice(0, width)
-    if crop == "driver" or promised.layout == WHOLE.layout:
-        return whole
-    if crop == "auto" and max(width, height) <= WIDEST_CAMERA * min(width, height):
+    if crop == "driver" or (crop == "auto" and max(width, height) <= WIDEST_CAMERA * min(width, height)):
         return whole
     variants = promised.variants()
+    if not variants:  # the pictures were the driver and nothing else, whatever the layout is called
+        return whole
     fitting = [variant.scaled_to(width, height)["driver"] for variant in variants if variant.fits(width, height)]
     if crop == "auto" and not fitting:
         return whole

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from recording import arrows, decoding, labels, preprocess, video
 from recording import frames as indices
+from recording import pictures as encoded
 from recording.badrows import ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
 from serving import crops, pictures, videos
@@ -25,8 +26,6 @@ from serving.batching import Batcher, available_cores
 from serving.loader import Loader, cache_folder
 from serving.predictor import Predictor
 from serving.selection import add_selector, selector
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 # Pictures that are decoded ahead of their answers: keeps every core busy and bounds memory.
 _AHEAD = 64
@@ -198,12 +197,12 @@ def annotate(
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         inside = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-        images = [file for file in inside if file.suffix.lower() in IMAGE_SUFFIXES]
+        images = [file for file in inside if file.suffix.lower() in encoded.SUFFIXES]
         # A prepared folder has road and cabin views beside the driver's; those hold no gaze.
         found = [file for file in images if file.stem.endswith("_driver")] or images
         found += [file for file in inside if _is_video(file)]
         if not found:
-            raise InputError(f"{path}: no images ({', '.join(IMAGE_SUFFIXES)}) and no videos in this folder")
+            raise InputError(f"{path}: no images ({', '.join(encoded.SUFFIXES)}) and no videos in this folder")
         return found
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")

@@ -96,8 +96,7 @@ def _add_fields(command: argparse.ArgumentParser, config: type) -> None:
     for field in fields(config):
         default = f" ({field.default!r})" if field.default != "" else ""
         command.add_argument(
-            f"--{field.name}",
-            f"--{field.name.replace('_', '-')}",
+            *dict.fromkeys((f"--{field.name}", f"--{field.name.replace('_', '-')}")),
             dest=field.name,
             type=_typed(field.name, type(field.default)),
             default=field.default,

@@ -29,9 +29,9 @@ from training.config import JobConfig
 from training.learning import pictures
 from training.learning.cache import ActivationCache
 from training.measuring import baselines
-from training.measuring.errors import QUANTITIES, measure
+from training.measuring.errors import measure
 from training.reporting import figures
-from training.reporting.report import RENDERED, scenario_table
+from training.reporting.report import RENDERED, scenario_table, side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -137,15 +137,13 @@ def _report(
     table = scenario_table(data, chosen, scenario, answers, config.scenarios)
     print(f"{title} on {scope}")
     print("constant and calibration are fitted on these very samples, which flatters them")
-    print(f"{'':20s}{'azimuth':>20s}{'elevation':>20s}{'3-D angle':>20s}")
+    print("\n".join(side_by_side(errors)))
     for who, measured in errors.items():
-        cells = [measured.summary(quantity).describe() for quantity in QUANTITIES]
-        print(f"{figures.TITLES[who]:20s}" + "".join(f"{cell:>20s}" for cell in cells))
         mlflow.log_metrics(measured.metrics("test" if who == "model" else who))
     shown = ["scenario", "samples", "model_azimuth_error_deg", "model_elevation_error_deg", "model_angular_error_deg"]
     print(table[shown].to_string(index=False, na_rep="–"))
     mlflow.log_table(table, "tables/scenarios.json")
     mlflow.log_figure(figures.before_after(errors, f"{title}, {scope}"), "figures/before_after.png")
     mlflow.log_figure(figures.predicted_vs_true(answers, labels), "figures/predicted_vs_true.png")
-    mlflow.set_tags({"evaluated": config.model, "scope": scope})
+    mlflow.set_tags({"evaluated": config.model, "evaluated_version": title, "scope": scope})
     plt.close("all")

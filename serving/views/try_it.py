@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from recording import arrows, decoding, frames, preprocess, video
+from recording import arrows, decoding, frames, pictures, preprocess, video
 from recording.arrows import Arrow
 from recording.exceptions import GazeError
 from serving import crops
@@ -41,7 +41,8 @@ def show() -> None:
     upload, webcam = st.tabs(["Upload", "Webcam"])
     with upload:
         given = st.file_uploader(
-            "Picture or short video", type=["jpg", "jpeg", "png", "mp4", "mov", "avi", "mkv", "webm"]
+            "Picture or short video",
+            type=[ending.removeprefix(".") for ending in (*pictures.SUFFIXES, *video.SUFFIXES)],
         )
     with webcam:
         if st.toggle("Switch the webcam on"):

@@ -22,7 +22,7 @@ def test_the_demo_serves_what_is_in_production_and_stops_all_it_started(own_regi
             assert demo.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(0.3)
         assert all(address in log.read_text() for address in places.values())
-        with urllib.request.urlopen(places["server"] + "/readyz", timeout=10) as answer:
+        with urllib.request.urlopen(places["server"] + "/v1/model", timeout=10) as answer:
             assert json.load(answer)["version"] == 1
         with urllib.request.urlopen(places["tracking"] + "/health", timeout=10) as answer:
             assert answer.status == 200

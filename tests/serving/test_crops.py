@@ -137,3 +137,10 @@ def test_a_made_up_layout_answers_the_same_angles_everywhere(make_version, tmp_p
     for answers in (followed, shown, scored):
         np.testing.assert_allclose(answers, trained, atol=0.1)
     np.testing.assert_allclose(served, [trained[5]] * 2, atol=0.1)
+
+
+def test_rectangles_decide_and_not_what_the_layout_is_called() -> None:
+    named = Crop.of("driver", [Layout("driver", 1504, 540, {"driver": View(30, 35, 400, 450)})])
+    assert crops.driver_slices(1504, 540, "composite", named) == (slice(35, 485), slice(30, 430))
+    whole = Crop(layout="full.json", rectangles=())
+    assert crops.driver_slices(1504, 540, "composite", whole) == (slice(0, 540), slice(0, 1504))

@@ -11,6 +11,7 @@ import io
 import logging
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -145,7 +146,9 @@ def _tensors(content: bytes, name: str) -> State:
 def _unpickled(content: bytes, name: str) -> Any:
     """What torch.load gives, with ``weights_only=True``; the reason in our words, torch's text is about its own API."""
     try:
-        with torch.serialization.safe_globals(_HARMLESS):
+        with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
+            # Of a pickle that it did not write; the error says so in our words.
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch says "Unsupported global: GLOBAL a.b.C was not …", or "Unsupported class a.b.C" among much advice.

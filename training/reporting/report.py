@@ -83,17 +83,13 @@ class Report:
 
     def printed(self) -> str:
         """The side-by-side table as text for a terminal."""
-        head = f"{'':20s}{'azimuth':>20s}{'elevation':>20s}{'3-D angle':>20s}"
-        lines = [self.title, head]
-        for name, errors in self.errors.items():
-            cells = [errors.summary(quantity).describe() for quantity in QUANTITIES]
-            lines.append(f"{figures.TITLES[name]:20s}" + "".join(f"{cell:>20s}" for cell in cells))
+        lines = [self.title, *side_by_side(self.errors)]
         lines.append(
             f"mean over gaze cells of {CELL_DEG:.0f}° (the road ahead counts no more than any other direction)"
         )
         for name, errors in self.errors.items():
             means = (errors.summary(quantity).cells for quantity in QUANTITIES)
-            lines.append(f"{figures.TITLES[name]:20s}" + "".join(f"{f'{mean:.2f}°':>20s}" for mean in means))
+            lines.append(_line(figures.TITLES[name], [f"{mean:.2f}°" for mean in means]))
         return "\n".join(lines)
 
     def scenarios(self) -> pd.DataFrame:
@@ -134,6 +130,20 @@ class Report:
         titles = [f"{k}: az {errors.loc[k].iloc[0]:.1f}°, el {errors.loc[k].iloc[1]:.1f}°" for k in np.unique(scenario)]
         pictures = [driver_picture(self.recordings, int(self.split.test[at])) for at in chosen]
         return figures.scenario_sheet(pictures, self.labels_deg[chosen], self.answers["model"][chosen], titles)
+
+
+def side_by_side(errors: dict[str, MeasuredErrors]) -> list[str]:
+    """Who errs how much, as lines for a terminal: mean and interval per angle, one row a model or baseline."""
+    rows = [
+        _line(figures.TITLES[who], [measured.summary(quantity).describe() for quantity in QUANTITIES])
+        for who, measured in errors.items()
+    ]
+    return [_line("", ["azimuth", "elevation", "3-D angle"]), *rows]
+
+
+def _line(title: str, cells: list[str]) -> str:
+    # A cell such as "21.51° [19.97–23.14]" has 20 characters: it must not touch its neighbour.
+    return f"{title:20s}" + "".join(f"{cell:>23s}" for cell in cells)
 
 
 def scenario_table(

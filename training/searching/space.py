@@ -25,10 +25,12 @@ LEARNING_RATES = {
     "layer1": (5e-5, 1e-3),
     "none": (5e-5, 1e-3),
 }
-"""What each freeze choice searches of ``lr_min`` to ``lr_max``: the fewer layers learn, the more of it they bear."""
+"""What each freeze choice searches of ``lr_min`` to ``lr_max``: the fewer layers learn, the more of it they bear. A
+choice that is not named searches all of it."""
 SEARCH_SHARE = 0.65
-FIRST_LR = {"backbone": 2e-4, "layer3": 5e-4, "layer2": 3e-4, "layer1": 3e-4, "none": 3e-4}
-"""Of the opening trials, brought into the searched range."""
+USUAL_LR = 3e-4
+FIRST_LR = {"backbone": 2e-4, "layer3": 5e-4}
+"""Of the opening trials where :data:`USUAL_LR` is not the best, brought into the searched range like that one."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class SearchSpace:
 
     def learning_rates(self, freeze: str) -> tuple[float, float]:
         """The searched range of that freeze choice; the whole one where the two do not meet."""
-        low, high = LEARNING_RATES[freeze]
+        low, high = LEARNING_RATES.get(freeze, (self.lr_min, self.lr_max))
         low, high = max(low, self.lr_min), min(high, self.lr_max)
         return (low, high) if low <= high else (self.lr_min, self.lr_max)
 
@@ -137,7 +139,7 @@ class SearchSpace:
             "freeze": freeze,
             "bn": bn,
             "head": head,
-            f"lr_{freeze}": min(max(FIRST_LR[freeze], low), high),
+            f"lr_{freeze}": min(max(FIRST_LR.get(freeze, USUAL_LR), low), high),
             "epochs": epochs,
         }
 

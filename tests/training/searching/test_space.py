@@ -4,6 +4,7 @@ import optuna
 import pytest
 
 from recording.exceptions import InputError
+from training.learning.model import FREEZE_CHOICES
 from training.searching.space import SearchSpace
 
 
@@ -72,3 +73,20 @@ def test_the_search_leaves_time_for_the_final_training():
 def test_a_space_that_makes_no_sense_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         SearchSpace(**options)
+
+
+@pytest.mark.parametrize("freeze", FREEZE_CHOICES)
+def test_every_freeze_choice_opens_and_is_searched(freeze):
+    space = SearchSpace(freeze=(freeze,), trials=6)
+    rates = {trial[f"lr_{freeze}"] for trial in space.opening()}
+    low, high = space.learning_rates(freeze)
+    assert all(low <= rate <= high for rate in rates)
+
+
+def test_a_freeze_choice_that_has_no_range_of_its_own_searches_all(monkeypatch):
+    """A further choice is a line in learning.model alone."""
+    monkeypatch.setattr("training.searching.space.FREEZE_CHOICES", (*FREEZE_CHOICES, "stem"))
+    space = SearchSpace(freeze=("backbone", "stem"), trials=8, lr_min=1e-4, lr_max=1e-3)
+    assert space.learning_rates("stem") == (1e-4, 1e-3)
+    monkeypatch.setattr("training.searching.space.FREEZE_CHOICES", ("backbone", "stem", "none"))
+    assert [trial["lr_stem"] for trial in space.opening() if "lr_stem" in trial] == [3e-4]
