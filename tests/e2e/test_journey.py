@@ -153,7 +153,7 @@ def test_evaluate_finds_the_test_errors_again(promoted):
     # The same figure another way: the registered model on the picture files that its package says it has not seen.
     mlflow.set_tracking_uri(promoted.uri)
     package = Path(mlflow.artifacts.download_artifacts("models:/gaze-tracker/1"))
-    kept = Holdout.read(next(package.rglob(holdout.FILE_NAME)))
+    kept = Holdout.read(next(package.rglob(holdout.FILE_NAME)).read_bytes())
     data = recordings.load((folder,))
     unseen = np.flatnonzero(~kept.saw(data.drives[0].drive, data.frames, data.drives[0].fps))
     pictures = pd.DataFrame({"image": [data.driver_path(index).read_bytes() for index in unseen]})
