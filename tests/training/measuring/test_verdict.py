@@ -1,10 +1,10 @@
 """The verdict: its words, and that the gate never says anything else."""
 
-from types import warnings
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import SimpleNamespace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats

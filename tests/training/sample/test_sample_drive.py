@@ -104,7 +104,10 @@ def test_measured_angles_are_those_of_the_track():
 
 def test_killed_rendering_leaves_no_drive(tmp_path):
     # kill -9 in the middle: the folder of the drive must not exist, and the next call renders it whole.
-    code = f"from pathlib import Path; from training.sample import sample_drive as s; s.render(Path({str(tmp_path)!r}), 0, 600)"
+    code = (
+        "from pathlib import Path; from training.sample import sample_drive; "
+        f"sample_drive.render(Path({str(tmp_path)!r}), 0, 600)"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(tmp_path.glob(".partial-*/sample_drive.mp4")):
