@@ -165,19 +165,23 @@ def search(job: Job, starts: Bases, study: Study) -> SearchResult:
 def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchResult) -> Report:
     """Answers and errors of base, baselines and chosen model on the test samples, and the verdict.
 
-    The model answers through the very ONNX file that is registered, on the held-out samples as they travel with the
-    version: what the gate will look at, so that table, verdict and gate never disagree.
+    The two networks answer through the very ONNX files that are registered: the table on the pictures as prepared,
+    which is what `predict` answers; the verdict on the held-out samples as they travel with the version, which the
+    gate will look at, so that these two never disagree.
     """
     split, kept = job.split, packages.holdout
     truth, block = kept.labels_deg, kept.blocks
     network = GazeNetwork(packages.model / contract.NETWORK)
-    model_deg = network.predict_encoded(kept.jpegs, kept.names)
-    answers = {"base": packages.base_deg, **kept.baselines_deg, "model": model_deg}
+    answers = {
+        "base": packages.base_deg,
+        **kept.baselines_deg,
+        "model": network.predict(job.samples.pictures[split.test]),
+    }
     errors = {who: measure(answer, truth, block) for who, answer in answers.items()}
     alignment = starts.variants[found.config().bn].alignment
     trained = job.recordings.labels_deg[split.train]
     verdict = reach(
-        model_deg,
+        network.predict_encoded(kept.jpegs, kept.names),
         kept.baselines_deg,
         truth,
         block,
