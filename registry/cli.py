@@ -151,7 +151,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     if not len(compared):
         raise RegistryError(
             f"{name} {first.label} and {second.label} cannot be compared: every held-out sample of one "
-            "is, or lies within half a second of, a frame that the other was trained on"
+            "is, or lies within a second of, a frame that the other was trained on"
         )
     figure = arguments.figure or Path("outputs") / f"compare-{first.label}-{second.label}.png"
     comparison.draw(compared, figure)

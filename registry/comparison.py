@@ -44,7 +44,7 @@ class Comparison:
     blocks: Integers
     scenarios: Integers
     left_out: int
-    """Samples that could not be used, because one of the two was trained within half a second of them."""
+    """Samples that could not be used, because one of the two was trained within a second of them."""
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -126,7 +126,7 @@ def same_crop(first: Contract, second: Contract) -> bool:
 
 
 def trained_on(samples: Holdout, package: Package) -> Booleans:
-    """(n,) bool: which samples the package's model has seen, or a near copy (the same drive within half a second)."""
+    """(n,) bool: which samples the package's model has seen, or a near copy (the same drive within a second)."""
     return package.holdout.saw(samples.drive, samples.frames, samples.fps)
 
 

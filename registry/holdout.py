@@ -13,7 +13,7 @@ from recording.scenarios import COUNT
 
 FILE_NAME = "holdout.npz"
 _BASELINE = "baseline."  # and its name: an array of the file
-NEAR_COPY_S = 0.5
+NEAR_COPY_S = 1.0
 """Frames of one drive closer than this are near copies of each other."""
 
 
@@ -71,7 +71,7 @@ class Holdout:
         return len(self.jpegs)
 
     def saw(self, drive: str, frames: np.ndarray, fps: float) -> np.ndarray:
-        """(n,) bool: which of these frames of ``drive`` the model has seen, or a near copy (within half a second).
+        """(n,) bool: which of these frames of ``drive`` the model has seen, or a near copy (within a second).
 
         Of another drive that it was trained on every frame counts: which ones it saw is not kept.
         """

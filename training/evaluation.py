@@ -101,7 +101,7 @@ def run(config: EvaluateConfig) -> int:
 def held_out(data: Recordings, kept: Holdout) -> tuple[np.ndarray, str]:
     """Indices of the samples that the model cannot have learnt, and what they are, in words.
 
-    Frames of the model's own drive within half a second of one that it was trained or validated on do not count.
+    Frames of the model's own drive within a second of one that it was trained or validated on do not count.
     """
     allowed = np.ones(len(data), dtype=bool)
     for index, drive in enumerate(data.drives):

@@ -30,15 +30,15 @@ def test_the_difference_of_two_biases_comes_out(tmp_path: Path) -> None:
 def test_samples_that_are_near_copies_of_a_trained_frame_are_left_out(tmp_path: Path) -> None:
     held_out = packages.make_holdout(60)
     one = package(tmp_path / "a", 1, holdout=held_out)
-    # Two samples a second at 30 fps: a frame between two of them is within half a second of both.
-    trained = packages.make_holdout(60, trained_frames=np.array([held_out.frames[20] + 5]))
+    # Frame 10,300 is one of the held-out ones (two a second at 30 fps): it, and one sample beside it on each side.
+    trained = packages.make_holdout(60, trained_frames=np.array([held_out.frames[20]]))
     other = package(tmp_path / "b", 2, holdout=trained)
     seen = comparison.trained_on(held_out, other)
-    assert np.flatnonzero(seen).tolist() == [20, 21]
+    assert np.flatnonzero(seen).tolist() == [19, 20, 21]
     compared = comparison.compare(one, other, held_out)
-    assert (len(compared), compared.left_out) == (58, 2)
+    assert (len(compared), compared.left_out) == (57, 3)
     # … whichever of the two was trained on them.
-    assert len(comparison.compare(other, one, held_out)) == 58
+    assert len(comparison.compare(other, one, held_out)) == 57
 
 
 def test_frames_of_another_drive_are_never_the_same_frames(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Which samples train, which validate, which test: contiguous blocks of time with gaps between them.
 
-Frames half a second apart are near copies, so a random split of one video puts the answers of the test into the
+Frames a second apart are near copies, so a random split of one video puts the answers of the test into the
 training. The drive is cut into equal stretches; each holds one validation block and one test block, side by
 side, and everything else trains. Where the blocks lie depends on the time span of the drive alone – not on a
 seed and hardly on the number of samples – so versions trained on the same drive were never tested on frames
@@ -18,7 +18,7 @@ SPLIT_CHOICES = ("blocks", "random", "by-drive")
 VALIDATION_SHARE = 0.15  # of the time; the same for the test
 TEST_SHARE = 0.15
 GAP_S = 1.5  # left out beside every block, at most; MIN_GAP_S at least
-MIN_GAP_S = 0.6  # more than what near copies need: registry.holdout.NEAR_COPY_S
+MIN_GAP_S = 1.0  # what near copies are taken to need: registry.holdout.NEAR_COPY_S
 MIN_STRETCH_S = 12.0  # shorter stretches would be mostly gaps
 MIN_PER_PART = 5
 SAME_TIME_S = 1e-3
