@@ -27,20 +27,6 @@ PREPARE = (
 )
 
 
-@pytest.fixture(scope="module")
-def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("drive")
-    fast = {"preset": "ultrafast"}
-    video = recordings.video(folder / "v.mp4", 600, recordings.COMPOSITE, options=fast)
-    more = ["1,abc,1,2,True,", "1,7,,2,True,", "broken", "1,900,1,2,True,", "1,3,1,2,True,"]
-    return video, recordings.labels(folder / "l.csv", range(600), more)
-
-
-@pytest.fixture(scope="module")
-def ready(drive: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return preparation.prepare(*drive, 40, "dashgaze", tmp_path_factory.mktemp("ready") / "out")
-
-
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 

@@ -1,0 +1,24 @@
+"""A short recording with the usual blemishes in its labels, and the folder prepared from it, which tests only read."""
+
+from pathlib import Path
+
+import pytest
+
+from recording import preparation
+from tests import recordings
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """600 frames and their labels: five more rows that are dropped, each for another reason."""
+    folder = tmp_path_factory.mktemp("drive")
+    fast = {"preset": "ultrafast"}
+    video = recordings.video(folder / "v.mp4", 600, recordings.COMPOSITE, options=fast)
+    more = ["1,abc,1,2,True,", "1,7,,2,True,", "broken", "1,900,1,2,True,", "1,3,1,2,True,"]
+    return video, recordings.labels(folder / "l.csv", range(600), more)
+
+
+@pytest.fixture(scope="module")
+def ready(drive: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 samples of it, prepared."""
+    return preparation.prepare(*drive, 40, "dashgaze", tmp_path_factory.mktemp("ready") / "out")
