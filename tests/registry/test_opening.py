@@ -57,14 +57,16 @@ def test_what_was_read_once_stays_what_it_was(make_version: Callable, tmp_path: 
     assert network.predict_encoded([packages.picture(0, 0)])[0, 0] == pytest.approx(2, abs=0.3)
 
 
-# The whole package of another model, valid in itself: only the registered seal tells.
-def test_a_valid_package_that_is_not_the_registered_one_is_refused(make_version: Callable, tmp_path: Path) -> None:
+# The whole package of another model put into the store, valid in itself: only the registered seal tells.
+def test_a_valid_package_in_the_place_of_the_registered_one_is_refused(make_version: Callable, tmp_path: Path) -> None:
     make_version()
-    package = fetched(1, tmp_path / "fetched")
-    packages.make_package(package.folder, bias_deg=(9, 9))
-    contract.verify(package.folder)
+    (stored,) = (tmp_path / "mlruns").rglob(contract.FILE_NAME)
+    packages.make_package(stored.parent, bias_deg=(9, 9))
+    contract.verify(stored.parent)
+    with pytest.raises(ContractError, match=f"{MODEL} version 1: .*not the one that was registered"):
+        fetched(1, tmp_path / "fetched")
     with pytest.raises(ContractError, match="not the one that was registered"):
-        contract.verify(package.folder, package.contract.seal)
+        opening.verify(MODEL, 1)
 
 
 # MLflow would make an empty database in whatever folder somebody happens to be.
