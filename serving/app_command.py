@@ -12,7 +12,7 @@ from recording.exceptions import InputError
 def main(argv: list[str]) -> NoReturn:
     """Become the app, until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m serving app", description="The Ground Truth Comparison app.")
-    parser.add_argument("--data", default="", help="prepared folder to open with")
+    parser.add_argument("--data", default="", help="prepared folder to open with (the newest under data/prepared)")
     parser.add_argument("--model", default="gaze-tracker", help="registered model (%(default)s)")
     parser.add_argument("--stage", default="Production", help="stage that the app follows (%(default)s)")
     parser.add_argument("--cache", default="", help="where copies of versions are kept ($XDG_CACHE_HOME/gaze-serving)")
@@ -21,9 +21,16 @@ def main(argv: list[str]) -> NoReturn:
     given = parser.parse_args(argv)
     if given.data and not Path(given.data).is_dir():
         raise InputError(f"--data {given.data}: no such folder; make one with python -m training prepare")
+    given.data = given.data or newest_prepared(Path("data/prepared"))
     sys.stdout.flush()
     # In place of this process, not beside it: who ends this one by a signal ends Streamlit.
     os.execve(sys.executable, command(given), environment())
+
+
+def newest_prepared(within: Path) -> str:
+    """The folder that was prepared last, where the main job puts them; empty where there is none."""
+    notes = sorted(within.glob("*/drive.json"), key=lambda path: path.stat().st_mtime)
+    return str(notes[-1].parent) if notes else ""
 
 
 def command(given: argparse.Namespace) -> list[str]:

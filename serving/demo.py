@@ -63,8 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         running["prediction server"] = _start(
             stack, ["serving", "--port", str(given.server_port)], env, "demo-server.log"
         )
-        app = ["serving", "app", "--port", str(given.app_port), *_prepared()]
-        running["app"] = _start(stack, app, env, "demo-app.log")
+        running["app"] = _start(stack, ["serving", "app", "--port", str(given.app_port)], env, "demo-app.log")
         _wait("prediction server", address["server"] + "/readyz", running)
         _wait("app", address["app"] + "/_stcore/health", running)
         print(
@@ -148,12 +147,6 @@ def _have_production(env: dict[str, str]) -> None:
 def _run(command: list[str], env: dict[str, str]) -> None:
     if status := subprocess.run(command, env=env).returncode:
         raise GazeError(f"{' '.join(command[1:4])} ended with exit status {status}; see above")
-
-
-def _prepared() -> list[str]:
-    """The newest prepared folder of the sample or of a recording, for the app to open with."""
-    folders = sorted(Path("data/prepared").glob("*/drive.json"), key=lambda path: path.stat().st_mtime)
-    return ["--data", str(folders[-1].parent)] if folders else []
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:

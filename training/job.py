@@ -221,7 +221,7 @@ def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, tr
 
 def trials_run(config: JobConfig, found: SearchResult) -> str:
     """How many of the trials were run, in words; resuming runs the rest."""
-    ran = [trial for trial in found.trials if "result" in trial.user_attrs or "error" in trial.user_attrs]
+    ran = found.ran()
     failed = sum("error" in trial.user_attrs for trial in ran)
     early = sum(trial.user_attrs["result"]["ended"] == "pruned" for trial in ran if "result" in trial.user_attrs)
     wanted = config.space().runs()

@@ -92,7 +92,7 @@ def _training(job: Job, found: SearchResult, bases: Bases, trained: Final) -> di
         "best_epoch": found.best.user_attrs["result"]["best"]["number"],
         "validation_angular_error_deg": found.best.user_attrs["result"]["value"],
         "trial": found.best.number,
-        "trials": len(found.trials),
+        "trials": len(found.ran()),
         "study": found.study,
         "base": job.base.name,
         "train_samples": trained.samples,

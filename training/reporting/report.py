@@ -241,6 +241,7 @@ table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .8em;border-botto
 td:first-child,th:first-child{text-align:left}img{max-width:100%}
 .verdict{padding:1em;border-left:5px solid #1f8a5b;background:#f1f8f4}
 .bad{border-color:#c8553d;background:#fbf1ee}.wide{overflow-x:auto;font-size:13px}
+.wide td{white-space:nowrap}.wide td,.wide th{padding:.3em .5em}
 """
 
 
@@ -250,7 +251,7 @@ def page(report: Report, drawn: dict[str, Figure]) -> str:
     chosen = (
         f"Chosen: trial-{report.search.best.number:03d}, freeze={config.freeze}, bn={config.bn}, lr={config.lr:.2e}, "
         f"best epoch {report.search.best.user_attrs['result']['best']['number']} of {config.epochs}, "
-        f"{len(report.search.trials)} trials."
+        f"{len(report.search.ran())} trials run."
     )
     headings = {
         "before_after": "Side by side on the held-out blocks",
@@ -276,10 +277,44 @@ def page(report: Report, drawn: dict[str, Figure]) -> str:
             f"<h2>{headings[name]}</h2><img alt='{headings[name]}' src='data:image/png;base64,{_png(figure)}'>"
         )
         if name == "before_after":
-            parts.append(f"<div class='wide'>{report.side_by_side().to_html(index=False, border=0)}</div>")
+            parts.append(_errors_table(report))
         if name == "scenarios":
-            parts.append(f"<div class='wide'>{report.scenarios().to_html(index=False, border=0, na_rep='–')}</div>")
+            parts.append(_scenarios_table(report))
     return f"<!doctype html><meta charset='utf-8'><title>Gaze report</title><style>{_STYLE}</style>" + "\n".join(parts)
+
+
+def _errors_table(report: Report) -> str:
+    """Mean and interval of each angle; of the other figures all angles in one cell, so that it fits the page."""
+    rows = []
+    for name, errors in report.errors.items():
+        summaries = [errors.summary(quantity) for quantity in QUANTITIES]
+        means = dict(zip(("azimuth", "elevation", "3-D angle"), (one.describe() for one in summaries), strict=True))
+        others = {
+            "median": _angles(*(one.median for one in summaries)),
+            "95th percentile": _angles(*(one.p95 for one in summaries)),
+            f"{CELL_DEG:.0f}° cells": _angles(*(one.cells for one in summaries)),
+        }
+        rows.append({"": figures.TITLES[name]} | means | others)
+    return _html(pd.DataFrame(rows))
+
+
+def _scenarios_table(report: Report) -> str:
+    """Of each scenario the mean errors of model and baselines."""
+    table = report.scenarios()
+    shown = table[["scenario", "samples", "frames", "gaze"]].copy()
+    for name in report.answers:
+        columns = [f"{name}_{quantity}_error_deg" for quantity in QUANTITIES]
+        shown[figures.TITLES[name]] = [_angles(*row) for row in table.reindex(columns=columns).to_numpy(float)]
+    return _html(shown)
+
+
+def _angles(*degrees: float) -> str:
+    return " / ".join("–" if np.isnan(value) else f"{value:.1f}" for value in degrees)
+
+
+def _html(table: pd.DataFrame) -> str:
+    told = "<p>Of three figures in a cell: azimuth / elevation / 3-D angle.</p>"
+    return f"<div class='wide'>{table.to_html(index=False, border=0)}</div>{told}"
 
 
 def _png(figure: Figure) -> str:

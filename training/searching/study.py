@@ -48,6 +48,10 @@ class SearchResult:
     def config(self) -> TrialConfig:
         return TrialConfig(**self.best.user_attrs["config"])
 
+    def ran(self) -> list[FrozenTrial]:
+        """The trials that came to a result or failed; others are only waiting, or were cut off."""
+        return [trial for trial in self.trials if {"result", "error"} & trial.user_attrs.keys()]
+
 
 class Study:
     """A study in its folder: ``study.db``, the best trial's checkpoint, and a lock while somebody runs it.
