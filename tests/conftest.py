@@ -21,6 +21,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     cores = os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))))
 
+# A tracking server would start eight processes more, for scorers and traces that nothing here has: 40 s of a core.
+os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+
 import packages  # noqa: E402
 
 from registry import versions  # noqa: E402
