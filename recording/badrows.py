@@ -20,6 +20,7 @@ BAD_FRAME = "frame not a number"
 NEGATIVE_FRAME = "negative frame"
 NO_FRAME = "no frame at that time"
 PAST_END = "frame past the end of the video"
+BAD_FLAG = "worn neither yes nor no"
 NOT_WORN = "not worn"
 BLINK = "blink"
 BLANK_ANGLE = "blank angle"
@@ -32,6 +33,7 @@ REASONS = (
     NEGATIVE_FRAME,
     NO_FRAME,
     PAST_END,
+    BAD_FLAG,
     NOT_WORN,
     BLINK,
     BLANK_ANGLE,
@@ -41,7 +43,7 @@ REASONS = (
 )
 """Why a row is dropped, in the order in which the reasons are tried: each row has one."""
 
-WRITING = {MALFORMED, BAD_FRAME, BAD_ANGLE, ABSURD_ANGLE}
+WRITING = {MALFORMED, BAD_FRAME, BAD_FLAG, BAD_ANGLE, ABSURD_ANGLE}
 """Reasons that lie in how a row is written."""
 ON_BAD_ROWS = STOP, DROP = ("stop", "drop")
 ONE_SIDED_FROM, ONE_SIDED_SHARE = 3, 0.01
@@ -68,16 +70,15 @@ class BadRows:
         """Reason → count, only reasons that occur, in their order."""
         return {reason: self._counts[reason] for reason in REASONS if self._counts[reason]}
 
-    def check(self, rows: int, kept: Mapping[int, pd.Series]) -> None:
+    def check(self, rows: int, kept: Mapping[int | None, pd.Series]) -> None:
         """:class:`DriveError` when a class of rows is lost, with its first one.
 
         That is: more than 5 % of the rows (and a few at least) for one reason in one column, or some angles of a
         column of which what is ``kept`` (column → values) lies on one side of 0.
         """
         for (reason, column), count in self._classes.most_common():
-            many = count >= ONE_SIDED_FROM and count > ONE_SIDED_SHARE * rows
-            one_sided = many and column is not None and column in kept and _is_one_sided(kept[column])
-            if one_sided or (count >= units.FEW and count > units.SHARE * rows):
+            one_sided = column in kept and leaves_one_side(count, rows, kept[column])
+            if one_sided or is_class(count, rows):
                 line, text = self._first[reason, column]
                 left = ", and what is left lies on one side of 0" if one_sided else ""
                 raise DriveError(
@@ -96,11 +97,19 @@ class BadRows:
 _REMEDY = {
     MALFORMED: "write every row with as many fields as the header, decimal commas in quotes",
     BAD_FRAME: "write frame numbers as whole numbers",
+    BAD_FLAG: "write 1 or 0, or true or false",
     BAD_ANGLE: "write angles as plain numbers",
     ABSURD_ANGLE: f"write degrees, azimuth within ±{units.AZIMUTH_LIMIT_DEG:g} and elevation within "
     f"±{units.ELEVATION_LIMIT_DEG:g}",
 }
 
 
-def _is_one_sided(values: pd.Series) -> bool:
-    return bool(len(values) >= units.FEW and ((values >= 0).all() or (values <= 0).all()))
+def is_class(count: int, rows: int) -> bool:
+    """Whether ``count`` of ``rows`` are so many that they are no single faults."""
+    return count >= units.FEW and count > units.SHARE * rows
+
+
+def leaves_one_side(count: int, rows: int, kept: pd.Series) -> bool:
+    """Whether with ``count`` of ``rows`` angles a whole side of 0 was lost: what is ``kept`` lies on the other."""
+    many = count >= ONE_SIDED_FROM and count > ONE_SIDED_SHARE * rows
+    return many and len(kept) >= units.FEW and bool((kept >= 0).all() or (kept <= 0).all())

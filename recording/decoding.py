@@ -25,14 +25,12 @@ from av.video.reformatter import VideoReformatter
 
 from recording import video
 from recording.decoder import Decoder
-from recording.frames import Index, cores
+from recording.frames import HELD_BACK, Index, cores
 from recording.runs import Reader, Run, Untrusted, runs
 
 log = logging.getLogger("recording.decoding")
 
 DAMAGED = "frame damaged in the video, or behind damage up to the next key frame"
-HELD_BACK = 16
-"""A picture refers to others at most so far ahead in presentation order (H.264, H.265: 16 pictures are kept)."""
 Deliver = Callable[[int, np.ndarray], None]
 """Takes a frame number and its picture, (h, w, 3) uint8 BGR."""
 
@@ -216,16 +214,16 @@ def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.V
     """Every picture that decodes, in presentation order, with whether it is sound; None where a packet does not."""
     with video.opened(path, index.track) as (container, stream):
         decoder = Decoder(stream, threads)
-        packets = container.demux(stream)
+        packets = (packet for packet in container.demux(stream) if packet.size)  # an empty one would end the decoding
         ended = False
         while not ended:
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError:
                 packet = None  # the container ends here: what was read so far still comes out of the decoder
-            ended = packet is None or packet.size == 0
+            ended = packet is None
             try:
-                yield from decoder.decode(None if ended else packet)
+                yield from decoder.decode(packet)
             except av.error.FFmpegError as error:
                 log.debug("video %s: a packet does not decode: %s", path, error)
                 yield None, False

@@ -6,10 +6,12 @@ only is read; what is no text table at all is named for what it is.
 
 import csv
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from recording import units
 from recording.exceptions import DriveError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -18,16 +20,40 @@ HEADER_WITHIN = 50
 """The header is looked for in so many lines: a few comments may stand above it."""
 _HEAD = 1 << 16
 
+_SAVE_SHEET = "open it and save the sheet as CSV"
+_UNPACK = "unpack it"
+_GIVE = "give the CSV with the measured gaze angles"
 _OTHER_FILES = (
-    (b"PK\x03\x04", "an Excel workbook (or another ZIP file)", "open it and save the sheet as CSV"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "open it and save the sheet as CSV"),
-    (b"\x1f\x8b", "compressed with gzip", "unpack it"),
-    (b"PAR1", "a Parquet file", "write the table as CSV"),
-    (b"%PDF", "a PDF", "give the CSV with the measured gaze angles"),
-    (b"version https://git-lfs", "a Git LFS pointer and not the file", "run: git lfs pull"),
-    (b"<!doctype html", "an HTML page", "download the file itself"),
-    (b"<html", "an HTML page", "download the file itself"),
+    (0, b"PK\x03\x04", "an Excel workbook or another ZIP archive", "save the sheet as CSV, or unpack it"),
+    (0, b"\xd0\xcf\x11\xe0", "an old Excel workbook", _SAVE_SHEET),
+    (0, b"\x1f\x8b", "compressed with gzip", _UNPACK),
+    (0, b"BZh", "compressed with bzip2", _UNPACK),
+    (0, b"\xfd7zXZ", "compressed with xz", _UNPACK),
+    (0, b"\x28\xb5\x2f\xfd", "compressed with Zstandard", _UNPACK),
+    (0, b"7z\xbc\xaf", "a 7-Zip archive", "unpack it and give the CSV in it"),
+    (0, b"Rar!", "a RAR archive", "unpack it and give the CSV in it"),
+    (0, b"PAR1", "a Parquet file", "write the table as CSV"),
+    (0, b"ARROW1", "a Feather file", "write the table as CSV"),
+    (0, b"\x89HDF", "an HDF5 file", "write the table as CSV"),
+    (0, b"\x93NUMPY", "a NumPy array", "write the table as CSV"),
+    (0, b"\x80\x04\x95", "a Python pickle", "write the table as CSV"),
+    (0, b"\x80\x05\x95", "a Python pickle", "write the table as CSV"),
+    (0, b"SQLite format 3", "an SQLite database", "write the table as CSV"),
+    (0, b"%PDF", "a PDF", _GIVE),
+    (0, b"{\\rtf", "an RTF document", "save it as CSV"),
+    (0, b"\x89PNG", "a picture", _GIVE),
+    (0, b"\xff\xd8\xff", "a picture", _GIVE),
+    (4, b"ftyp", "a video", f"{_GIVE}, and the video as video"),
+    (0, b"\x1aE\xdf\xa3", "a video", f"{_GIVE}, and the video as video"),
+    (0, b"version https://git-lfs", "a Git LFS pointer and not the file", "run: git lfs pull"),
+    (0, b"<!doctype html", "an HTML page", "download the file itself"),
+    (0, b"<html", "an HTML page", "download the file itself"),
+    (0, b"<?xml", "an XML file", "save the table as CSV"),
+    (0, b"{", "JSON", "write the table as CSV"),
+    (0, b"[{", "JSON", "write the table as CSV"),
 )
+_SHEETS = {"xl/": "an Excel workbook", "Index/": "a Numbers workbook", "content.xml": "an OpenDocument spreadsheet"}
+"""What a ZIP archive is that holds a name which begins so."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +77,12 @@ class CsvFile:
         self.path = path
         head = self._head()
         start = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-        for mark, what, remedy in _OTHER_FILES:
-            if start.startswith(mark.lower()):
+        for at, mark, what, remedy in _OTHER_FILES:
+            if start.startswith(mark.lower(), at):
+                sheet = _sheet(path) if what == _OTHER_FILES[0][2] else None
+                what, remedy = (sheet, _SAVE_SHEET) if sheet else (what, remedy)
                 raise DriveError(f"labels {path}: is {what}, not a CSV; {remedy}")
         self._encoding = _encoding(head)
-        text = head.decode(self._encoding, errors="replace")
-        self._newline = "\r" if "\r" in text and "\n" not in text else "\n"
 
     def headers(self) -> Iterator[Header]:
         """Every line that may be the header, in each separator: the first ones of the file, blank ones left out."""
@@ -72,13 +98,13 @@ class CsvFile:
                 continue
             for delimiter in (declared,) if declared else DELIMITERS:
                 names = tuple(name.strip() for name in _fields(line.lstrip("# "), delimiter) or [line])
-                yield Header(number, delimiter, names, tuple(re.sub(r"\s+", " ", name).lower() for name in names))
+                yield Header(number, delimiter, names, tuple(map(units.plain_name, names)))
 
     def rows(self, header: Header) -> Iterator[tuple[int, str, list[str] | None]]:
         """``(line number, line, fields)`` of every line below the header that is not blank; fields None: malformed.
 
-        A record is one line. Empty fields more than the header has names are cut off, and those that a header
-        with a separator at its end has too many need not be there.
+        A record is one line. An empty field more than the header has names is cut off (several where the separator
+        cannot be a decimal comma), and those that a header with a separator at its end has too many need not be there.
         """
         named = len(header.names)
         filled = named
@@ -89,7 +115,8 @@ class CsvFile:
                 continue
             fields = _fields(line, header.delimiter)
             if fields is not None and len(fields) != named:
-                if len(fields) > named and not any(field.strip() for field in fields[named:]):
+                beyond = fields[named:]
+                if beyond and not any(map(str.strip, beyond)) and (len(beyond) == 1 or header.delimiter != ","):
                     fields = fields[:named]
                 elif filled <= len(fields) < named:
                     fields = fields + [""] * (named - len(fields))
@@ -110,7 +137,7 @@ class CsvFile:
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         try:
-            with self.path.open("r", encoding=self._encoding, errors="surrogateescape", newline=self._newline) as text:
+            with self.path.open("r", encoding=self._encoding, errors="surrogateescape") as text:
                 number = 0
                 while line := text.readline(LONGEST_LINE):
                     number += 1
@@ -120,6 +147,15 @@ class CsvFile:
 
     def _unreadable(self, error: OSError) -> DriveError:
         return DriveError(f"labels {self.path}: cannot be read ({error.strerror}); check the file and its rights")
+
+
+def _sheet(path: Path) -> str | None:
+    """Which kind of workbook a ZIP archive is, None for any other."""
+    try:
+        names = zipfile.ZipFile(path).namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return None
+    return next((kind for start, kind in _SHEETS.items() for name in names if name.startswith(start)), None)
 
 
 def _encoding(head: bytes) -> str:

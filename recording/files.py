@@ -1,13 +1,17 @@
-"""Writing a file whole or not at all: the one way in which this project puts a file under its name.
+"""Writing a file whole or not at all: the one way in which this project puts a file under its name; and reading JSON.
 
 A file is written under another name beside its own and then renamed, which POSIX does in one step: whoever reads it
 sees the old file or the new one, never a half. What a kill leaves behind ends in :data:`UNFINISHED`.
 """
 
+import json
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from recording.exceptions import InputError
 
 UNFINISHED = ".part"
 """Ending of a file that is not whole yet."""
@@ -37,3 +41,14 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` in UTF-8 with its line ends as they are, whole or not at all."""
     write_bytes(path, text.encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; :class:`InputError` when it is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); delete it or mend it") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is no JSON object; delete it or mend it")
+    return content

@@ -28,6 +28,8 @@ INDEXED_CONTAINERS = ("mov", "mp4", "matroska", "webm")
 INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4")
 CHECKED_FRAMES = 24
 """So many packets from the start are decoded to see that decoder and index agree."""
+HELD_BACK = 16
+"""A picture is stored at most so many places from where it is shown (H.264, H.265: 16 pictures are kept)."""
 DEFAULT_FPS = 30.0
 """Where neither the pictures nor the header have times."""
 
@@ -97,7 +99,7 @@ def scan(path: Path, track: int | None = None) -> Index:
         times, picture = first.result()
         shown = video.shown(stream, picture, path)
         exact = _is_exact(container, stream, packets, times)
-        fps, seconds = _clock(stream, packets)
+        fps, seconds = _clock(path, stream, packets)
         _say_count(path, stream, len(packets.presented))
         if stream.codec_context.name == "hevc" and not bitstream.has_entry_points(stream.codec_context.extradata):
             log.info("video %s: H.265 without entry points: most damage inside its packets cannot be noticed", path)
@@ -144,9 +146,9 @@ def _is_exact(
 ) -> bool:
     """Whether packets and frames can be matched by presentation time.
 
-    Every packet is shown at a time of its own, the file starts with a key frame that is shown first (so nothing at
-    the start is undecodable), MPEG-4 part 2 is not reordered (its packets may hold two pictures), and ``first``,
-    the times of the pictures that the first packets decoded to, are those of the packets.
+    Every packet is shown at a time of its own and near its place in the file, the file starts with a key frame that is
+    shown first (so nothing at the start is undecodable), MPEG-4 part 2 is not reordered (its packets may hold two
+    pictures), and ``first``, the times of the pictures that the first packets decoded to, are those of the packets.
     """
     codec = stream.codec_context.name
     times = packets.presented
@@ -155,14 +157,17 @@ def _is_exact(
     if None in times or packets.hidden or len(set(times)) < len(times) or packets.keys[:1] != [0]:
         return False
     known = [time for time in times if time is not None]
-    if known[0] != min(known) or (codec == "mpeg4" and known != sorted(known)):
+    # Without reordering the decoder shows pictures as they are stored, also where a clock was set back.
+    if known[0] != min(known) or (codec in ("mpeg4", "mjpeg") and known != sorted(known)):
+        return False
+    if _were_set_back(known):
         return False
     checked = sorted(known[:CHECKED_FRAMES])
     # What is damaged at the start cannot be compared, it is left out when the frames are read.
     return first == checked or ((first is None or bool(packets.damaged)) and set(first or ()) <= set(checked))
 
 
-def _clock(stream: av.VideoStream, packets: _Packets) -> tuple[float, np.ndarray]:
+def _clock(path: Path, stream: av.VideoStream, packets: _Packets) -> tuple[float, np.ndarray]:
     """The mean rate, and the time of every frame that is shown in seconds after the first one.
 
     The pictures' own times count: browsers write no rate at all, and cameras change theirs with the light. Where
@@ -172,10 +177,11 @@ def _clock(stream: av.VideoStream, packets: _Packets) -> tuple[float, np.ndarray
     rates = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
     for noted in (packets.presented, packets.decoded):
         times = [time for position, time in enumerate(noted) if position not in hidden]
-        if None in times or len(set(times)) < len(times) or stream.time_base is None:
+        known = [time for time in times if time is not None]
+        if len(set(known)) < len(times) or stream.time_base is None or _were_set_back(known):
             continue
         tick = float(stream.time_base)
-        ordered = np.sort(np.array(times, dtype=np.int64))
+        ordered = np.sort(np.array(known, dtype=np.int64))
         seconds = (ordered - ordered[:1]) * tick
         count = np.arange(len(seconds))
         for rate in rates:
@@ -184,7 +190,14 @@ def _clock(stream: av.VideoStream, packets: _Packets) -> tuple[float, np.ndarray
         if len(seconds) > 1:
             return (len(seconds) - 1) / float(seconds[-1]), seconds
     rate = next((rate for rate in rates if math.isfinite(rate) and rate > 0), DEFAULT_FPS)
+    said = "video %s: its pictures have no times of their own, or their clock was set back; %g per second are assumed"
+    log.warning(said, path, rate)
     return rate, np.arange(len(packets.presented) - len(hidden)) / rate
+
+
+def _were_set_back(times: list[int]) -> bool:
+    """Whether times in the order of the file go back by more than pictures are reordered."""
+    return bool(len(times)) and int(np.abs(np.argsort(times, kind="stable") - np.arange(len(times))).max()) > HELD_BACK
 
 
 def _say_count(path: Path, stream: av.VideoStream, found: int) -> None:

@@ -10,6 +10,7 @@ is another matter: what is left would be another drive, so it is shown and refus
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from recording import frame_times, units
 from recording.badrows import (
     ABSURD_ANGLE,
     BAD_ANGLE,
+    BAD_FLAG,
     BAD_FRAME,
     BLANK_ANGLE,
     BLINK,
@@ -43,7 +45,8 @@ __all__ = ["AZIMUTH_LIMIT_DEG", "ELEVATION_LIMIT_DEG", "EMPTY", "ON_BAD_ROWS", "
 
 FRAME, AZIMUTH, ELEVATION = "dash_frames", "azimuth [deg]", "elevation [deg]"
 WORN, BLINK_ID = FLAGS = ("worn", "blink id")
-FALSE = {"false", "0", "0.0", "no", "f", "n"}
+RECORDING_ID = "recording id"
+_GROUPED = re.compile(r"\s*\d{1,3}([.,]\d{3})+\s*")
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ def read(path: Path, frames: int | None = None, on_bad_rows: str = STOP) -> Labe
         if reason in (None, PAST_END):
             first, last = min(first, frame), max(last, frame)
         if reason is None and frame in usable:
+            _check_one_recording(path, header, number, fields, [name for _, name in kept], usable[frame][2])
             reason = DUPLICATE
         if reason is not None:
             bad.add(reason, number, line if at is None else fields[at], at)
@@ -128,6 +132,21 @@ def read(path: Path, frames: int | None = None, on_bad_rows: str = STOP) -> Labe
         bad.check(rows, {columns.azimuth: table["azimuth_deg"], columns.elevation: table["elevation_deg"]})
     named = (int(first), int(last)) if last >= 0 else None
     return Labels(table, rows, bad.counts(), named, tuple(notes), times_file)
+
+
+def _check_one_recording(
+    path: Path, header: Header, line: int, fields: list[str], kept: list[str], before: list[str]
+) -> None:
+    """Two recordings that both name a frame are two drives: the rows of one of them belong to another video."""
+    if RECORDING_ID not in header.plain:
+        return
+    at = header.plain.index(RECORDING_ID)
+    here, there = fields[at].strip(), before[kept.index(header.names[at])]
+    if here != there:
+        raise DriveError(
+            f"labels {path}: two recordings name the same frame ({header.names[at]!r} is {there[:40]!r}, and "
+            f"{here[:40]!r} in line {line}); give the rows of this video alone"
+        )
 
 
 def _header(file: CsvFile) -> tuple[Header, Columns]:
@@ -196,10 +215,10 @@ def _turns(file: CsvFile, header: Header, columns: Columns) -> tuple[tuple[units
     """How both angles are read, judged by all their numbers, and notes about it; refuses radians called degrees."""
     numbers = np.array(list(_numbers(file, header, columns)), dtype=np.float64).reshape(-1, 2)
     if columns.units == ("deg", "deg") and units.look_like_radians(numbers[:, 0], numbers[:, 1]):
-        low, high = np.abs(numbers).max(axis=0).round(3).tolist()
+        low, high = np.quantile(np.abs(numbers), 0.95, axis=0).round(3).tolist()
         raise DriveError(
-            f"labels {file.path}: {header.names[columns.azimuth]!r} and {header.names[columns.elevation]!r} are never "
-            f"farther from 0 than {low} and {high} in {len(numbers)} rows: these are radians; call the columns "
+            f"labels {file.path}: {header.names[columns.azimuth]!r} and {header.names[columns.elevation]!r} are hardly "
+            f"ever farther from 0 than {low} and {high} in {len(numbers)} rows: these are radians; call the columns "
             f"'azimuth [rad]' and 'elevation [rad]', or write degrees"
         )
     turns, notes = [], []
@@ -240,9 +259,10 @@ def _judge(
         at = columns.frame if columns.frame is not None else columns.time
         assert at is not None
         reason, frame = _frame(fields[at], frames) if times is None else _frame_at(fields[at], times, frames)
-        if reason is None and worn is not None and fields[worn].strip().lower() in FALSE:
-            reason = NOT_WORN
-        if reason is None and blink is not None and not units.is_empty(fields[blink]):
+        if reason is None and worn is not None and not units.is_empty(fields[worn]):
+            said = units.truth(fields[worn])
+            reason, at = (BAD_FLAG, worn) if said is None else (None if said else NOT_WORN, at)
+        if reason is None and blink is not None and _is_blink(fields[blink]):
             reason = BLINK
         if reason is not None:
             return reason, at, frame, math.nan, math.nan
@@ -255,13 +275,23 @@ def _judge(
     return judge
 
 
+def _is_blink(text: str) -> bool:
+    """Trackers count blinks from 1 and write nothing between them, which tables then fill with 0, -1 or false."""
+    if units.is_empty(text):
+        return False
+    try:
+        return units.number(text) > 0
+    except ValueError:
+        return units.truth(text) is not False
+
+
 def _frame(text: str, frames: float) -> tuple[str | None, int]:
     try:
         value = units.number(text)
         frame = int(value)
     except (ValueError, OverflowError):  # not a number; NaN; infinite
         return BAD_FRAME, -1
-    if frame != value:
+    if frame != value or _GROUPED.fullmatch(text):  # "12,000" is 12 here and 12000 there
         return BAD_FRAME, -1
     if frame < 0:
         return NEGATIVE_FRAME, frame

@@ -32,6 +32,7 @@ _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 # A JPEG's next marker: neither a stuffed 0xFF (00) nor a restart, which belong to the picture's data.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _EOI, _SOS, _DHT, _APP1, _BASELINE, _SEQUENTIAL = 0xD9, 0xDA, 0xC4, 0xE1, 0xC0, 0xC1
+_FRAMES = (0xC0, 0xC1, 0xC2, 0xC3)
 _EXIF = b"Exif\0\0"
 _ZEROS = bytes(24)  # more bits than the longest block of one shortest code
 _BYTE_ORDER: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
@@ -45,6 +46,16 @@ _OTHERS = {
     b"MM\0*": "TIFF",
     b"<": "text",
     b"version https://git-lfs": "the pointer of Git LFS",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\1\0": "an icon",
+    b"8BPS": "Photoshop",
+    b"\x1aE\xdf\xa3": "a Matroska or WebM video",
+    b"/9j/": "base64",
+    b"iVBORw0KGgo": "base64",
+    b"data:": "a data URI",
 }
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 _BRIGHT = 1 << 14
@@ -112,7 +123,7 @@ def _orientation(exif: bytes, name: str) -> int:
 
 def _decode_jpeg(data: bytes, name: str) -> tuple[Picture, bytes]:
     """The pixels as stored and the EXIF block."""
-    if simplejpeg.decode_jpeg_header(data)[2] == "CMYK":
+    if simplejpeg.decode_jpeg_header(data)[2] in ("CMYK", "YCCK"):
         raise InputError(f"{name}: a JPEG in print colours (CMYK); save it in RGB")
     exif = _walk(data, name)
     try:
@@ -138,6 +149,8 @@ def _walk(data: bytes, name: str) -> bytes:
             break
         at = start + int.from_bytes(data[start : start + 2])
         body = data[start + 2 : at]
+        if kind in _FRAMES and body[:1] in (b"\x0c", b"\x10"):
+            raise InputError(f"{name}: a JPEG with {body[0]} bits a colour; save it with 8")
         if kind in (_BASELINE, _SEQUENTIAL):
             sequential = True
         elif kind == _DHT:

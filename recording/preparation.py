@@ -30,7 +30,7 @@ from recording import decoding, files, frames, layouts, units
 from recording import drive as drives
 from recording.badrows import STOP
 from recording.exceptions import InputError
-from recording.prepared import COMPLETE, DRIVE, FORMAT, TABLE, TIME, read_json
+from recording.prepared import COMPLETE, DRIVE, FORMAT, TABLE, TIME
 
 log = logging.getLogger("recording.preparation")
 
@@ -65,7 +65,7 @@ def prepare(
     log.info("%s: %s", drive.labels_file, drive.labels.summary())
     plan = _plan(drive, count, picked)
     with _reported(out), _locked(out):
-        known = read_json(out / DRIVE) if (out / DRIVE).exists() else None
+        known = files.read_json(out / DRIVE) if (out / DRIVE).exists() else None
         _check_same(out, known, plan)
         if known is not None and known["status"] == COMPLETE:
             log.info("%s is complete already: %d samples", out, known["samples"]["kept"])
@@ -173,7 +173,7 @@ def _reported(out: Path) -> Iterator[None]:
 def _full(out: Path) -> str:
     pictures = [path.stat().st_size for path in out.glob("frame_*") if path.is_file()]
     done = sum(path.name.endswith("_gt.json") for path in out.glob("frame_*"))
-    plan = read_json(out / DRIVE) if (out / DRIVE).is_file() else None
+    plan = files.read_json(out / DRIVE) if (out / DRIVE).is_file() else None
     needed = ""
     if plan is not None and done:
         left = plan["samples"]["picked"] - done

@@ -6,10 +6,7 @@ and ``_camera.jpg`` where the layout has them, and ``frame_01234_gt.json``; for 
 """
 
 import hashlib
-import json
 import logging
-import math
-import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recording import layouts, preprocess, units
+from recording import badrows, files, ground_truth, layouts, preprocess, units
 from recording.exceptions import InputError
 
 log = logging.getLogger("recording.prepared")
@@ -34,11 +31,6 @@ TIME_ROUNDING_S = 1e-3
 DEFAULT_FPS = 30.0
 COMPLETE = "complete"
 PREPARE_COMMAND = "python -m training prepare --video VIDEO --labels CSV --out FOLDER"
-
-ANGLE_KEYS = {
-    "azimuth_deg": ("azimuth_deg", "azimuth [deg]", "azimuth"),
-    "elevation_deg": ("elevation_deg", "elevation [deg]", "elevation"),
-}
 
 
 @dataclass(frozen=True)
@@ -139,7 +131,7 @@ def iterate_pictures(
 
 
 def _load_prepared(folder: Path) -> Samples:
-    about = read_json(folder / DRIVE)
+    about = files.read_json(folder / DRIVE)
     again = f"run prepare again: {PREPARE_COMMAND}"
     if about.get("format") != FORMAT:
         raise InputError(f"{folder / DRIVE}: format {about.get('format')!r} is not {FORMAT}; {again}")
@@ -147,7 +139,7 @@ def _load_prepared(folder: Path) -> Samples:
         raise InputError(f"samples folder {folder}: its preparation was interrupted; {again}, it continues")
     try:
         # Python's own float reads back exactly what was written.
-        exact = dict.fromkeys(ANGLE_KEYS, float)
+        exact = dict.fromkeys(ground_truth.ANGLES, float)
         table = pd.read_csv(folder / TABLE, dtype=dict.fromkeys(layouts.VIEWS, str), converters=exact)
         angles = table[["driver", "azimuth_deg", "elevation_deg"]].itertuples(index=False, name=None)
         video, fps, recording = about["video"], about["video"]["fps"] or DEFAULT_FPS, about["recording_sha256"]
@@ -193,13 +185,13 @@ def _load_bare(folder: Path) -> Samples:
     content: list[bytes] = []
     damaged: list[str] = []
     wrong_angles: list[str] = []
-    turns = _bare_turns(folder, pictures)
+    turns = ground_truth.turns(folder, pictures)
     for position, path in enumerate(pictures):
         try:
-            row = _bare_row(path, position, turns)
+            row = ground_truth.row(path, position, turns)
             picture = _read_bytes(path)
             preprocess.decode(picture, str(path))
-        except _WrongAngle as reason:
+        except ground_truth.WrongAngle as reason:
             wrong_angles.append(str(reason))
             damaged.append(str(reason))
             continue
@@ -210,14 +202,17 @@ def _load_bare(folder: Path) -> Samples:
         content.append(hashlib.sha256(picture).digest())
     if not rows:
         raise InputError(f"no samples found in {folder}: none of {len(pictures)} is usable, the first: {damaged[0]}")
-    if len(wrong_angles) >= units.FEW and len(wrong_angles) > units.SHARE * len(pictures):
+    table = pd.DataFrame(rows)
+    wrong, of = len(wrong_angles), len(pictures)
+    one_sided = any(badrows.leaves_one_side(wrong, of, table[column]) for column in ground_truth.ANGLES)
+    if one_sided or badrows.is_class(wrong, of):
+        left = ", and what is left lies on one side of 0" if one_sided else ""
         raise InputError(
-            f"samples folder {folder}: {len(wrong_angles)} of {len(pictures)} samples would be left out for how their "
-            f"angles are written, the first: {wrong_angles[0]}; mend them, or remove these samples to go on without"
+            f"samples folder {folder}: {wrong} of {of} samples would be left out for how their angles are written"
+            f"{left}, the first: {wrong_angles[0]}; mend them, or remove these samples to go on without"
         )
     if damaged:
         log.warning("%s: %d of %d samples left out, the first: %s", folder, len(damaged), len(pictures), damaged[0])
-    table = pd.DataFrame(rows)
     order = np.lexsort((table["driver"], table["frame"]))
     table = table.iloc[order].reset_index(drop=True)
     digest = hashlib.sha256()
@@ -232,89 +227,6 @@ def _add_to_digest(digest: "hashlib._Hash", picture_sha256: bytes, azimuth: floa
     digest.update(f" {float(azimuth)!r} {float(elevation)!r}\n".encode())
 
 
-class _WrongAngle(InputError):
-    """An angle that is there and cannot be read: of many such samples one knows what kind they are."""
-
-
-def _bare_turns(folder: Path, pictures: list[Path]) -> dict[str, units.Turn]:
-    """How the angles of a bare folder are read, judged by all of them; refuses radians."""
-    angles = []
-    for picture in pictures:
-        try:
-            fields = read_json(_truth(picture))
-            values = [_number(fields[_angle_key(fields, column, picture)]) for column in ANGLE_KEYS]
-        except (InputError, ValueError):
-            continue
-        if np.isfinite(values).all():
-            angles.append(values)
-    pairs = np.array(angles, dtype=np.float64).reshape(-1, 2)
-    if units.look_like_radians(pairs[:, 0], pairs[:, 1]):
-        azimuth, elevation = np.abs(pairs).max(axis=0).round(3).tolist()
-        raise InputError(
-            f"samples folder {folder}: the angles of {len(pairs)} samples are never farther from 0 than {azimuth} and "
-            f"{elevation}: these are radians; write degrees"
-        )
-    columns = zip(ANGLE_KEYS, pairs.T, strict=True)
-    return {name: units.turn(values, "deg") if len(values) else units.Turn() for name, values in columns}
-
-
-def _truth(picture: Path) -> Path:
-    return picture.with_name(picture.name.removesuffix("_driver.jpg") + "_gt.json")
-
-
-def _bare_row(picture: Path, position: int, turns: dict[str, units.Turn]) -> dict[str, Any]:
-    """The row of one sample of a bare folder; ``position`` numbers it when its name holds no number."""
-    stem, truth = picture.name.removesuffix("_driver.jpg"), _truth(picture)
-    if not truth.is_file():
-        raise InputError(f"{truth}: is missing")
-    fields = read_json(truth)
-    numbered = re.search(r"(\d+)$", stem)
-    road = picture.with_name(f"{stem}_road.jpg")
-    row: dict[str, Any] = {
-        "frame": int(numbered.group(1)) if numbered else position,
-        "driver": picture.name,
-        "road": road.name if road.is_file() else "",
-    }
-    used = {"frame"}
-    for column in ANGLE_KEYS:
-        key = _angle_key(fields, column, picture)
-        row[column] = _angle(fields[key], truth, key, turns[column])
-        used.add(key)
-    return row | {key: value for key, value in fields.items() if key not in used and key not in row}
-
-
-def _angle_key(fields: dict[str, Any], column: str, picture: Path) -> str:
-    keys = ANGLE_KEYS[column]
-    key = next((key for key in keys if key in fields), None)
-    if key is None:
-        found = ", ".join(map(str, fields))[:200]
-        raise InputError(f"{_truth(picture)}: has none of {', '.join(keys)}; found {found}")
-    return key
-
-
-def _number(value: Any) -> float:
-    """A number, or text that is one (:func:`recording.units.number`); :class:`ValueError` otherwise."""
-    if isinstance(value, str):
-        return units.number(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(value)
-    return float(value)
-
-
-def _angle(value: Any, path: Path, key: str, turn: units.Turn) -> float:
-    limit = units.AZIMUTH_LIMIT_DEG if key.startswith("azimuth") else units.ELEVATION_LIMIT_DEG
-    problem = f"{path}: {key} is {value!r}, not an angle within ±{limit:g} degrees"
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        raise InputError(problem)
-    try:
-        degrees = turn.degrees(_number(value))
-    except (ValueError, OverflowError):
-        raise _WrongAngle(problem) from None
-    if not abs(degrees) <= limit:
-        raise _WrongAngle(problem)
-    return degrees
-
-
 def _is_jpeg(content: bytes) -> bool:
     """Whether the bytes begin as a JPEG with a size and end as one: a torn file does not."""
     try:
@@ -322,17 +234,6 @@ def _is_jpeg(content: bytes) -> bool:
     except InputError:
         return False
     return content[:2] == b"\xff\xd8" and width > 0 < height and b"\xff\xd9" in content[-64:]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; :class:`InputError` when it is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); delete it or mend it") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: is no JSON object; delete it or mend it")
-    return content
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -12,37 +12,60 @@ import numpy as np
 
 AZIMUTH_LIMIT_DEG, ELEVATION_LIMIT_DEG = 180.0, 90.0
 EMPTY = {"", "nan", "none", "null", "na", "n/a", "#n/a", "-nan"}
-"""How a value is written that is not there."""
+"""How programs write a value that is not there."""
+ABSENT = EMPTY | {"-", "--", "---", "n.a.", "<na>", "nil", "(null)", "#nv", "#null!"}
+"""The same with what people and spreadsheets write."""
+TRUE = {"true", "yes", "t", "y", "on", "wahr", "ja", "vrai", "oui", "verdadero", "vero"}
+FALSE = {"false", "no", "f", "n", "off", "falsch", "nein", "faux", "non", "falso"}
+"""Spreadsheets write truth in the language of their user."""
 FEW = 5
 """Fewer rows than this are single faults and say nothing about a column."""
 SHARE = 0.05
 
-_MINUS = str.maketrans(dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d", "-"))
-_SPACES = str.maketrans(dict.fromkeys("\u00a0\u2009\u202f\ufeff\u200b\u200e", " "))
+_MINUS = str.maketrans(dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\u2014\u2796\ufe58\ufe63\uff0d", "-"))
+_SPACES = str.maketrans(dict.fromkeys("\u00a0\u2009\u202f\ufeff\u200b\u200e\u200f\u202a\u202c\u2060\u2066\u2069", " "))
+_DEGREES = re.compile(r"(?<=[\d.,\s])(°|º|˚|deg|degree|degrees)$", re.IGNORECASE)
 _COLUMN = re.compile(r"(azimuth|elevation)[ _]*[\[(]?(deg|degree|degrees|°|rad|radian|radians)[\])]?")
 
 
 def number(text: str) -> float:
     """A decimal number; :class:`ValueError` for anything else.
 
-    Any of Unicode's minus signs, and a decimal comma where there is no point: ``−3,5`` is -3.5. A degree sign may
-    follow. Thousands are not grouped: ``1,234`` is 1.234.
+    Any of Unicode's minus signs, and a decimal comma where there is no point: ``−3,5`` is -3.5. A degree sign or
+    ``deg`` may follow. Thousands are not grouped: ``1,234`` is 1.234.
     """
-    if "_" in text:  # Python reads 1_000 as a number, nobody else does
-        raise ValueError(text)
-    if text.isascii() and "," not in text:
-        return float(text)
-    if not text.isascii():
-        text = text.translate(_MINUS).translate(_SPACES)
-    text = text.strip().removesuffix("°")
-    if "," in text and "." not in text:
-        text = text.replace(",", ".", 1)
-    return float(text)
+    try:
+        if "_" not in text:  # Python reads 1_000 as a number, nobody else does
+            return float(text)
+    except ValueError:
+        text = _DEGREES.sub("", text.translate(_MINUS).translate(_SPACES).strip())
+        if "," in text and "." not in text:
+            text = text.replace(",", ".", 1)
+        return float(re.sub(r"^([+-])\s+(?=[\d.])", r"\1", text))  # "− 3.5"
+    raise ValueError(text)
+
+
+def truth(text: str) -> bool | None:
+    """What a column that says yes or no says: words, or a number that is 0 or not; None where it is neither."""
+    word = text.strip().lower()
+    if word in TRUE or word in FALSE:
+        return word in TRUE
+    try:
+        value = number(word)
+    except ValueError:
+        return None
+    return bool(value) if math.isfinite(value) else None
 
 
 def is_empty(text: str) -> bool:
     """Whether a field holds no value."""
-    return text.strip().lower() in EMPTY
+    word = text.strip().lower()
+    return word in ABSENT or word.translate(_MINUS) in ABSENT
+
+
+def plain_name(name: str) -> str:
+    """The name of a column in lower case, without quotes of its own and with single spaces."""
+    return " ".join(name.translate(_SPACES).strip().strip("'\"`").lower().split())
 
 
 def angle_column(plain: str) -> tuple[str, str] | None:
@@ -85,5 +108,7 @@ def look_like_radians(azimuth: np.ndarray, elevation: np.ndarray) -> bool:
     """
     if len(azimuth) < 20 or min(len(np.unique(azimuth)), len(np.unique(elevation))) < 10:
         return False
-    within = np.quantile(np.abs(azimuth), 0.95) <= math.pi / 2 and np.quantile(np.abs(elevation), 0.95) <= math.pi / 2
-    return bool(within and np.abs(azimuth).max() <= math.pi and np.abs(elevation).max() <= math.pi / 2)
+    sizes = np.abs(np.stack([azimuth, elevation]))
+    within = np.quantile(sizes, 0.95, axis=1) <= math.pi / 2
+    most = np.quantile(sizes, 0.99, axis=1, method="lower")  # a few absurd values are in every file
+    return bool(within.all() and most[0] <= math.pi and most[1] <= math.pi / 2)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".
 """Endings by which a file among others is taken for a video."""
 STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 PICTURE_CODECS = ("mjpeg", "png", "bmp", "webp", "gif", "tiff")
+LOOKED_AT = 300
+"""Packets from the start of a file among which a film has two pictures."""
 WIDEST = 16384
 """Pixels on a side that a picture may be shown with: more is a wrong statement in the file's header."""
 
@@ -66,8 +69,9 @@ class Shown:
 def opened(path: Path, track: int | None = None) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """The opened video and its picture track; every reason why it cannot be read is a :class:`DriveError`.
 
-    ``track`` counts the tracks that hold a film, from 0. Without it the first is taken, and where there are
-    several a warning says which one. Cover pictures and thumbnails are no film.
+    ``track`` counts the tracks that hold a film, from 0. Without it the one that the file marks as its default is
+    taken, else the first, and where there are several a warning says which one. Cover pictures and thumbnails are no
+    film.
     """
     if not path.exists():
         raise DriveError(f"video {path}: no such file; give the recording of the drive")
@@ -87,11 +91,16 @@ def films(container: av.container.InputContainer) -> list[av.VideoStream]:
     """The video tracks that move, in the order of the file."""
     moving = [stream for stream in container.streams.video if not stream.disposition & STILLS]
     # A cover that is not marked as one is a track of a single picture beside a film.
-    return [stream for stream in moving if not _may_be_still(stream)] or moving
+    return [stream for stream in moving if not (len(moving) > 1 and _is_still(container.name, stream))] or moving
 
 
-def _may_be_still(stream: av.VideoStream) -> bool:
-    return stream.frames == 1 or (not stream.frames and stream.codec_context.name in PICTURE_CODECS)
+def _is_still(address: str, stream: av.VideoStream) -> bool:
+    """Whether a track holds a single picture; where the header does not count, by looking for a second one."""
+    if stream.frames or stream.codec_context.name not in PICTURE_CODECS:
+        return stream.frames == 1
+    with av.open(address) as again:
+        near = islice(again.demux(), LOOKED_AT)
+        return len([packet for packet in near if packet.stream_index == stream.index and packet.size]) < 2
 
 
 def _film(container: av.container.InputContainer, path: Path, track: int | None) -> av.VideoStream:
@@ -101,11 +110,15 @@ def _film(container: av.container.InputContainer, path: Path, track: int | None)
     if not found:
         raise DriveError(f"video {path}: holds a cover picture and no film; give the recording of the drive")
     listed = ", ".join(f"{number}: {_described(stream)}" for number, stream in enumerate(found))
-    if track is None and len(found) > 1:
-        log.warning("video %s: holds %d films (%s); track 0 is read, choose with --track", path, len(found), listed)
-    if not 0 <= (track or 0) < len(found):
+    if track is None:
+        marked = [number for number, stream in enumerate(found) if stream.disposition & Disposition.default]
+        track = marked[0] if len(marked) == 1 else 0
+        if len(found) > 1:
+            said = "%s: holds %d films (%s); track %d is read, choose with track"
+            log.warning("video " + said, path, len(found), listed, track)
+    if not 0 <= track < len(found):
         raise DriveError(f"video {path}: has no track {track}; choose one of {listed}")
-    return found[track or 0]
+    return found[track]
 
 
 def _described(stream: av.VideoStream) -> str:

@@ -121,16 +121,28 @@ class Gatekeeper:
         if encoding not in (b"gzip", b"x-gzip", b"deflate"):
             named = encoding.decode("latin-1")[:40]
             raise Refused(415, f"Content-Encoding {named!r} is not read; send it plain or gzip", reason="content type")
-        unpacking = zlib.decompressobj(zlib.MAX_WBITS if encoding == b"deflate" else zlib.MAX_WBITS | 16)
-        try:
-            plain = unpacking.decompress(body, self._limits.max_bytes + 1)
-        except zlib.error:
-            plain = b""
-        if len(plain) > self._limits.max_bytes:
-            raise self._too_large()
-        if not unpacking.eof:
+        plain, ended = self._inflated(body, zlib.MAX_WBITS if encoding == b"deflate" else zlib.MAX_WBITS | 16)
+        if encoding == b"deflate" and not plain:  # many clients send it without the frame that RFC 9110 asks for
+            plain, ended = self._inflated(body, -zlib.MAX_WBITS)
+        if not ended:
             raise Refused(400, "the body is not what its Content-Encoding says, or is cut off", reason="malformed")
         return plain
+
+    def _inflated(self, body: bytes, window: int) -> tuple[bytes, bool]:
+        """What the members of ``body``, one or several (RFC 1952, 2.2), hold, and whether the last one is whole."""
+        plain, ended = b"", False
+        while body and not (ended and not body.strip(b"\0")):  # what follows the last one is padding
+            unpacking = zlib.decompressobj(window)
+            try:
+                plain += unpacking.decompress(body, self._limits.max_bytes + 1 - len(plain))
+            except zlib.error:
+                return plain, False
+            if len(plain) > self._limits.max_bytes:
+                raise self._too_large()
+            ended, body = unpacking.eof, unpacking.unused_data
+            if not ended:
+                break
+        return plain, ended
 
     def _too_large(self) -> Refused:
         return Refused(413, f"the body is larger than {self._limits.max_bytes} bytes", reason="bytes")

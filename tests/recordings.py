@@ -46,8 +46,10 @@ def video(
     rotation: int = 0,
     matrix: Sequence[int] | None = None,
     pixel: tuple[int, int] | None = None,
+    times: Sequence[int] | None = None,
 ) -> Path:
-    """Encode a numbered video. ``times_ms``: presentation times, 30 fps without; ``keys``: forced key frames;
+    """Encode a numbered video. ``times_ms``: presentation times, 30 fps without; ``times``: the same in
+    thirtieths of a second; ``keys``: forced key frames;
     ``matrix``: FFmpeg's display matrix; ``pixel``: width and height of one, for pixels that are not square."""
     clock = fractions.Fraction(1, 30) if times_ms is None else fractions.Fraction(1, 1000)
     with av.open(str(path), "w") as container:
@@ -66,7 +68,8 @@ def video(
             stream.codec_context.sample_aspect_ratio = fractions.Fraction(*pixel)
         for shown in range(frames):
             frame = av.VideoFrame.from_ndarray(picture(shown, size), "bgr24")
-            frame.pts, frame.time_base = shown if times_ms is None else int(times_ms[shown]), clock
+            due = times if times_ms is None else times_ms
+            frame.pts, frame.time_base = shown if due is None else int(due[shown]), clock
             if shown in keys:
                 frame.pict_type = av.video.frame.PictureType.I
             container.mux(stream.encode(frame))
@@ -74,13 +77,17 @@ def video(
     return path
 
 
-def joined(path: Path, *parts: Path, cover: int | None = None) -> Path:
-    """One file with the film of each part as a track of its own, in their order; part ``cover`` is a cover picture."""
+def joined(path: Path, *parts: Path, cover: int | None = None, default: int | None = None) -> Path:
+    """One file with the film of each part as a track of its own, in their order; part ``cover`` is a cover picture,
+    ``default`` the one to be shown."""
     sources = [av.open(str(part)) for part in parts]
     with av.open(str(path), "w") as target:
         tracks = [target.add_stream_from_template(source.streams.video[0]) for source in sources]
         if cover is not None:
             tracks[cover].disposition = av.stream.Disposition.attached_pic
+        for number, track in enumerate(tracks):
+            if default is not None:
+                track.disposition = av.stream.Disposition(av.stream.Disposition.default if number == default else 0)
         for source, track in zip(sources, tracks, strict=True):
             for packet in source.demux(video=0):
                 if packet.size:

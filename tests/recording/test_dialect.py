@@ -1,5 +1,7 @@
 """A labels CSV is read to the same table however it is written, or refused with the reason."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,10 @@ dialects = st.fixed_dictionaries(
     {
         "separator": st.sampled_from([",", ";", "\t", "|"]),
         "decimal": st.sampled_from([".", ","]),
-        "minus": st.sampled_from(["-", "\u2212", "\u2013", "\ufe63", "("]),
+        "minus": st.sampled_from(["-", "\u2212", "\u2013", "\u2014", "\ufe63", "("]),
+        "after": st.sampled_from(["", "\u00b0", " deg", "\u00a0"]),
         "quotes": st.sampled_from(["none", "numbers", "all"]),
-        "line_end": st.sampled_from(["\n", "\r\n", "\r"]),
+        "line_end": st.sampled_from(["\n", "\r\n", "\r", "\r\r\n"]),
         "encoding": st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]),
         "above": st.sampled_from(["", "sep", "comments", "text", "blank"]),
         "trailing": st.sampled_from(["none", "rows", "both", "header"]),
@@ -35,7 +38,7 @@ def written(value: float, how: dict[str, str]) -> str:
         value = np.radians(value)
     if how["unit"] == "0-360":
         value %= 360.0
-    text = f"{abs(value):.6f}".replace(".", how["decimal"])
+    text = f"{abs(value):.6f}".replace(".", how["decimal"]) + how["after"]
     if value >= 0:
         return text
     return f"({text})" if how["minus"] == "(" else how["minus"] + text
@@ -95,19 +98,32 @@ def test_dialects_are_read_to_the_same_table_or_refused(
     assert set(read.table["note"]) == {"Müller 0", "Müller 1", "Müller 2"}
 
 
+def archive(*names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        for name in names:
+            packed.writestr(name, "x")
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"PK\x03\x04\x14\x00\x06\x00", "is an Excel workbook .* save the sheet as CSV"),
+        (b"PK\x03\x04\x14\x00\x06\x00", "is an Excel workbook or another ZIP archive, .* save the sheet as CSV"),
+        (archive("xl/workbook.xml"), "is an Excel workbook, not a CSV; open it and save the sheet as CSV"),
+        (archive("mimetype", "content.xml"), "is an OpenDocument spreadsheet, .* save the sheet as CSV"),
+        (archive("sensors.csv"), "ZIP archive, not a CSV; save the sheet as CSV, or unpack it"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an old Excel workbook"),
         (b"\x1f\x8b\x08\x00", "is compressed with gzip, not a CSV; unpack it"),
         (b"PAR1\x15\x04", "is a Parquet file"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a Git LFS pointer .* git lfs pull"),
         (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "is an HTML page"),
+        (b"\0\0\0\x18ftypmp42", "is a video, not a CSV; give the CSV .*, and the video as video"),
+        (b'{"azimuth": 1}', "is JSON, not a CSV; write the table as CSV"),
     ],
 )
 def test_what_is_no_csv_is_named_for_what_it_is(content: bytes, says: str, tmp_path: Path) -> None:
-    (tmp_path / "sensors.csv").write_bytes(content + b"\0" * 50)
+    (tmp_path / "sensors.csv").write_bytes(content)
     with pytest.raises(DriveError, match=says):
         labels.read(tmp_path / "sensors.csv", 100)
 
@@ -123,3 +139,15 @@ def test_a_wide_file_warns_of_nothing(tmp_path: Path, recwarn: pytest.WarningsRe
 def test_a_comment_sign_before_the_header_is_no_part_of_its_first_name(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("# dash_frames,azimuth [deg],elevation [deg]\n3,1.5,-2.5\n")
     assert labels.read(tmp_path / "l.csv", 100).table.to_numpy().tolist() == [[3.0, 1.5, -2.5]]
+
+
+def test_two_empty_fields_too_many_may_be_decimal_commas_that_split_a_number(tmp_path: Path) -> None:
+    # 3 | 1,5 | -2,5 | (worn) | (blink): as fields between commas these would be azimuth 1 and elevation 5.
+    rows = [f"{n},1,5,-2,5,," for n in range(30)]
+    (tmp_path / "l.csv").write_text("\n".join(["dash_frames,azimuth [deg],elevation [deg],worn,blink id", *rows]))
+    with pytest.raises(DriveError, match=r"30 of 30 rows would be dropped \(malformed line\)"):
+        labels.read(tmp_path / "l.csv", 100)
+    for separator in ";\t":
+        text = f"dash_frames{separator}azimuth [deg]{separator}elevation [deg]\n3{separator}1,5{separator}-2,5"
+        (tmp_path / "l.csv").write_text(text + 3 * separator)
+        assert labels.read(tmp_path / "l.csv", 100).table.to_numpy().tolist() == [[3.0, 1.5, -2.5]]

@@ -111,6 +111,46 @@ def test_a_browsers_recording_has_the_rate_of_its_pictures(tmp_path: Path) -> No
     np.testing.assert_allclose(index.seconds, times / 1000, atol=1e-9)
 
 
+@pytest.mark.parametrize("how", [{"codec": "mjpeg"}, {"b_frames": 0, "gop": 10}, {}], ids=["MJPEG", "no B", "B"])
+def test_a_clock_that_was_set_back_changes_no_frame(how, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # A camera's clock is corrected while it records; Matroska keeps the times as they come.
+    video = recordings.video(tmp_path / "v.mkv", 60, times_ms=[33 * n for n in range(60)], **how)
+    content, at = bytearray(video.read_bytes()), 0
+    while (at := content.find(b"\x1f\x43\xb6\x75", at) + 1) > 0:  # a cluster; its time follows
+        place = content.index(b"\xe7", at) + 2
+        width = content[place - 1] & 0x7F
+        time = int.from_bytes(content[place : place + width])
+        content[place : place + width] = (time - 600 if time >= 900 else time).to_bytes(width)
+    video.write_bytes(content)
+    got, lost = collect(video, range(60))
+    assert (sorted(got), lost) == (list(range(60)), [])
+    assert all(recordings.number(picture) == frame for frame, picture in got.items())
+    assert [recordings.number(picture) for _, picture in decoding.in_order(video, frames.scan(video))] == list(
+        range(60)
+    )
+    assert "their clock was set back; 30 per second are assumed" in caplog.text
+
+
+def test_a_recording_that_paused_keeps_the_pause(tmp_path: Path) -> None:
+    times = [33 * n + (3_600_000 if n >= 30 else 0) for n in range(60)]
+    index = frames.scan(recordings.video(tmp_path / "v.mkv", 60, times_ms=times))
+    np.testing.assert_allclose(index.seconds, np.array(times) / 1000, atol=1e-9)
+
+
+def test_times_below_zero_and_frames_that_a_recorder_dropped(tmp_path: Path) -> None:
+    early = recordings.video(tmp_path / "early.mkv", 30, times_ms=[33 * n - 500 for n in range(30)])
+    assert frames.scan(early).seconds[0] == 0
+    assert sorted(collect(early, range(30))[0]) == list(range(30))
+    # AVI writes an empty chunk for a picture that was dropped: the one before stays on the screen.
+    shown = [n + 3 * (n >= 10) for n in range(40)]
+    gaps = recordings.video(tmp_path / "gaps.avi", 40, codec="mjpeg", times=shown)
+    index = frames.scan(gaps)
+    assert len(recordings.read_forward(gaps)) == index.frames == 40
+    got, lost = collect(gaps, range(40))
+    assert lost == [] and all(recordings.number(picture) == frame for frame, picture in got.items())
+    np.testing.assert_allclose(index.seconds, np.array(shown) / 30, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.ts", "v.avi"])
 def test_a_constant_rate_is_counted_and_not_summed_up(name: str, tmp_path: Path) -> None:
     # Matroska rounds times to milliseconds: what was rounded is known, and splits must not depend on it.

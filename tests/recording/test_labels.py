@@ -37,10 +37,16 @@ def write(path: Path, *lines: str, header: str = HEADER) -> Path:
         ("1,1e300,1.0,2.0,True,", "frame past the end of the video"),
         ("1,5,1.0,2.0,False,", "not worn"),
         ("1,5,1.0,2.0,0,", "not worn"),
+        ("1,5,1.0,2.0,0.00,", "not worn"),
+        ("1,5,1.0,2.0,FALSCH,", "not worn"),
+        ("1,5,1.0,2.0,maybe,", "worn neither yes nor no"),
+        ('1,"5,000",1.0,2.0,True,', "frame not a number"),
+        ("1,5.000,1.0,2.0,True,", "frame not a number"),
         ("1,5,1.0,2.0,True,7", "blink"),
         ("1,5,,2.0,True,", "blank angle"),
         ("1,5,1.0,  ,True,", "blank angle"),
         ("1,5,left,2.0,True,", "angle not a number"),
+        ("1,5,1.0,-,True,", "angle not a number"),
         ("1,5,nan,2.0,True,", "angle not a number"),
         ("1,5,1.0,-inf,True,", "angle not a number"),
         ("1,5,180.1,2.0,True,", "angle out of range"),
@@ -168,3 +174,34 @@ def test_no_bytes_below_the_header_break_the_reading(tmp_path_factory: pytest.Te
     read = labels.read(path, 100, on_bad_rows="drop")
     assert read.rows == len(read.table) + sum(read.dropped.values())
     assert set(read.dropped) <= set(labels.REASONS)
+
+
+@pytest.mark.parametrize("written", ["True", "1.0", "1", "yes", "WAHR", "255", "", "nan"])
+def test_ways_to_write_that_glasses_were_worn(written: str, tmp_path: Path) -> None:
+    read = labels.read(write(tmp_path / "l.csv", *(f"1,{n},1.0,2.0,{written}," for n in range(10))), 100)
+    assert len(read.table) == 10
+
+
+@pytest.mark.parametrize("written", ["", "nan", "0", "0.0", "-1", "-", "False", "<NA>"])
+def test_ways_to_write_that_there_is_no_blink(written: str, tmp_path: Path) -> None:
+    rows = [f"1,{n},1.0,2.0,True,{7 if n == 3 else written}" for n in range(10)]
+    read = labels.read(write(tmp_path / "l.csv", *rows), 100)
+    assert read.dropped == {"blink": 1}
+    assert 3 not in read.table["frame"].tolist()
+
+
+def test_a_column_that_says_neither_yes_nor_no_stops(tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", *(f"1,{n},1.0,2.0,{'on' if n % 2 else 'lost'}," for n in range(30)))
+    with pytest.raises(DriveError, match=r"15 of 30 rows would be dropped .*'worn' is 'lost' in line 2; write 1 or 0"):
+        labels.read(path, 100)
+
+
+def test_two_recordings_that_name_the_same_frames_are_refused(tmp_path: Path) -> None:
+    header = "Recording ID,dash_frames,azimuth [deg],elevation [deg]"
+    lines = [f"{which},{n},{n}.5,2" for which in "ab" for n in range(4)]
+    with pytest.raises(
+        DriveError, match=r"two recordings name the same frame .'Recording ID' is 'a', and 'b' in line 6"
+    ):
+        labels.read(write(tmp_path / "l.csv", *lines, header=header), 100)
+    later = [line.replace("b,", "b,1") for line in lines]
+    assert len(labels.read(write(tmp_path / "l.csv", *later, header=header), 100).table) == 8

@@ -187,7 +187,8 @@ def gaze_folder(folder: Path, written) -> Path:
     for n in range(60):
         azimuth, elevation = 20 * np.sin(n / 3), 8 * np.cos(n / 5) - 3
         angles = written(azimuth, elevation)
-        bare(folder, f"frame_{n:05d}", {"azimuth_deg": angles[0], "elevation_deg": angles[1]}, n)
+        named = angles if isinstance(angles, dict) else dict(zip(("azimuth_deg", "elevation_deg"), angles, strict=True))
+        bare(folder, f"frame_{n:05d}", named, n)
     return folder
 
 
@@ -197,8 +198,10 @@ def gaze_folder(folder: Path, written) -> Path:
         lambda azimuth, elevation: (azimuth, elevation),
         lambda azimuth, elevation: (azimuth % 360, elevation % 360),
         lambda azimuth, elevation: (f"{azimuth:.9f}".replace("-", "\u2212").replace(".", ","), f"{elevation:.9f}"),
+        lambda azimuth, elevation: {"Azimuth (deg)": azimuth, "elevation [deg]": elevation, "azimuth [rad]": 9},
+        lambda azimuth, elevation: {"azimuth_rad": np.radians(azimuth), "elevation": elevation},
     ],
-    ids=["degrees", "0-360", "text"],
+    ids=["degrees", "0-360", "text", "other names", "radians that say so"],
 )
 def test_angles_of_a_bare_folder_that_can_be_meant_in_one_way_are_read(written, tmp_path: Path) -> None:
     read = prepared.load(gaze_folder(tmp_path, written)).measured_deg
@@ -212,10 +215,14 @@ def test_angles_of_a_bare_folder_that_can_be_meant_in_one_way_are_read(written, 
         (lambda azimuth, elevation: (np.radians(azimuth), np.radians(elevation)), "these are radians; write degrees"),
         (
             lambda azimuth, elevation: (f"({-azimuth})" if azimuth < 0 else azimuth, elevation),
-            r"\d\d of 60 samples would be left out for how their angles are written, the first: .*azimuth_deg is '\(",
+            r"\d\d of 60 samples would be left out for how their angles are written.*, the first: .*azimuth_deg is '\(",
+        ),
+        (
+            lambda azimuth, elevation: (f"({azimuth})" if azimuth < -19.9 else abs(azimuth), elevation),
+            r"3 of 60 samples would be left out .*, and what is left lies on one side of 0, the first:",
         ),
     ],
-    ids=["radians", "brackets"],
+    ids=["radians", "brackets", "three looks to the left"],
 )
 def test_a_bare_folder_that_would_lose_a_class_of_samples_is_refused(written, says: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=says) as caught:

@@ -18,13 +18,21 @@ from recording import units
         ("\u00a012.25\u00b0", 12.25),
         ("1,5E+01", 15.0),
         ("+2", 2.0),
+        ("\u22123", -3.0),
+        ("\u20143", -3.0),
+        ("\u2212 3,5 deg", -3.5),
+        ("12.3\u00ba", 12.3),
+        ("-4.5DEG", -4.5),
+        ("-4\u200e", -4.0),
     ],
 )
 def test_numbers(text: str, value: float) -> None:
     assert units.number(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "1_000", "(3)", "3-", "1,234.5", "1.234,5", "1,2,3", "0x10", "left"])
+@pytest.mark.parametrize(
+    "text", ["", "1_000", "(3)", "3-", "1,234.5", "1.234,5", "1,2,3", "0x10", "left", "deg", "3 rad", "12 000", "1_0,5"]
+)
 def test_what_is_no_number_or_could_be_two(text: str) -> None:
     with pytest.raises(ValueError):
         units.number(text)
@@ -61,6 +69,8 @@ def test_radians_that_are_called_degrees() -> None:
     gaze = np.radians(random.normal([3, -4], [13, 6], (200, 2)))
     assert units.look_like_radians(*gaze.T)
     assert not units.look_like_radians(*np.degrees(gaze).T)
+    odd = np.vstack([gaze, [[500.0, -80.0]]])
+    assert units.look_like_radians(*odd.T), "a single absurd value says nothing about the others"
     still = np.full(200, 1.0)
     assert not units.look_like_radians(still, still), "one value all the time is a test, not a drive"
     assert units.turn(gaze[:, 0], "rad").degrees(math.pi / 2) == pytest.approx(90)

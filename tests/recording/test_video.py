@@ -124,14 +124,31 @@ def test_several_films_are_a_choice_that_is_said(tmp_path: Path, caplog: pytest.
     both = recordings.joined(tmp_path / "v.mp4", *parts)
     with caplog.at_level(logging.WARNING):
         assert frames.scan(both).width == 192
-    assert (
-        caplog.text.count("holds 2 films (0: h264 192x96, 1: h264 160x128); track 0 is read, choose with --track") == 1
-    )
+    assert caplog.text.count("holds 2 films (0: h264 192x96, 1: h264 160x128); track 0 is read, choose with track") == 1
     caplog.clear()
     assert first(both, 1).shape == (128, 160, 3)
     assert caplog.text == ""
     with pytest.raises(DriveError, match=r"v\.mp4: has no track 2; choose one of 0: h264 192x96, 1: h264 160x128"):
         frames.scan(both, 2)
+
+
+def test_the_film_that_the_file_marks_as_its_default_is_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parts = [recordings.video(tmp_path / f"{n}.mp4", 5, size) for n, size in enumerate([SIZE, (160, 128)])]
+    both = recordings.joined(tmp_path / "v.mkv", *parts, default=1)
+    assert first(both).shape == (128, 160, 3)
+    assert "track 1 is read" in caplog.text
+    assert first(both, 0).shape == (96, 192, 3)
+
+
+def test_a_film_of_single_pictures_beside_another_is_a_choice_and_no_cover(tmp_path: Path) -> None:
+    # Matroska does not count its pictures; MJPEG may be a cover or a film.
+    parts = [
+        recordings.video(tmp_path / "0.avi", 5, (160, 128), codec="mjpeg"),
+        recordings.video(tmp_path / "1.mp4", 5),
+    ]
+    both = recordings.joined(tmp_path / "v.mkv", *parts)
+    assert first(both, 0).shape == (128, 160, 3)
+    assert first(both, 1).shape == (96, 192, 3)
 
 
 @pytest.mark.parametrize("name", ["12:30 drive.mp4", "a%20b.mp4", "file:v.mp4", "-i.mp4", "drive %03d #1?.mp4"])
