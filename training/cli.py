@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument("--samples", type=_typed("samples", int), default=500, help="frames to extract (500)")
     prepare.add_argument("--layout", default="dashgaze", help="dashgaze, driver, or a YAML/JSON file (dashgaze)")
     prepare.add_argument("--on_bad_rows", "--on-bad-rows", default=STOP, help=_BAD_ROWS)
-    prepare.add_argument("--track", type=_typed("track", int), help="which film of a video that holds several, from 0")
+    prepare.add_argument("--track", type=_typed("track", int), default=-1, help=_TRACK)
     prepare.set_defaults(run=_prepare)
 
     evaluate = _command(commands, "evaluate", "errors of a registered model on a drive, with ten scenarios")
@@ -81,6 +81,9 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+_TRACK = (
+    "which film of a video that holds several, from 0 (-1: the one that the file marks as its default, or the first)"
+)
 _BAD_ROWS = "when a class of rows of the CSV cannot be read: stop, or drop them (stop)"
 
 
@@ -142,7 +145,7 @@ def _prepared(arguments: argparse.Namespace) -> Path:
         arguments.samples,
         arguments.layout,
         Path(arguments.out),
-        track=arguments.track,
+        track=arguments.track if arguments.track >= 0 else None,
         on_bad_rows=arguments.on_bad_rows,
     )
 

@@ -31,6 +31,8 @@ class JobConfig:
     """Prepared folder in place of video and labels; several, comma-separated, for split=by-drive."""
     layout: str = "dashgaze"
     """Where the views are in the video: dashgaze, driver, or a YAML/JSON file."""
+    track: int = -1
+    """Which film of a video with several, from 0; -1: the one that the file marks as its default, else the first."""
     on_bad_rows: str = STOP
     """When a class of rows of the CSV cannot be read: stop, or drop them."""
     trials: int = 12
@@ -72,6 +74,8 @@ class JobConfig:
         if bool(self.video) != bool(self.labels):
             given, wanted = ("video", "labels") if self.video else ("labels", "video")
             raise InputError(f"{given}= was given without {wanted}=: a recording needs both")
+        if self.track < -1:
+            raise InputError(f"track={self.track}: films are counted from 0; -1 is the one that the file marks")
         if self.on_bad_rows not in ON_BAD_ROWS:
             raise InputError(f"on_bad_rows={self.on_bad_rows!r} is unknown: choose one of {', '.join(ON_BAD_ROWS)}")
         if self.split not in splits.SPLIT_CHOICES:

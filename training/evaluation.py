@@ -54,6 +54,8 @@ class EvaluateConfig:
     """Frames to extract from the video."""
     layout: str = "dashgaze"
     """Layout of the video."""
+    track: int = -1
+    """Which film of a video with several, from 0; -1: the one that the file marks as its default, else the first."""
     on_bad_rows: str = STOP
     """When a class of rows of the CSV cannot be read: stop, or drop them."""
     scenarios: int = 10
@@ -74,6 +76,7 @@ class EvaluateConfig:
             labels=self.labels,
             data=self.data,
             layout=self.layout,
+            track=self.track,
             on_bad_rows=self.on_bad_rows,
             work=self.work,
         )

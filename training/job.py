@@ -103,16 +103,18 @@ def prepare_data(config: JobConfig) -> Recordings:
         given = recordings.load(tuple(Path(part.strip()) for part in config.data.split(",") if part.strip()))
         given.layouts(config.layout)  # a layout file that cannot be read is found now, not at registration
         return given
-    work = Path(config.work)
+    work, track = Path(config.work), config.track if config.track >= 0 else None
     if config.video:
         video, labels, layout = Path(config.video), Path(config.labels), config.layout
-        place = hashlib.sha256(f"{video.resolve()} {labels.resolve()} {layout}".encode()).hexdigest()[:8]
+        inputs = f"{video.resolve()} {labels.resolve()} {layout}" + ("" if track is None else f" {track}")
+        place = hashlib.sha256(inputs.encode()).hexdigest()[:8]
         folder = work / "prepared" / f"{video.stem}-{place}-{config.samples}"
     else:
+        track = None
         log.info("no recording given: using the %s (made by this project, not a real drive)", RENDERED)
         video, labels = sample_drive.render(work / "sample-drive")
         layout, folder = "dashgaze", work / "prepared" / f"sample-drive-{config.samples}"
-    made = preparation.prepare(video, labels, config.samples, layout, folder, on_bad_rows=config.on_bad_rows)
+    made = preparation.prepare(video, labels, config.samples, layout, folder, track, config.on_bad_rows)
     return recordings.load((made,))
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import drives
 import mlflow
 import optuna
@@ -14,8 +15,10 @@ import pytest
 import torch
 
 from recording.exceptions import GazeError, InputError
+from tests import recordings as small
 from training import cli, job
 from training.config import JobConfig, choose_device
+from training.evaluation import EvaluateConfig
 from training.searching.study import SearchResult
 
 
@@ -56,6 +59,7 @@ PARAMETERS = [
     (["--split", "weekly"], "choose one of blocks, random, by-drive"),
     (["--device", "tpu"], "choose one of auto, cuda, mps, cpu"),
     (["--on_bad_rows", "skip"], "on_bad_rows='skip' is unknown: choose one of stop, drop"),
+    (["--track", "-2"], "track=-2: films are counted from 0"),
     (["--study", "../x"], "letters, digits"),
     (["--model_name", "a/b"], "model name 'a/b' has '/' in it"),
     (["--model_name", "o'brien"], 'has "\'" in it'),
@@ -148,6 +152,17 @@ CASES = [
     r"not a model address",
     r"split=by-drive.*at least 3",
 ]
+
+
+def test_main_and_evaluate_read_the_film_that_is_chosen(tmp_path):
+    parts = [small.video(tmp_path / f"{n}.mp4", 12, size) for n, size in enumerate([(192, 96), (160, 128)])]
+    both = small.joined(tmp_path / "v.mp4", *parts)
+    labels = small.labels(tmp_path / "l.csv", range(12))
+    given = {"video": str(both), "labels": str(labels), "layout": "driver", "samples": 5, "work": str(tmp_path)}
+    for track, height in ((-1, 96), (0, 96), (1, 128)):
+        for config in (JobConfig(track=track, **given), EvaluateConfig(track=track, **given).job()):
+            (drive,) = job.prepare_data(config).drives
+            assert cv2.imread(str(drive.driver_file(0))).shape[0] == height
 
 
 @pytest.mark.parametrize("says", CASES)
