@@ -150,8 +150,18 @@ def test_a_jpeg_of_many_scans_is_not_decoded() -> None:
 def test_print_colours_are_refused_by_name() -> None:
     file = io.BytesIO()
     Image.fromarray(_noisy_face(0)).convert("CMYK").save(file, "JPEG")
-    with pytest.raises(InputError, match=r"CMYK.*save it in RGB"):
-        decode(file.getvalue())
+    as_photoshop = bytearray(file.getvalue())  # YCCK: the same with the colours turned, Adobe's transform 2
+    as_photoshop[as_photoshop.index(b"Adobe") + 11] = 2
+    for data in (file.getvalue(), bytes(as_photoshop)):
+        with pytest.raises(InputError, match=r"CMYK.*save it in RGB"):
+            decode(data)
+
+
+def test_twelve_bits_a_colour_are_refused_by_name() -> None:
+    data = bytearray(_pillow(_noisy_face(0)))
+    data[data.index(b"\xff\xc0") + 4] = 12
+    with pytest.raises(InputError, match="a JPEG with 12 bits a colour; save it with 8"):
+        decode(bytes(data))
 
 
 def _png(picture: np.ndarray) -> bytes:
@@ -206,6 +216,8 @@ def test_a_png_without_one_of_its_parts_is_refused() -> None:
         (b"GIF89a" + bytes(99), "nor PNG but GIF"),
         (b"\0\0\0\x18ftypheic" + bytes(99), "nor PNG but HEIC"),
         (b"<!doctype html>", "nor PNG but text"),
+        (b"\0\0\0\x0cjP  \r\n", "nor PNG but JPEG 2000"),
+        (b"/9j/4AAQSkZJRg", "nor PNG but base64"),
         (b"\xff\xd8\xff\xe0" + bytes(99), "damaged JPEG or PNG .its header"),
     ],
 )

@@ -149,8 +149,21 @@ def test_other_names_of_the_two_types(client: TestClient, kind: str) -> None:
     assert response.json()["answers"][0]["azimuth_deg"] == pytest.approx(10, abs=0.6)
 
 
+def _in_two(data: bytes) -> bytes:
+    """As `pigz` and `cat a.gz b.gz` write it: several members one after the other."""
+    return gzip.compress(data[:99]) + gzip.compress(data[99:]) + bytes(9)
+
+
 @pytest.mark.parametrize(
-    ("encoding", "pack"), [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("deflate", zlib.compress)]
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("gzip", _in_two),
+        ("deflate", zlib.compress),
+        ("deflate", lambda data: zlib.compress(data, wbits=-15)),
+    ],
+    ids=["gzip", "x-gzip", "two members", "deflate", "deflate without a frame"],
 )
 def test_packed_bodies_are_unpacked(client: TestClient, encoding: str, pack) -> None:
     body = pack(json.dumps({"images": [_b64()]}).encode())
@@ -167,10 +180,13 @@ def test_packed_bodies_are_unpacked(client: TestClient, encoding: str, pack) -> 
         ("gzip", gzip.compress(bytes(300_001)), 413, "300000 bytes"),
         ("gzip", gzip.compress(b"{}")[:-9], 400, "Content-Encoding says, or is cut off"),
         ("gzip", b"{}", 400, "Content-Encoding says, or is cut off"),
+        ("gzip", gzip.compress(b"{}") + b"more", 400, "Content-Encoding says, or is cut off"),
+        ("deflate", b"{}", 400, "Content-Encoding says, or is cut off"),
+        ("gzip", gzip.compress(bytes(200_000)) * 2, 413, "300000 bytes"),
         ("br", b"{}", 415, "'br' is not read"),
         ("identity", gzip.compress(b"{}"), 400, "say so with the header Content-Encoding: gzip"),
     ],
-    ids=["too large", "cut off", "not packed", "br", "not said"],
+    ids=["too large", "cut off", "not packed", "something behind", "no deflate", "too large in two", "br", "not said"],
 )
 def test_packed_bodies_that_are_refused(client: TestClient, encoding: str, body: bytes, status: int, words: str):
     headers = {"content-type": "application/json", "content-encoding": encoding}

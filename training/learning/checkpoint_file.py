@@ -7,6 +7,7 @@ Nothing in a file is executed: torch reads it with ``weights_only=True``.
 """
 
 import argparse
+import datetime
 import io
 import logging
 import pickle
@@ -14,7 +15,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,17 @@ _SAVE = "save it with torch.save(model.state_dict(), path)"
 _WRAPPERS = ("module", "_orig_mod")
 _DEPTH = 5
 # Plain values that training scripts keep beside the weights; building them runs no code of the file.
-_HARMLESS: list[Any] = [argparse.Namespace, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?"))]
-_SCALAR = np.float64(0).__reduce__()[0]
-_HARMLESS += [(_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar")]
+_HARMLESS: list[Any] = [argparse.Namespace, np.dtype, np.ndarray]
+_HARMLESS += [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
+_HARMLESS += [datetime.datetime, datetime.date, datetime.timedelta]
+for _core in ("numpy.core.multiarray", "numpy._core.multiarray"):
+    _HARMLESS += [
+        (np.float64(0).__reduce__()[0], f"{_core}.scalar"),
+        (np.zeros(0).__reduce__()[0], f"{_core}._reconstruct"),
+    ]
+for _module in ("pathlib", "pathlib._local"):  # a path of another system cannot be built here
+    _HARMLESS += [(PurePosixPath, f"{_module}.{kind}") for kind in ("PosixPath", "PurePosixPath")]
+    _HARMLESS += [(PureWindowsPath, f"{_module}.{kind}") for kind in ("WindowsPath", "PureWindowsPath")]
 
 
 def read(path: Path, wanted: set[str]) -> State:
@@ -129,8 +138,8 @@ def _is_text(head: bytes) -> bool:
 
 
 def _is_safetensors(content: bytes, name: str) -> bool:
-    # The format: eight bytes of length, then a JSON object.
-    return name.endswith(".safetensors") or content[8:10] in (b'{"', b"{}")
+    # The format: eight bytes of length, then a JSON object. Torch writes ZIP archives, and pickles before.
+    return content[8:10] in (b'{"', b"{}") or (name.endswith(".safetensors") and content[:1] not in (b"P", b"\x80"))
 
 
 def _tensors(content: bytes, name: str) -> State:
@@ -156,8 +165,8 @@ def _unpickled(content: bytes, name: str) -> Any:
         if named:
             raise CheckpointError(
                 f"checkpoint {name}: holds more than weights (it names {named[1]}: a whole pickled model?), and "
-                "nothing in a file is executed here; where it was made: "
-                "torch.save(torch.load(path, weights_only=False).state_dict(), 'weights.pth')"
+                "nothing in a file is executed here; where it was made, save the weights alone: "
+                "torch.save(model.state_dict(), 'weights.pth')"
             ) from error
         if content[:1] == b"\x80" and content[1:2] > b"\x02":  # torch writes protocol 2
             raise CheckpointError(
@@ -178,13 +187,22 @@ def _damaged(content: bytes, name: str) -> CheckpointError:
 
 def _candidates(held: Mapping[Any, Any], place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], State]]:
     """Every dictionary inside ``held`` that has tensors under names, with the keys that lead to it; outermost first."""
-    found = {key: value for key, value in held.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
+    found = {
+        key: tensor for key, value in held.items() if isinstance(key, str) and (tensor := _tensor(value)) is not None
+    }
     if found:
         yield place, found
     if len(place) < _DEPTH:
         for key, value in held.items():
             if isinstance(value, Mapping):
                 yield from _candidates(value, (*place, str(key)))
+
+
+def _tensor(value: Any) -> torch.Tensor | None:
+    """A tensor, or an array of numbers as one; None for anything else."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu" and value.ndim:
+        return torch.from_numpy(np.ascontiguousarray(value))
+    return value if isinstance(value, torch.Tensor) else None
 
 
 def _without_prefixes(state: State, name: str, wanted: set[str]) -> tuple[State, list[str]]:
@@ -214,8 +232,10 @@ def _without_owner(state: State, said: list[str], wanted: set[str]) -> tuple[Sta
         inner = {key.removeprefix(owner): value for key, value in state.items() if key.startswith(owner)}
         if len(wanted & set(inner)) > len(wanted) // 2:
             left = [key for key in state if not key.startswith(owner)]
-            said = [*said, f"without the prefix {owner!r}", *([f"left out {_some(left)}"] if left else [])]
-            return inner, said
+            said = [*said, f"without the prefix {owner!r}"]
+            if wanted - set(inner):  # something is missing: what stands elsewhere is named beside it
+                return inner | {key: state[key] for key in left}, said
+            return inner, [*said, *([f"left out {_some(left)}"] if left else [])]
     return state, said
 
 

@@ -66,10 +66,13 @@ def matching(state: dict[str, torch.Tensor], network: nn.Module, name: str) -> d
             "fc = Linear(512,256), ReLU, Dropout, Linear(256,2)"
         )
     for key, tensor in wanted.items():
-        if not isinstance(state[key], torch.Tensor) or state[key].shape != tensor.shape:
-            found = tuple(state[key].shape) if isinstance(state[key], torch.Tensor) else type(state[key]).__name__
+        if state[key].layout != torch.strided or state[key].is_meta or state[key].is_quantized:
             raise CheckpointError(
-                f"checkpoint {name}: {key} is {found}, not {tuple(tensor.shape)}; "
+                f"checkpoint {name}: {key} is a sparse, quantized or empty (meta) tensor; save it as a plain one"
+            )
+        if state[key].shape != tensor.shape:
+            raise CheckpointError(
+                f"checkpoint {name}: {key} is {tuple(state[key].shape)}, not {tuple(tensor.shape)}; "
                 "the head must be Linear(512,256), ReLU, Dropout, Linear(256,2)"
             )
     broken = [key for key in wanted if not torch.isfinite(state[key]).all()]

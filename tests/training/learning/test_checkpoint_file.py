@@ -6,7 +6,8 @@ import logging
 import pickle
 import zipfile
 from collections import OrderedDict
-from pathlib import Path
+from datetime import datetime
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from recording.exceptions import CheckpointError
-from training.learning import checkpoint_file
+from training.learning import checkpoint_file, model
 
 # Two layers in place of a ResNet: what is wrapped does not matter, only its names.
 STATE = OrderedDict({"conv1.weight": torch.ones(2, 2), "fc.3.bias": torch.arange(2.0)})
@@ -53,6 +54,13 @@ OPTIMIZER = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 
         (prefixed("_orig_mod.module."), "without the prefix '_orig_mod.module.'"),
         ({"model_state_dict": prefixed("module._orig_mod.module.")}, "'module._orig_mod.module.'"),
         ({"conv1._orig_mod.weight": STATE["conv1.weight"], "fc.3.bias": STATE["fc.3.bias"]}, "'_orig_mod.'"),
+        (
+            {"model": STATE, "args": {"out": PurePosixPath("/a"), "losses": np.zeros(3), "when": datetime(2026, 1, 1)}},
+            "model",
+        ),
+        ({"model": STATE, "args": argparse.Namespace(out=Path("runs/1"))}, "['model']"),
+        ({key: value.numpy() for key, value in STATE.items()}, ""),
+        ({"student.backbone." + key: value for key, value in STATE.items()}, "'student.backbone.'"),
         ({"n_averaged": torch.tensor(7), **prefixed("module.")}, "'module.'"),
         ({"state_dict": {**prefixed("model."), "loss.weight": torch.ones(1)}}, "'model.'; left out 'loss.weight'"),
     ],
@@ -72,6 +80,37 @@ def test_safetensors_are_unwrapped_whatever_the_file_is_called(caplog: pytest.Lo
         found = checkpoint_file.parse(content, "weights.pth", WANTED)
     assert set(found) == WANTED
     assert "without the prefix 'module.'" in caplog.text
+    assert set(checkpoint_file.parse(saved(STATE), "weights.safetensors", WANTED)) == WANTED
+
+
+def test_paths_of_another_system_are_no_reason_to_refuse_weights() -> None:
+    content = saved({"model": STATE, "out": PurePosixPath("runs/1")})
+    for other in (b"pathlib\nWindowsPath\n", b"pathlib._local\nPosixPath\n"):
+        elsewhere = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(elsewhere, "w") as target:
+            for entry in source.namelist():
+                target.writestr(entry, source.read(entry).replace(b"pathlib\nPurePosixPath\n", other))
+        assert set(checkpoint_file.parse(elsewhere.getvalue(), "a.pth", WANTED)) == WANTED
+
+
+def test_what_is_elsewhere_is_named_beside_what_is_missing() -> None:
+    network = model.build()
+    split = {
+        ("head." + key[3:] if key.startswith("fc.") else "backbone." + key): value
+        for key, value in network.state_dict().items()
+    }
+    state = checkpoint_file.parse(saved(split), "a.pth", set(network.state_dict()))
+    with pytest.raises(CheckpointError, match=r"missing 'fc\.0\.weight', .* unexpected 'head\.0\.weight'"):
+        model.matching(state, network, "a.pth")
+
+
+@pytest.mark.parametrize("kind", ["sparse", "meta"])
+def test_a_tensor_that_holds_no_plain_numbers_is_refused(kind: str) -> None:
+    network = model.build()
+    state = network.state_dict()
+    state["fc.3.weight"] = state["fc.3.weight"].to_sparse() if kind == "sparse" else state["fc.3.weight"].to("meta")
+    with pytest.raises(CheckpointError, match=r"fc\.3\.weight is a sparse, quantized or empty \(meta\) tensor"):
+        model.matching(state, network, "a.pth")
 
 
 class Network(nn.Module):
