@@ -44,8 +44,7 @@ from recording.angles import absolute_errors
 from registry import contract, registration, stages
 from registry.holdout import Holdout
 from registry.network import GazeNetwork
-from training.learning import model, pictures
-from training.learning.cache import ActivationCache
+from training.learning import model
 from training.measuring import errors, splits
 from training.reporting import package
 from training.sample import sample_drive
@@ -119,9 +118,7 @@ def _register(folder: Path, work: Path) -> list[bytes]:
     place = preparation.prepare(video, labels, 500, "dashgaze", work / "prepared" / "sample-drive-500")
     data = recordings.load((place,))
     split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0, data.seconds)
-    cache = ActivationCache(folder / "cache")
-    kept = package.held_out(data, pictures.array(data, cache), split)
-    cache.close()
+    kept = package.held_out(data, split)
     for number, shift in ((1, 0.0), (2, SHIFT_DEG)):
         network = model.load(sample_drive.BASE_CHECKPOINT)
         with torch.no_grad():

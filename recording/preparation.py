@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from recording import decoding, files, frames, layouts, units
+from recording import decoding, detection, face, files, frames, layouts, units
 from recording import drive as drives
 from recording.badrows import STOP
 from recording.exceptions import InputError
@@ -46,11 +46,14 @@ def prepare(
     out: Path,
     track: int | None = None,
     on_bad_rows: str = STOP,
+    face_asked: str = face.AUTO,
 ) -> Path:
     """Write ``samples`` evenly spaced samples of a recording into the folder ``out`` and return it.
 
     ``track``: which film of the video, where it holds several (:func:`recording.video.opened`). ``on_bad_rows``:
-    whether a class of rows that cannot be read stops it (:func:`recording.labels.read`).
+    whether a class of rows that cannot be read stops it (:func:`recording.labels.read`). ``face_asked``: the face
+    rectangle that ``drive.json`` gets, ``auto``, ``none`` or ``x,y,w,h`` (:func:`recording.detection.find`); a folder
+    that is complete gets another one where that is asked for. The pictures show the whole driver view in any case.
     Continues a preparation of the same inputs that was interrupted, and returns at once when it is complete.
     A second process preparing the same folder waits for the first. Raises :class:`InputError` when ``out``
     holds something else, the disk is full or a parameter is out of range, :class:`DriveError` when the
@@ -63,17 +66,20 @@ def prepare(
     if len(picked) < count:
         log.warning("only %d usable rows: all of them are used instead of %d samples", len(picked), count)
     log.info("%s: %s", drive.labels_file, drive.labels.summary())
+    _check_face(face_asked, drive)
     plan = _plan(drive, count, picked)
     with _reported(out), _locked(out):
         known = files.read_json(out / DRIVE) if (out / DRIVE).exists() else None
         _check_same(out, known, plan)
         if known is not None and known["status"] == COMPLETE:
             log.info("%s is complete already: %d samples", out, known["samples"]["kept"])
+            if known.get("face", {}).get("asked") != face_asked:
+                _write_json(out / DRIVE, known | _face(out, face_asked))
             return out
         _remove_torn(out)
         _write_json(out / DRIVE, plan)
         lost = _extract(drive, picked, out)
-        _finish(out, plan, drive, picked, lost)
+        _finish(out, plan, drive, picked, lost, face_asked)
     log.info("%s: %d samples ready", out, len(picked) - len(lost))
     return out
 
@@ -109,6 +115,13 @@ def _plan(drive: drives.Drive, count: int, picked: pd.DataFrame) -> dict[str, An
         },
         "samples": {"asked": count, "picked": len(picked)},
     }
+
+
+def _check_face(asked: str, drive: drives.Drive) -> None:
+    """A rectangle that does not fit into the driver view is found now, not when all pictures are written."""
+    given, driver = face.parse(asked), drive.views["driver"]
+    if given is not None:
+        face.Face(driver.w, driver.h, given)
 
 
 IDENTITY: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -293,7 +306,9 @@ def _plain(text: str) -> str | int | float | None:
     return text
 
 
-def _finish(out: Path, plan: dict[str, Any], drive: drives.Drive, picked: pd.DataFrame, lost: dict[int, str]) -> None:
+def _finish(
+    out: Path, plan: dict[str, Any], drive: drives.Drive, picked: pd.DataFrame, lost: dict[int, str], face_asked: str
+) -> None:
     """Write ``samples.csv`` and mark the folder complete."""
     kept = picked[~picked["frame"].isin(list(lost))].reset_index(drop=True)
     if kept.empty:
@@ -311,7 +326,15 @@ def _finish(out: Path, plan: dict[str, Any], drive: drives.Drive, picked: pd.Dat
     done["samples"]["kept"] = len(kept)
     if lost:
         done["samples"]["dropped"] = dict(Counter(lost.values()))
-    _write_json(out / DRIVE, done)
+    _write_json(out / DRIVE, done | _face(out, face_asked))
+
+
+def _face(out: Path, asked: str) -> dict[str, Any]:
+    """What ``drive.json`` says of the face. It is looked for in the files: what an interruption left counts alike."""
+    table = pd.read_csv(out / TABLE, dtype={"driver": str}, usecols=["driver"])
+    chosen = detection.find([out / name for name in table["driver"]], asked)
+    log.log(logging.WARNING if chosen.failed else logging.INFO, "%s", chosen.describe())
+    return {"face": {"asked": asked} | chosen.to_json()}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

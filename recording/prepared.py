@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recording import badrows, files, ground_truth, layouts, preprocess, units
+from recording import badrows, face, files, ground_truth, layouts, preprocess, units
 from recording.exceptions import InputError
 
 log = logging.getLogger("recording.prepared")
@@ -42,7 +42,8 @@ class Samples:
     where the folder has it. ``fps``: mean rate of the recording, 30 when unknown. ``digest``: sha256 over driver
     pictures and angles. ``drive``: sha256 of the recording (video and labels); of a bare folder, the digest.
     ``rendered``: the recording is the rendered sample drive. ``layout``: where the pictures lay in the video, None
-    for a bare folder, which does not say.
+    for a bare folder, which does not say. ``chosen``: the face rectangle that the pictures are cut to on their way to
+    the network, ``None`` where nobody has looked for one yet.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Samples:
     drive: str
     rendered: bool
     layout: layouts.Layout | None
+    chosen: face.Choice | None = None
 
     @property
     def measured_deg(self) -> np.ndarray:
@@ -111,14 +113,15 @@ def iterate_pictures(
 ) -> Iterator[np.ndarray]:
     """Driver pictures of the rows ``indices`` in batches of at most ``batch``: (b, size, size, 3) uint8 RGB.
 
-    The pictures go through :mod:`recording.preprocess`, so they are the pixels that serving sees. The next batch
-    decodes while the present one is used; no more than two are in memory.
+    The pictures are cut to the face rectangle and go through :mod:`recording.preprocess`, so they are the pixels that
+    serving sees. The next batch decodes while the present one is used; no more than two are in memory.
     """
     names = samples.table["driver"].to_numpy()[np.asarray(indices, dtype=np.int64)]
+    cut = face.cutter(samples.chosen.face if samples.chosen else None)
 
     def picture(name: str) -> np.ndarray:
         path = samples.folder / name
-        return preprocess.resize(preprocess.decode(_read_bytes(path), str(path)), size)
+        return preprocess.resize(cut(preprocess.decode(_read_bytes(path), str(path)), str(path)), size)
 
     parts = [names[start : start + batch] for start in range(0, len(names), batch)]
     with ThreadPoolExecutor(threads, thread_name_prefix="pictures") as pool:
@@ -148,6 +151,7 @@ def _load_prepared(folder: Path) -> Samples:
             about["layout"]["name"],
         )
         rendered, name = about["rendered"], about["name"]
+        chosen = face.Choice.from_json(about["face"], layout.views["driver"]) if "face" in about else None
     except (OSError, ValueError, LookupError, TypeError, InputError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"samples folder {folder}: cannot be read ({reason}); delete it and {again}") from None
@@ -161,7 +165,7 @@ def _load_prepared(folder: Path) -> Samples:
         if not _is_jpeg(picture):
             raise InputError(f"{folder / file}: is damaged; delete the folder and {again}")
         _add_to_digest(content, hashlib.sha256(picture).digest(), azimuth, elevation)
-    return Samples(folder, name, table, fps, content.hexdigest(), recording, rendered, layout)
+    return Samples(folder, name, table, fps, content.hexdigest(), recording, rendered, layout, chosen)
 
 
 def _check_row(folder: Path, file: str, azimuth: float, elevation: float) -> None:

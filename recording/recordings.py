@@ -1,17 +1,21 @@
 """The prepared folders of one training: usually one drive, several for ``split=by-drive``."""
 
 import hashlib
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from recording import layouts, prepared
+from recording import detection, layouts, prepared
 from recording.angles import deg_to_pitch_yaw
+from recording.face import AUTO, Choice, Face
 from recording.layouts import Layout
 from recording.prepared import Samples
+
+log = logging.getLogger("recording.recordings")
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,20 @@ class Recordings:
         return ", ".join(names), tuple(found.values())
 
     @property
+    def faces(self) -> tuple[Face | None, ...]:
+        """The face rectangle of each drive; ``None``: the whole driver view."""
+        return tuple(None if d.chosen is None else d.chosen.face for d in self.drives)
+
+    def cut_in_words(self) -> str:
+        """The face rectangles, one drive after the other; "" where all driver views are used whole."""
+        return "; ".join(str(face or "none") for face in self.faces) if any(self.faces) else ""
+
+    def cut_to(self, faces: tuple[Face | None, ...]) -> "Recordings":
+        """The same drives with these face rectangles in place of their own."""
+        drives = zip(self.drives, faces, strict=True)
+        return Recordings(tuple(replace(drive, chosen=Choice(face)) for drive, face in drives))
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         return tuple(d.folder for d in self.drives)
 
@@ -89,7 +107,7 @@ class Recordings:
         return path.name if len(self.drives) == 1 else f"{path.parent.name}/{path.name}"
 
     def iterate_pictures(self, batch: int) -> Iterator[np.ndarray]:
-        """(≤ batch, 224, 224, 3) uint8 RGB driver crops of all samples, in order."""
+        """(≤ batch, 224, 224, 3) uint8 RGB of all samples, in order: each drive cut to its face rectangle."""
         for drive in self.drives:
             yield from prepared.iterate_pictures(drive, np.arange(len(drive.table)), batch)
 
@@ -101,3 +119,29 @@ class Recordings:
 def load(folders: tuple[Path, ...]) -> Recordings:
     """Read prepared folders; raises :class:`~recording.exceptions.InputError` for an empty or broken one."""
     return Recordings(tuple(prepared.load(folder) for folder in folders))
+
+
+def with_faces(recordings: Recordings, asked: str) -> Recordings:
+    """The recordings with a face rectangle chosen for each drive, which is said in the log.
+
+    ``asked``: ``auto`` (what the prepared folder says; where it does not, it is looked for now), ``none`` or
+    ``x,y,w,h``. Several drives are used whole where they do not have one rectangle in common: a model has one.
+    Raises :class:`~recording.exceptions.InputError` as :func:`recording.detection.find` does.
+    """
+    chosen = tuple(_chosen(drive, asked) for drive in recordings.drives)
+    for drive, choice in zip(recordings.drives, chosen, strict=True):
+        log.log(logging.WARNING if choice.failed else logging.INFO, "%s: %s", drive.name, choice.describe())
+    if len({choice.face for choice in chosen}) > 1:
+        log.warning(
+            "NO FACE RECTANGLE: these drives do not have one in common, so all are used whole, in which eyes are "
+            "small; face=x,y,w,h gives one to all"
+        )
+        return recordings.cut_to((None,) * len(chosen))
+    drives = zip(recordings.drives, chosen, strict=True)
+    return Recordings(tuple(replace(drive, chosen=choice) for drive, choice in drives))
+
+
+def _chosen(drive: Samples, asked: str) -> Choice:
+    if asked == AUTO and drive.chosen is not None:
+        return drive.chosen
+    return detection.find([drive.driver_file(row) for row in range(len(drive.table))], asked)

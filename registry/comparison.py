@@ -102,9 +102,13 @@ def open_package(version: versions.Version, scratch: Path) -> Package:
     return Package(version, fetched.contract, fetched.network(), fetched.holdout())
 
 
-def errors(network: GazeNetwork, held_out: Holdout) -> Floats:
-    """(n, 3) azimuth, elevation and 3-D angular error of a network on every held-out sample, degrees."""
-    return errors_of(network.predict_encoded(held_out.jpegs, held_out.names), held_out)
+def errors(package: Package, held_out: Holdout) -> Floats:
+    """(n, 3) azimuth, elevation and 3-D angular error of a version on every held-out sample, degrees.
+
+    Held-out pictures show the driver view, so that each version reads of it what its own contract says.
+    """
+    cut = package.contract.crop.cut_driver_view
+    return errors_of(package.network.predict_encoded(held_out.jpegs, held_out.names, cut), held_out)
 
 
 def errors_of(answers_deg: Floats, held_out: Holdout) -> Floats:
@@ -137,8 +141,8 @@ def compare(first: Package, second: Package, samples: Holdout) -> Comparison:
     return Comparison(
         first.label,
         second.label,
-        errors(first.network, kept),
-        errors(second.network, kept),
+        errors(first, kept),
+        errors(second, kept),
         kept.blocks,
         kept.scenarios,
         int((~clean).sum()),

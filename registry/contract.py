@@ -8,7 +8,6 @@ blanked out, so that one flipped byte anywhere is found and the file is named.
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,13 +15,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
-from recording import angles, files, layouts
-from recording.exceptions import ContractError, InputError
-from recording.layouts import Layout, View
+from recording import angles, files
+from recording.exceptions import ContractError
 from recording.scenarios import COUNT as SCENARIO_COUNT
 from registry import holdout
+from registry.crop import Crop, Strict
 from registry.network import CPU, GazeNetwork, Network
 
 FILE_NAME = "contract.json"
@@ -38,12 +37,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _BLANK = "0" * 64
 
 
-class _Strict(BaseModel):
-    # A field that this version does not know is a promise that it cannot keep.
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class InputPromise(_Strict):
+class InputPromise(Strict):
     """What the network reads, and how a picture becomes that (``recording.preprocess``)."""
 
     name: Literal["images"] = "images"
@@ -54,7 +48,7 @@ class InputPromise(_Strict):
     resize: Literal["stretch"] = "stretch"
 
 
-class OutputPromise(_Strict):
+class OutputPromise(Strict):
     """What the network answers, and in which convention (``recording.angles``) the two angles are meant."""
 
     name: Literal["pitch_yaw"] = "pitch_yaw"
@@ -63,48 +57,7 @@ class OutputPromise(_Strict):
     convention: Literal["dashgaze"] = "dashgaze"
 
 
-class Rectangle(_Strict):
-    """The driver view in a composite picture of ``width`` × ``height`` pixels."""
-
-    width: int = Field(gt=0)
-    height: int = Field(gt=0)
-    x: int = Field(ge=0)
-    y: int = Field(ge=0)
-    w: int = Field(gt=0)
-    h: int = Field(gt=0)
-
-
-class Crop(_Strict):
-    """Where in the recording the pictures were cut out: what serving cuts a composite picture by."""
-
-    layout: str
-    view: str = "driver"
-    rectangles: tuple[Rectangle, ...] | None = None
-    """One for each variant of the layout, none where the whole picture is the driver; ``None`` in versions that
-    were registered before contracts had rectangles."""
-
-    @classmethod
-    def of(cls, layout: str, variants: Iterable[Layout]) -> "Crop":
-        """The promise for pictures that were cut out with the variants of a layout."""
-        sizes = ({"width": one.width, "height": one.height} | vars(one.views["driver"]) for one in variants)
-        return cls(layout=layout, rectangles=tuple(Rectangle(**size) for size in sizes))
-
-    def variants(self) -> tuple[Layout, ...]:
-        """The driver view in each variant of the layout; raises :class:`InputError` when it is not known."""
-        if self.rectangles is not None:
-            return tuple(
-                Layout(self.layout, one.width, one.height, {"driver": View(one.x, one.y, one.w, one.h)})
-                for one in self.rectangles
-            )
-        if self.layout not in layouts.NAMES:
-            raise InputError(
-                f"the version does not say where the driver is in pictures of layout {self.layout}; "
-                "register the model again, or give the driver view alone"
-            )
-        return layouts.variants(self.layout)
-
-
-class AngleErrors(_Strict):
+class AngleErrors(Strict):
     """Mean absolute error per angle and mean 3-D angle between gaze vectors, degrees."""
 
     azimuth_error_deg: FiniteFloat = Field(ge=0)
@@ -112,7 +65,7 @@ class AngleErrors(_Strict):
     angular_error_deg: FiniteFloat = Field(ge=0)
 
 
-class Errors(_Strict):
+class Errors(Strict):
     """Errors on the held-out samples: of this model, of the base it came from, of a constant, of a calibration."""
 
     split: str
@@ -125,7 +78,7 @@ class Errors(_Strict):
     calibrated: AngleErrors | None = None
 
 
-class Scenario(_Strict):
+class Scenario(Strict):
     """One of the ten scenarios and the model's errors in it (``None`` without samples)."""
 
     number: int = Field(ge=1, le=SCENARIO_COUNT)
@@ -134,7 +87,7 @@ class Scenario(_Strict):
     errors: AngleErrors | None = None
 
 
-class Digests(_Strict):
+class Digests(Strict):
     """sha256 of what the model was made from."""
 
     data: str
@@ -143,7 +96,7 @@ class Digests(_Strict):
     code: str
 
 
-class Golden(_Strict):
+class Golden(Strict):
     """One picture and the answer that the sealed network gave to it."""
 
     jpeg: str
@@ -152,7 +105,7 @@ class Golden(_Strict):
     elevation_deg: FiniteFloat
 
 
-class Contract(_Strict):
+class Contract(Strict):
     """The promise of one registered version; see :func:`seal` and :func:`verify`."""
 
     contract_version: Literal[1] = CONTRACT_VERSION

@@ -164,7 +164,7 @@ def judge(
 
 def on_its_own(new: Package, configuration: Configuration) -> list[Check]:
     """The rule of the report's verdict, and whether the stated errors come out again."""
-    measured = comparison.errors(new.network, new.holdout)
+    measured = comparison.errors(new, new.holdout)
     baselines = {
         name: comparison.errors_of(answers, new.holdout) for name, answers in new.holdout.baselines_deg.items()
     }

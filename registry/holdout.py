@@ -22,7 +22,8 @@ class Holdout:
     """n samples of one drive that the model of the same package was neither trained nor validated on."""
 
     jpegs: list[bytes]
-    """n encoded driver crops, already 224×224 (what the network reads), JPEG quality 95."""
+    """n encoded driver views, of which each model reads what its contract says (:meth:`Crop.cut_driver_view`); in
+    versions without a face rectangle they may be squeezed to 224×224."""
     names: list[str]
     """n file names, as in the prepared folder."""
     labels_deg: np.ndarray

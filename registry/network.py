@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from recording import angles, preprocess
+from recording import angles, face, preprocess
 from recording.exceptions import ContractError
+from recording.face import Cutter
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "pitch_yaw"
@@ -33,13 +34,18 @@ class Network(ABC):
     def predict(self, pictures: np.ndarray) -> np.ndarray:
         """(n, 224, 224, 3) uint8 RGB → (n, 2) float64 ``(azimuth, elevation)`` degrees, convention ``dashgaze``."""
 
-    def predict_encoded(self, encoded: list[bytes], names: list[str] | None = None) -> np.ndarray:
-        """JPEG or PNG bytes of any size → (n, 2) degrees as :meth:`predict`; ``InputError`` names a bad picture."""
+    def predict_encoded(
+        self, encoded: list[bytes], names: list[str] | None = None, cut: Cutter = face.whole
+    ) -> np.ndarray:
+        """JPEG or PNG bytes of any size → (n, 2) degrees as :meth:`predict`; ``InputError`` names a bad picture.
+
+        ``cut`` takes from each picture what the network reads; by default that is all of it.
+        """
         names = names or [f"image {number}" for number in range(len(encoded))]
         answers = [np.empty((0, 2))]
         for start in range(0, len(encoded), _AT_ONCE):
             pictures = [
-                preprocess.resize(preprocess.decode(data, name))
+                preprocess.resize(cut(preprocess.decode(data, name), name))
                 for data, name in zip(encoded[start : start + _AT_ONCE], names[start : start + _AT_ONCE], strict=True)
             ]
             answers.append(self.predict(np.stack(pictures)))

@@ -16,12 +16,15 @@ from registry import contract
 
 
 class GazePyfunc(PythonModel):
-    """A table with one binary column ``image`` (JPEG or PNG bytes) → columns ``azimuth_deg``, ``elevation_deg``."""
+    """A table with one binary column ``image`` (JPEG or PNG bytes) → columns ``azimuth_deg``, ``elevation_deg``.
+
+    The pictures show the driver view, of which the network reads what the contract says.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Verify the package and open its network; ``ContractError`` names the file at fault."""
         folder = Path(context.artifacts[contract.FILE_NAME]).parent
-        self._network = contract.load(folder)[1]
+        self._contract, self._network = contract.load(folder)
 
     def predict(
         self,
@@ -33,7 +36,7 @@ class GazePyfunc(PythonModel):
         if "image" not in getattr(model_input, "columns", ()):
             raise exceptions.InputError("the table has no column 'image'; put the JPEG or PNG bytes there")
         names = [f"image in row {row}" for row in range(len(model_input))]
-        answers = self._network.predict_encoded(list(model_input["image"]), names)
+        answers = self._network.predict_encoded(list(model_input["image"]), names, self._contract.crop.cut)
         return pd.DataFrame(answers, columns=["azimuth_deg", "elevation_deg"], index=model_input.index)
 
 

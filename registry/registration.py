@@ -141,6 +141,7 @@ def _tags(sealed: contract.Contract) -> dict[str, str]:
         "contract_version": str(sealed.contract_version),
         versions.SEAL_TAG: sealed.seal,
         "test_samples": str(sealed.errors.samples),
+        versions.FACE_TAG: sealed.crop.face_in_words,
     }
     for whose in ("model", "base", "constant", "calibrated"):
         errors = getattr(sealed.errors, whose)

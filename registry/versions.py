@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from recording.exceptions import NoSuchVersion
+from recording.face import NONE
 from registry.addresses import check_name
 from registry.store import database_file
 
@@ -17,6 +18,8 @@ DEFAULT_MODEL_NAME = "gaze-tracker"
 
 # The tag that repeats the contract's seal: a whole package put in the place of another is found by it.
 SEAL_TAG = "contract_seal"
+# The face rectangle that it reads, in the contract's words.
+FACE_TAG = "face"
 
 
 @dataclass(frozen=True)
@@ -86,15 +89,18 @@ def _numbered(model_name: str, aliases: dict[int, list[str]]) -> list[Version]:
     return sorted(numbered, key=lambda version: -version.number)
 
 
-def made_from(model_name: str, base_digest: str) -> Version | None:
-    """The newest version of a model that came from the base with that digest; ``None`` where there is none.
+def made_from(model_name: str, base_digest: str, face: str) -> Version | None:
+    """The newest version of a model that came from the base with that digest and reads the same face rectangle.
 
-    Also where there is no such model, or this user may not look at one of that name.
+    ``face``: in the contract's words. ``None`` where there is none, where there is no such model, or this user may not
+    look at one of that name.
     """
     check_name(model_name)
     check_store()
-    found = [version for version in _numbered(model_name, {}) if version.tags.get("digest.base") == base_digest]
-    return found[0] if found else None
+    for version in _numbered(model_name, {}):
+        if (version.tags.get("digest.base"), version.tags.get(FACE_TAG, NONE)) == (base_digest, face):
+            return version
+    return None
 
 
 def tested_on(model_name: str, drive: str, before: int | None = None) -> list[int]:

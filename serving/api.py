@@ -101,7 +101,7 @@ def _add_gaze(app: FastAPI, service: Service) -> None:
             CropChoice,
             Query(
                 description="driver: the pictures show the driver. composite: they are composite frames, take the "
-                "driver view. auto: composite where the three-view proportions say so."
+                "driver view. face: they show the face alone. auto: composite where the three-view proportions say so."
             ),
         ] = "driver",
     ) -> Response:

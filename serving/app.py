@@ -42,7 +42,10 @@ def main() -> None:
         st.text_input("Prepared folder", key="folder", help="Made by `python -m training prepare`.")
         with st.expander("Units and signs"):
             st.markdown(shared.UNITS)
-    page.run()
+    try:
+        page.run()
+    except GazeError as error:
+        st.error(str(error), icon=":material/error:")
 
 
 @st.fragment(run_every=POLL)

@@ -95,13 +95,13 @@ def supported() -> bool:
 def open_checked(package: contract.VerifiedPackage, threads: int) -> BFloat16Network:
     """The verified package's network in bfloat16; :class:`Unfit` when it does not keep the contract so."""
     graph = package.content(contract.NETWORK)
-    held_out = package.holdout().jpegs
+    held_out, cut = package.holdout().jpegs, package.contract.crop.cut_driver_view
     if not held_out:
         raise Unfit("it has no held-out samples to compare the precisions on")
     spread = np.unique(np.linspace(0, len(held_out) - 1, min(len(held_out), COMPARED)).round().astype(int))
     # First and then dropped, so that both networks are never in memory at once; one picture at a time likewise.
     reference = GazeNetwork(graph, threads)
-    wanted = np.concatenate([reference.predict_encoded([held_out[k]]) for k in spread])
+    wanted = np.concatenate([reference.predict_encoded([held_out[k]], cut=cut) for k in spread])
     del reference
     try:
         network = BFloat16Network(graph, threads)
@@ -111,7 +111,7 @@ def open_checked(package: contract.VerifiedPackage, threads: int) -> BFloat16Net
         contract.replay(package.contract, network, "in bfloat16")
     except ContractError as error:
         raise Unfit(str(error)) from error
-    off = angles.absolute_errors(network.predict_encoded([held_out[k] for k in spread]), wanted)
+    off = angles.absolute_errors(network.predict_encoded([held_out[k] for k in spread], cut=cut), wanted)
     if not (off <= contract.GOLDEN_TOLERANCE_DEG).all():  # not (… <= …): NaN is off as well
         raise Unfit(
             f"a held-out sample is answered up to {off.max():.2f}° differently than in float32; "

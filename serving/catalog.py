@@ -48,7 +48,9 @@ class Catalog:
     def base_version(self, predictor: Predictor) -> int | None:
         """The version of the base model that ``predictor`` was fine-tuned from; ``None`` where it is not registered."""
         with registry_answers():
-            found = versions.made_from(self.base_model, predictor.contract.digests.base)
+            found = versions.made_from(
+                self.base_model, predictor.contract.digests.base, predictor.contract.crop.face_in_words
+            )
         return found.number if found else None
 
     def load(self, model: str, version: int) -> Predictor:

@@ -7,9 +7,9 @@ import numpy as np
 
 from recording.exceptions import InputError
 from recording.layouts import Layout, View
-from registry.contract import Crop
+from registry.crop import Crop
 
-CropChoice = Literal["driver", "composite", "auto"]
+CropChoice = Literal["driver", "composite", "face", "auto"]
 CHOICES: tuple[str, ...] = get_args(CropChoice)
 WHOLE = Crop(layout="driver", rectangles=())
 """The promise of a model whose pictures are the driver and nothing else."""
@@ -26,10 +26,11 @@ def driver_slices(width: int, height: int, crop: str, promised: Crop) -> tuple[s
     ``driver``: the whole picture is it. ``composite``: it is part of a composite frame of the layout that
     ``promised`` (the contract) holds, :class:`InputError` when the size fits none of its variants. ``auto``:
     composite where the picture fits and is longer than any camera's; a two-view composite that is 16:9, like any
-    photograph, needs ``composite``.
+    photograph, needs ``composite``. ``face``: the whole picture is the face already, and so all of the driver view
+    that the network reads.
     """
     whole = slice(0, height), slice(0, width)
-    if crop == "driver" or (crop == "auto" and max(width, height) <= WIDEST_CAMERA * min(width, height)):
+    if crop in ("driver", "face") or (crop == "auto" and max(width, height) <= WIDEST_CAMERA * min(width, height)):
         return whole
     variants = promised.variants()
     if not variants:  # the pictures were the driver and nothing else, whatever the layout is called
@@ -45,6 +46,23 @@ def driver_view(picture: np.ndarray, crop: str, promised: Crop) -> np.ndarray:
     """The driver view of ``picture`` (h, w, 3), see :func:`driver_slices`; a view into the same memory."""
     height, width = picture.shape[:2]
     return picture[driver_slices(width, height, crop, promised)]
+
+
+def network_view(picture: np.ndarray, crop: str, promised: Crop, name: str = "picture") -> np.ndarray:
+    """What the network reads of ``picture`` (h, w, 3): the driver view cut to the face rectangle that is promised.
+
+    Raises :class:`InputError` as :func:`driver_slices`, and where a picture that should be the driver view has other
+    proportions. ``name`` stands for the picture in messages.
+    """
+    if crop == "face":
+        return picture
+    view = driver_view(picture, crop, promised)
+    if view.shape != picture.shape:  # cut out just now, rounded to whole pixels
+        return promised.cut_driver_view(view, name)
+    try:
+        return promised.cut(view, name)
+    except InputError as error:
+        raise InputError(f"{error}, a composite frame with crop=composite, or the face alone with crop=face") from None
 
 
 def _agreed(fitting: list[View], width: int, height: int, variants: Sequence[Layout]) -> View:

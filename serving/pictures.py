@@ -3,8 +3,8 @@
 import numpy as np
 
 from recording import preprocess
-from registry.contract import Crop
-from serving.crops import WHOLE, driver_view
+from registry.crop import Crop
+from serving.crops import WHOLE, network_view
 
 
 def read(
@@ -15,10 +15,10 @@ def read(
     promised: Crop = WHOLE,
     max_pixels: int = preprocess.MAX_PIXELS,
 ) -> np.ndarray:
-    """JPEG or PNG bytes → (224, 224, 3) uint8 RGB of the driver view, as training saw it.
+    """JPEG or PNG bytes → (224, 224, 3) uint8 RGB: what the network reads of it, as training saw it.
 
     ``name`` stands for the picture in messages; ``crop`` and the contract's ``promised`` as in
-    :func:`serving.crops.driver_slices`. Raises :class:`~recording.exceptions.InputError` where
-    :func:`recording.pictures.decode` does.
+    :func:`serving.crops.network_view`. Raises :class:`~recording.exceptions.InputError` where
+    :func:`recording.pictures.decode` and :func:`~serving.crops.network_view` do.
     """
-    return preprocess.resize(driver_view(preprocess.decode(data, name, max_pixels=max_pixels), crop, promised))
+    return preprocess.resize(network_view(preprocess.decode(data, name, max_pixels=max_pixels), crop, promised, name))

@@ -136,7 +136,7 @@ class Session:
         answered = 0
         try:
             jobs = (
-                (number, frame, self._pool.submit(self._answer_frame, frame))
+                (number, frame, self._pool.submit(self._answer_frame, frame, f"{path} frame {number}"))
                 for number, frame in decoding.in_order_rgb(path, index)
             )
             # Whole frames wait in this queue: fewer of them than of small pictures.
@@ -158,8 +158,8 @@ class Session:
         if answered < count:
             print(f"{path}: {count - answered} of {count} frames left out ({decoding.DAMAGED})", file=sys.stderr)
 
-    def _answer_frame(self, frame: np.ndarray) -> Future[np.ndarray]:
-        return self._submit(preprocess.resize(crops.driver_view(frame, self._crop, self._promised)))
+    def _answer_frame(self, frame: np.ndarray, name: str) -> Future[np.ndarray]:
+        return self._submit(preprocess.resize(crops.network_view(frame, self._crop, self._promised, name)))
 
     def _submit(self, picture: np.ndarray) -> Future[np.ndarray]:
         return self._batcher.submit(self._predictor, [picture])[0]

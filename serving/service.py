@@ -10,7 +10,7 @@ import numpy as np
 
 from recording import angles
 from recording.exceptions import InputError
-from registry.contract import Crop
+from registry.crop import Crop
 from serving import pictures
 from serving.batching import Batcher, Busy, available_cores
 from serving.follower import Follower

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from recording import angles
 from registry import contract, registration
+from registry.crop import Crop
 from registry.holdout import Holdout
 
 # Degrees of azimuth or elevation over the whole range of brightness.
@@ -115,7 +116,7 @@ def make_package(
     graph: bytes | None = None,
     weights: bytes | None = None,
     base_digest: str = "b" * 64,
-    crop: contract.Crop | None = None,
+    crop: Crop | None = None,
     **errors: dict | None,
 ) -> contract.Contract:
     """A valid package in ``folder``: a model ``bias_deg`` off, its held-out samples, honest errors, a seal.

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from recording import preparation, prepared
 from recording.badrows import STOP
 from recording.exceptions import InputError
+from recording.face import AUTO
 from training import evaluation, job, sqlite, tracking
 from training.config import JobConfig
 from training.evaluation import EvaluateConfig
@@ -67,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
         prepare.add_argument(f"--{name}", required=True, help=text)
     prepare.add_argument("--samples", type=_typed("samples", int), default=500, help="frames to extract (500)")
     prepare.add_argument("--layout", default="dashgaze", help="dashgaze, driver, or a YAML/JSON file (dashgaze)")
+    prepare.add_argument(
+        "--face", default=AUTO, help="face rectangle: auto, none, or x,y,w,h in the driver view (auto)"
+    )
     prepare.add_argument("--on_bad_rows", "--on-bad-rows", default=STOP, help=_BAD_ROWS)
     prepare.add_argument("--track", type=_typed("track", int), default=-1, help=_TRACK)
     prepare.set_defaults(run=_prepare)
@@ -147,6 +151,7 @@ def _prepared(arguments: argparse.Namespace) -> Path:
         Path(arguments.out),
         track=arguments.track if arguments.track >= 0 else None,
         on_bad_rows=arguments.on_bad_rows,
+        face_asked=arguments.face,
     )
 
 

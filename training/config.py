@@ -8,6 +8,7 @@ from pydantic import ConfigDict
 
 from recording.badrows import ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
+from recording.face import AUTO, parse
 from registry.addresses import check_name
 from training.measuring import splits
 from training.searching.space import SearchSpace
@@ -33,6 +34,8 @@ class JobConfig:
     """Where the views are in the video: dashgaze, driver, or a YAML/JSON file."""
     track: int = -1
     """Which film of a video with several, from 0; -1: the one that the file marks as its default, else the first."""
+    face: str = AUTO
+    """What the network reads of the driver view: the face (auto: found on the drive), x,y,w,h, or none: all of it."""
     on_bad_rows: str = STOP
     """When a class of rows of the CSV cannot be read: stop, or drop them."""
     trials: int = 12
@@ -78,6 +81,7 @@ class JobConfig:
             raise InputError(f"track={self.track}: films are counted from 0; -1 is the one that the file marks")
         if self.on_bad_rows not in ON_BAD_ROWS:
             raise InputError(f"on_bad_rows={self.on_bad_rows!r} is unknown: choose one of {', '.join(ON_BAD_ROWS)}")
+        parse(self.face)
         if self.split not in splits.SPLIT_CHOICES:
             raise InputError(f"split={self.split!r} is unknown: choose one of {', '.join(splits.SPLIT_CHOICES)}")
         if self.study and not all(c.isalnum() or c in "-_." for c in self.study):

@@ -91,11 +91,13 @@ def run(config: EvaluateConfig) -> int:
         found = resolving.find(Selector.parse(config.model))
         package = opening.fetch(found.model, found.version, found.seal, Path(scratch) / "model")
         data = job.prepare_data(wanted)
+        data = data.cut_to((package.contract.crop.rectangle,) * len(data.drives))
         chosen, scope = held_out(data, package.holdout())
         with closing(ActivationCache(Path(config.work) / "cache")) as cache:
             crops = pictures.array(data, cache)[chosen]
         answers = {"model": package.network().predict(crops)}
-        base = versions.made_from(base_name(found.model), package.contract.digests.base)
+        promised = package.contract
+        base = versions.made_from(base_name(found.model), promised.digests.base, promised.crop.face_in_words)
         answers = _baselines(base, Path(scratch), crops, data.labels_deg[chosen]) | answers
         _report(config, f"{found.model} version {found.version}", scope, data, chosen, answers)
     return 0

@@ -64,6 +64,7 @@ def run(config: JobConfig) -> int:
         mlflow.set_tag("base_name", base.name)
 
         identity = space.identity() | {"data": data.digest[:16], "base": base.digest[:16], "split": config.split}
+        identity |= {"face": faces} if (faces := data.cut_in_words()) else {}  # none: as studies were begun before
         with (
             closing(ActivationCache(work / "cache")) as cache,
             closing(Study(work / "studies" / name, name, space, identity)) as study,
@@ -102,7 +103,7 @@ def prepare_data(config: JobConfig) -> Recordings:
     if config.data:
         given = recordings.load(tuple(Path(part.strip()) for part in config.data.split(",") if part.strip()))
         given.layouts(config.layout)  # a layout file that cannot be read is found now, not at registration
-        return given
+        return recordings.with_faces(given, config.face)
     work, track = Path(config.work), config.track if config.track >= 0 else None
     if config.video:
         video, labels, layout = Path(config.video), Path(config.labels), config.layout
@@ -114,8 +115,10 @@ def prepare_data(config: JobConfig) -> Recordings:
         log.info("no recording given: using the %s (made by this project, not a real drive)", RENDERED)
         video, labels = sample_drive.render(work / "sample-drive")
         layout, folder = "dashgaze", work / "prepared" / f"sample-drive-{config.samples}"
-    made = preparation.prepare(video, labels, config.samples, layout, folder, track, config.on_bad_rows)
-    return recordings.load((made,))
+    made = preparation.prepare(
+        video, labels, config.samples, layout, folder, track, config.on_bad_rows, face_asked=config.face
+    )
+    return recordings.with_faces(recordings.load((made,)), config.face)
 
 
 def _describe(data: Recordings, split: Split) -> None:
@@ -148,6 +151,7 @@ def search(job: Job, starts: Bases, study: Study) -> SearchResult:
             config=trial,
             base=starts.variants[trial.bn].path,
             samples=job.recordings.folders,
+            faces=job.recordings.faces,
             train=job.split.train,
             validation=job.split.validation,
             block=job.split.block,
@@ -183,7 +187,7 @@ def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchR
     alignment = starts.variants[found.config().bn].alignment
     trained = job.recordings.labels_deg[split.train]
     verdict = reach(
-        network.predict_encoded(kept.jpegs, kept.names),
+        network.predict_encoded(kept.jpegs, kept.names, packages.crop.cut_driver_view),
         kept.baselines_deg,
         truth,
         block,

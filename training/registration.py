@@ -6,6 +6,7 @@ from typing import Any
 
 from registry import contract, registration, versions
 from registry.addresses import base_name
+from registry.crop import Crop
 from registry.holdout import Holdout
 from registry.intervals import Floats
 from registry.network import GazeNetwork
@@ -32,11 +33,13 @@ class Packages:
     """(n_test, 2) what the base as it is answers to the test samples, degrees."""
     baselines: Baselines
     """What the model must beat, fitted on the training samples."""
+    crop: Crop
+    """How pictures are cut for both."""
 
 
 def assemble(job: Job, trained: Final, starts: Bases, into: Path) -> Packages:
     """All files of both packages but their contracts; the baselines' answers travel with the held-out samples."""
-    kept = package.held_out(job.recordings, job.samples.pictures, job.split, job.base.holdout)
+    kept = package.held_out(job.recordings, job.split, job.base.holdout)
     frames, drives = package.seen_before(kept.drive, job.base.holdout)
     as_base = replace(kept, trained_frames=frames, trained_drives=tuple(sorted(drives)))
     package.assemble(into / "base", job.base.network, as_base)
@@ -44,7 +47,8 @@ def assemble(job: Job, trained: Final, starts: Bases, into: Path) -> Packages:
     fitted = baselines.fit(starts.answers_deg, job.recordings.labels_deg[job.split.train])
     kept = replace(kept, baselines_deg=fitted.answers(base_deg))
     package.assemble(into / "model", trained.network, kept)
-    return Packages(into / "model", into / "base", kept, base_deg, fitted)
+    crop = Crop.of(*job.recordings.layouts(job.config.layout), job.recordings.faces[0])
+    return Packages(into / "model", into / "base", kept, base_deg, fitted, crop)
 
 
 def register(job: Job, result: Report, packages: Packages, bases: Bases, trained: Final) -> int:
@@ -54,8 +58,8 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases, trained
         "data": data.digest, "drive": packages.holdout.drive, "base": job.base.digest, "code": git_commit()
     }  # fmt: skip
     common: dict[str, Any] = {
-        "golden_jpegs": package.golden(packages.holdout),
-        "crop": contract.Crop.of(*job.recordings.layouts(job.config.layout)),
+        "golden_jpegs": package.golden(packages.holdout, packages.crop.cut_driver_view),
+        "crop": packages.crop,
         "rendered_sample_drive": data.rendered,
         "digests": digests,
     }
@@ -63,7 +67,7 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases, trained
     figures = {who: errors.means() for who, errors in result.errors.items() if who in stated}
     shared = {"split": split.name, "leaking": split.leaking, "samples": len(split.test)}
     as_base = base_name(model_name)
-    if versions.made_from(as_base, job.base.digest) is None:
+    if versions.made_from(as_base, job.base.digest, packages.crop.face_in_words) is None:
         contract.seal(
             packages.base,
             model_name=as_base,

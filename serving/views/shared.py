@@ -14,7 +14,7 @@ from recording import angles, preprocess
 from recording.exceptions import GazeError
 from recording.prepared import Samples
 from registry.holdout import Holdout
-from serving import catalog, prepared
+from serving import catalog, crops, pictures, prepared
 from serving.catalog import Catalog
 from serving.loader import cache_folder
 from serving.predictor import Predictor
@@ -119,9 +119,10 @@ def load(model: str, version: int) -> Predictor | None:
         return None
 
 
-def answer(found: Predictor, picture: np.ndarray) -> tuple[float, float]:
-    """Azimuth and elevation, degrees, of one (h, w, 3) RGB picture of the driver."""
-    azimuth, elevation = found.predict(preprocess.resize(picture)[np.newaxis])[0]
+def answer(found: Predictor, picture: np.ndarray, crop: str = "driver") -> tuple[float, float]:
+    """Azimuth and elevation, degrees, of one (h, w, 3) RGB picture; ``crop`` says what it shows."""
+    read = preprocess.resize(crops.network_view(picture, crop, found.contract.crop))
+    azimuth, elevation = found.predict(read[np.newaxis])[0]
     return float(azimuth), float(elevation)
 
 
@@ -136,7 +137,7 @@ def _answers(model: str, version: int, seal: str, digest: str, _drive: Samples) 
 
     def picture(row: int) -> np.ndarray:
         path = _drive.driver_file(row)
-        return preprocess.resize(preprocess.decode(path.read_bytes(), path.name))
+        return pictures.read(path.read_bytes(), path.name, promised=found.contract.crop)
 
     bar = st.progress(0.0, f"Version {version} of {model} looks at {len(_drive.table)} pictures …")
     given = []

@@ -22,6 +22,7 @@ _CROPS = {
     "auto": "find out",
     "driver": "the driver alone",
     "composite": "a composite frame",
+    "face": "the face alone",
 }
 
 
@@ -62,8 +63,9 @@ def show() -> None:
 
 
 def _picture(found: Predictor, data: bytes, crop: str) -> None:
-    view = crops.driver_view(preprocess.decode(data, "the picture"), crop, found.contract.crop)
-    azimuth, elevation = shared.answer(found, view)
+    picture = preprocess.decode(data, "the picture")
+    view = crops.driver_view(picture, crop, found.contract.crop)
+    azimuth, elevation = shared.answer(found, picture, crop)
     left, right = st.columns([2, 1])
     left.image(
         arrows.draw(view, [Arrow(azimuth, elevation, arrows.PREDICTED, "predicted")]),
@@ -91,7 +93,7 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
             if number >= _FRAMES:
                 break
             view = crops.driver_view(frame, crop, found.contract.crop)
-            azimuth, elevation = shared.answer(found, view)
+            azimuth, elevation = shared.answer(found, frame, crop)
             rows.append({"time": float(index.seconds[number]), "azimuth": azimuth, "elevation": elevation})
             shown = (
                 shown

@@ -9,7 +9,7 @@ import pytest
 
 from recording.exceptions import ContractError, GateRefused, InputError
 from registry import gate, history, resolving, stages, versions
-from registry.contract import Crop, Rectangle
+from registry.crop import Crop, Rectangle
 from registry.gate import Outcome
 from registry.state import State
 

@@ -150,6 +150,6 @@ def test_whether_one_may_register_is_known_beforehand(
     run_id = mlflow.MlflowClient().create_run(experiment).info.run_id
     registration.check("the-trainers-model", run_id)
     assert mlflow.MlflowClient().list_artifacts(run_id) == []
-    assert versions.made_from("the-trainers-model-base", "b" * 64) is None
+    assert versions.made_from("the-trainers-model-base", "b" * 64, "none") is None
     with pytest.raises(RegistryError, match="Permission denied; check the user name and its rights"):
         registration.check(on_server, run_id)

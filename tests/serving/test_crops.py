@@ -17,7 +17,7 @@ from recording.exceptions import InputError
 from recording.layouts import Layout, View
 from registry import stages
 from registry.addresses import Selector
-from registry.contract import Crop
+from registry.crop import Crop
 from serving import crops, predict, server
 from serving.loader import Loader
 from serving.predictor import Predictor

@@ -96,9 +96,9 @@ def test_a_base_that_was_trained_on_the_test_frames_is_refused(data) -> None:
         package.check_lineage(data, split, seen(data, tested))
     elsewhere = packages.make_holdout(10, drive="e" * 64, trained_frames=tested)
     package.check_lineage(data, split, elsewhere)
-    kept = package.held_out(data, np.zeros((len(data), 8, 8, 3), np.uint8), split, seen(data, np.array([100_000])))
+    kept = package.held_out(data, split, seen(data, np.array([100_000])))
     # All that the final training saw, validation blocks and their gaps included, and no test frame or near copy of one.
     assert set(kept.trained_frames.tolist()) == {100_000, *data.frames[split.final].tolist()}
     assert not kept.saw(kept.drive, kept.frames, kept.fps).any()
-    after = package.held_out(data, np.zeros((len(data), 8, 8, 3), np.uint8), split, elsewhere)
+    after = package.held_out(data, split, elsewhere)
     assert after.trained_drives == ("e" * 64,)

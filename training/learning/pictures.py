@@ -1,5 +1,6 @@
 """The driver crops of all samples as one memory-mapped array, resized once."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,10 @@ BATCH = 64
 
 def key(recordings: Recordings) -> dict[str, Any]:
     """What the array depends on."""
-    return {"pictures": recordings.digest, "size": INPUT_SIZE}
+    whole = {"pictures": recordings.digest, "size": INPUT_SIZE}
+    if recordings.faces == (None,) * len(recordings.drives):
+        return whole
+    return whole | {"faces": [face and asdict(face) for face in recordings.faces]}
 
 
 def array(recordings: Recordings, cache: ActivationCache) -> np.ndarray:

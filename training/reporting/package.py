@@ -13,7 +13,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from recording import face, preprocess
 from recording.exceptions import InputError
+from recording.face import Cutter, Face
 from recording.recordings import Recordings
 from registry import contract, holdout
 from registry.holdout import Holdout
@@ -21,6 +23,8 @@ from registry.network import INPUT_NAME, OUTPUT_NAME
 from training.measuring.splits import Split
 
 JPEG_QUALITY = 95
+HELD_OUT_SIDE = 640
+"""Pixels of the longer side of held-out pictures; more where the face would have fewer than the network reads."""
 
 
 def export(network: nn.Module, folder: Path) -> None:
@@ -63,8 +67,10 @@ def _quiet(*names: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def held_out(recordings: Recordings, crops: np.ndarray, split: Split, lineage: Holdout | None = None) -> Holdout:
+def held_out(recordings: Recordings, split: Split, lineage: Holdout | None = None) -> Holdout:
     """The test samples as they travel with the version, and what the model has seen.
+
+    Their pictures show the driver view: a version that reads another part of it can be compared on them.
 
     ``split.final`` is what it was trained on in the end, and all that trained or validated before. ``lineage`` is the
     holdout of the registered version that training started from; what that one saw, this one saw too.
@@ -76,7 +82,7 @@ def held_out(recordings: Recordings, crops: np.ndarray, split: Split, lineage: H
     elsewhere = {recordings.drives[index].drive for index in np.unique(recordings.drive_index[seen])}
     frames_before, drives_before = seen_before(drive.drive, lineage)
     return Holdout(
-        jpegs=[encode(crops[index]) for index in split.test],
+        jpegs=[shrunk(recordings.driver_path(index), recordings.faces[tested]) for index in split.test],
         names=[recordings.driver_path(index).name for index in split.test],
         labels_deg=recordings.labels_deg[split.test],
         frames=recordings.frames[split.test],
@@ -112,9 +118,22 @@ def check_lineage(recordings: Recordings, split: Split, lineage: Holdout | None)
         )
 
 
-def golden(kept: Holdout) -> list[bytes]:
-    """Five of the held-out pictures, spread over the drive: the golden examples of the contract."""
-    return [kept.jpegs[k] for k in np.linspace(0, len(kept) - 1, contract.GOLDEN_EXAMPLES).round().astype(int)]
+def shrunk(path: Path, read: Face | None) -> bytes:
+    """A driver picture as JPEG, no larger than what is ``read`` of it needs; as it is where it is small enough."""
+    content = path.read_bytes()
+    picture = preprocess.decode(content, str(path))
+    height, width = picture.shape[:2]
+    seen = picture if read is None else read.cut(picture, str(path))
+    scale = max(HELD_OUT_SIDE / max(width, height), preprocess.INPUT_SIZE / min(seen.shape[:2]))
+    if scale >= 1:
+        return content
+    return encode(cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA))
+
+
+def golden(kept: Holdout, cut: Cutter = face.whole) -> list[bytes]:
+    """Five of the held-out pictures as the network reads them, spread: the golden examples of the contract."""
+    spread = np.linspace(0, len(kept) - 1, contract.GOLDEN_EXAMPLES).round().astype(int)
+    return [encode(preprocess.resize(cut(preprocess.decode(kept.jpegs[k]), kept.names[k]))) for k in spread]
 
 
 def encode(crop: np.ndarray) -> bytes:

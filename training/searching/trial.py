@@ -21,6 +21,7 @@ import torch
 from mlflow.exceptions import MlflowException
 
 from recording import files, recordings
+from recording.face import Face
 from registry.command_line import one_line, tracking_problem
 from training import sqlite
 from training.learning import closed_form, model
@@ -39,6 +40,8 @@ class TrialSpec:
     """The base in safetensors, with the statistics of ``config.bn`` and the head aligned to the labels."""
     samples: tuple[Path, ...]
     """Prepared folders."""
+    faces: tuple[Face | None, ...]
+    """The face rectangle of each, ``None`` for the whole driver view."""
     train: np.ndarray
     validation: np.ndarray
     block: np.ndarray
@@ -195,7 +198,7 @@ def train(spec: TrialSpec, keep_going: Callable[[Epoch], bool] = lambda epoch: T
 def _train(
     spec: TrialSpec, config: TrialConfig, keep_going: Callable[[Epoch], bool], deadline: float
 ) -> tuple[Outcome, float]:
-    data = recordings.load(spec.samples)
+    data = recordings.load(spec.samples).cut_to(spec.faces)
     device = torch.device(spec.device)
     cache = ActivationCache(spec.cache)
     try:

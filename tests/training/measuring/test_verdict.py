@@ -12,6 +12,7 @@ from scipy import stats
 from registry import gate
 from registry.comparison import Package
 from registry.contract import Contract, Errors
+from registry.crop import Crop
 from registry.holdout import Holdout
 from training.measuring import verdict
 from training.measuring.alignment import Alignment
@@ -152,8 +153,10 @@ def _package(drive: Drive, model: np.ndarray, baselines: dict[str, np.ndarray], 
         baselines_deg=baselines,
     )
     errors = Errors(split="random" if leaking else "blocks", leaking=leaking, samples=n, **means)
-    network = SimpleNamespace(predict_encoded=lambda jpegs, names: model)
-    return Package(SimpleNamespace(number=1), Contract.model_construct(errors=errors), network, kept)
+    network = SimpleNamespace(predict_encoded=lambda *_: model)
+    return Package(
+        SimpleNamespace(number=1), Contract.model_construct(errors=errors, crop=Crop(layout="driver")), network, kept
+    )
 
 
 def _rule_in_other_words(drive: Drive, model: np.ndarray, baselines: dict[str, np.ndarray], leaking: bool) -> bool:

@@ -1,0 +1,148 @@
+"""Finding the face of a drive: where most of some dozens of its pictures show one.
+
+The detector is scikit-image's cascade of local binary patterns (Liao et al. 2007, "Learning multi-scale block local
+binary patterns for face recognition"), whose model lies inside its package. It finds faces that look roughly into the
+camera. So the rectangle is what many pictures agree on; single missed or false detections do not move it.
+"""
+
+import functools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from skimage import data
+from skimage.feature import Cascade
+
+from recording import pictures
+from recording.exceptions import InputError
+from recording.face import NONE, SMALLEST_SIDE, Choice, Face, parse
+from recording.layouts import View
+from recording.pictures import Picture
+
+LOOKED_AT = 48
+"""Pictures of a drive that are searched for a face."""
+LEAST_SEEN, LEAST_SHARE = 3, 0.2
+"""A rectangle is what at least so many pictures, and such a share of those looked at, agree on."""
+MARGIN = 0.15
+"""Of the detected face's size, on every side: room for a head that turns."""
+
+_WORKING_SIDE = 320
+_SMALLEST_FACE = 1 / 8  # of the shorter side of the view
+_SCALE, _STEP, _NEIGHBOURS, _OVERLAP = 1.2, 1.0, 3, 0.5
+_OUTLIERS = 0.05  # of the boxes that agree, to each side
+_SAME_PLACE, _SAME_SIZE = 0.75, 1.6  # in face sizes; times as large
+
+Boxes = npt.NDArray[np.float64]
+"""(n, 4) left, top, width, height of faces in a picture, pixels."""
+
+
+def find(files: Sequence[Path], asked: str) -> Choice:
+    """The face rectangle of a drive's driver pictures (at least one file): ``auto``, ``none`` or ``x,y,w,h``.
+
+    ``auto`` looks at some dozens of them, spread evenly. Raises :class:`InputError` where a picture cannot be read or
+    the rectangle does not fit.
+    """
+    if asked == NONE:
+        return Choice(None)
+    given = parse(asked)
+    if given is not None:
+        height, width = _read(files[0]).shape[:2]
+        return Choice(Face(width, height, given))
+    with ThreadPoolExecutor(2, thread_name_prefix="faces") as pool:
+        shown = [files[k] for k in np.unique(np.linspace(0, len(files) - 1, LOOKED_AT).round().astype(int))]
+        looks = list(pool.map(_look, shown))
+    width, height = max(size for _, size in looks)
+    # In pixels of the largest, should their sizes differ.
+    return choose([boxes * np.tile([width / w, height / h], 2) for boxes, (w, h) in looks], width, height)
+
+
+def detect(picture: Picture) -> Boxes:
+    """The faces in a picture (h, w, 3) uint8 RGB of any size; takes about 0.05 s of one core."""
+    height, width = picture.shape[:2]
+    shrink = max(1.0, max(height, width) / _WORKING_SIDE)
+    small = cv2.resize(picture, (round(width / shrink), round(height / shrink)), interpolation=cv2.INTER_AREA)
+    side = min(small.shape[:2])
+    least = max(SMALLEST_SIDE, round(side * _SMALLEST_FACE))
+    found = _cascade().detect_multi_scale(
+        cv2.cvtColor(small, cv2.COLOR_RGB2GRAY),
+        scale_factor=_SCALE,
+        step_ratio=_STEP,
+        min_size=(least, least),
+        max_size=(side, side),
+        min_neighbor_number=_NEIGHBOURS,
+        intersection_score_threshold=_OVERLAP,
+    )
+    boxes = [(one["c"], one["r"], one["width"], one["height"]) for one in found]
+    found_at: Boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4) * shrink
+    return found_at
+
+
+def choose(looks: Sequence[Boxes], width: int, height: int) -> Choice:
+    """One rectangle in a driver view of ``width`` × ``height`` pixels from what was detected in each picture.
+
+    The face is where most pictures have one. The rectangle holds what they agree on, but for outliers, and a margin.
+    It is a square, as the pictures of faces are that networks learn from, as far as the view has room for one.
+    """
+    agreed = _agreed([boxes for boxes in looks if len(boxes)])
+    if len(agreed) < max(LEAST_SEEN, LEAST_SHARE * len(looks)):
+        return Choice(None, len(agreed), len(looks))
+    left, top = np.quantile(agreed[:, :2], _OUTLIERS, axis=0)
+    right, bottom = np.quantile(agreed[:, :2] + agreed[:, 2:], 1 - _OUTLIERS, axis=0)
+    side = max(right - left, bottom - top) + 2 * MARGIN * float(np.median(agreed[:, 2]))
+    x, w = _span((left + right) / 2, side, width)
+    y, h = _span((top + bottom) / 2, side, height)
+    return Choice(Face(width, height, View(x, y, w, h)), len(agreed), len(looks))
+
+
+def _span(centre: float, side: float, limit: int) -> tuple[int, int]:
+    """Start and length of a side inside 0 … ``limit``: moved where it would reach outside, cut where it is too long."""
+    length = min(round(side), limit)
+    return int(np.clip(round(centre - length / 2), 0, limit - length)), length
+
+
+def _agreed(looks: list[Boxes]) -> Boxes:
+    """(n, 4) the boxes, one a picture, of the face that most pictures have; of several, the driver's is larger."""
+    best, score = np.empty((0, 4)), 0.0
+    for seed in np.concatenate([best, *looks]):
+        members = np.array([seed])
+        for _ in range(3):  # the median of those that agree is a better middle than any one of them
+            members = _near(np.median(members, axis=0), looks)
+            if not len(members):
+                break
+        size = float(members[:, 2].sum())
+        if size > score:
+            best, score = members, size
+    return best
+
+
+def _near(box: npt.NDArray[np.float64], looks: list[Boxes]) -> Boxes:
+    """Of every picture that has one at about the place and of about the size of ``box``, the nearest."""
+    near = []
+    for boxes in looks:
+        away = np.hypot(*(boxes[:, :2] + boxes[:, 2:] / 2 - box[:2] - box[2:] / 2).T) / box[2]
+        ratio = boxes[:, 2] / box[2]
+        same = (away < _SAME_PLACE) & (ratio < _SAME_SIZE) & (ratio > 1 / _SAME_SIZE)
+        if same.any():
+            near.append(boxes[np.argmin(np.where(same, away, np.inf))])
+    return np.array(near).reshape(-1, 4)
+
+
+def _look(file: Path) -> tuple[Boxes, tuple[int, int]]:
+    picture = _read(file)
+    return detect(picture), (picture.shape[1], picture.shape[0])
+
+
+def _read(file: Path) -> Picture:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); prepare the folder again") from None
+    return pictures.decode(content, str(file))
+
+
+@functools.cache
+def _cascade() -> Cascade:
+    return Cascade(data.lbp_frontal_face_cascade_filename())

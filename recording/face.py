@@ -1,0 +1,132 @@
+"""The face rectangle: the part of the driver view that the network reads, one for a whole drive.
+
+The network learnt from pictures of faces; in the whole driver view the eyes are a few pixels. So whatever goes to the
+network is cut to the face first, in the same place for all pictures of a drive. :mod:`recording.detection` finds it.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from recording.exceptions import InputError
+from recording.layouts import SMALLEST_VIEW, Layout, View
+from recording.pictures import Picture
+
+AUTO, NONE = "auto", "none"
+SMALLEST_SIDE = 24
+"""Pixels; a smaller rectangle shows no eyes."""
+
+Cutter = Callable[[Picture, str], Picture]
+"""From a picture of the driver view, and its name in messages, to the part of it that the network reads."""
+
+
+def whole(picture: Picture, name: str) -> Picture:
+    """The cutter where there is no face rectangle: the driver view as it is."""
+    return picture
+
+
+@dataclass(frozen=True)
+class Face:
+    """A rectangle in a driver view of ``width`` × ``height`` pixels; :class:`InputError` where it does not fit in."""
+
+    width: int
+    height: int
+    view: View
+
+    def __post_init__(self) -> None:
+        view, size = self.view, f"{self.width}x{self.height}"
+        if min(view.x, view.y) < 0 or view.x + view.w > self.width or view.y + view.h > self.height:
+            raise InputError(f"face={self}: reaches outside the driver view of {size} pixels; give x,y,w,h inside it")
+        if min(view.w, view.h) < SMALLEST_SIDE:
+            raise InputError(f"face={self}: shows no eyes; give a width and height of at least {SMALLEST_SIDE} pixels")
+
+    def __str__(self) -> str:
+        return f"{self.view.x},{self.view.y},{self.view.w},{self.view.h}"
+
+    def within(self, width: int, height: int, name: str = "picture") -> View:
+        """The rectangle in the same view at another resolution; :class:`InputError` where too little of it is left."""
+        view = self.view.scaled(width / self.width, height / self.height, width, height)
+        if min(view.w, view.h) < SMALLEST_VIEW:
+            raise InputError(
+                f"{name}: of {width}x{height} pixels the face has {view.w}x{view.h}; give a larger picture"
+            )
+        return view
+
+    def cut(self, picture: Picture, name: str = "picture") -> Picture:
+        """The face in a picture (h, w, 3) of the driver view at any resolution; a view into the same memory.
+
+        Raises :class:`InputError` for a picture of other proportions: it shows something else than the driver view.
+        """
+        height, width = picture.shape[:2]
+        if not Layout("driver", self.width, self.height, {}).fits(width, height):
+            raise InputError(
+                f"{name}: {width}x{height} pixels have not the proportions of the driver view that the face rectangle "
+                f"lies in ({self.width}x{self.height}); give the whole driver view"
+            )
+        return self.cut_scaled(picture, name)
+
+    def cut_scaled(self, picture: Picture, name: str = "picture") -> Picture:
+        """:meth:`cut` for what is known to show the driver view, though rounded or squeezed to other proportions."""
+        view = self.within(picture.shape[1], picture.shape[0], name)
+        return picture[view.y : view.y + view.h, view.x : view.x + view.w]
+
+
+def cutter(face: Face | None) -> Cutter:
+    """What cuts pictures of the driver view to this rectangle."""
+    return whole if face is None else face.cut
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The face rectangle of a drive (``None``: the whole driver view), and how it came about.
+
+    ``seen`` of ``looked_at`` pictures agree on it; both are 0 where nothing was looked for.
+    """
+
+    face: Face | None
+    seen: int = 0
+    looked_at: int = 0
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any], view: View) -> "Choice":
+        """What :meth:`to_json` wrote, of a drive with that driver view."""
+        rectangle = said["rectangle"]
+        found = None if rectangle is None else Face(view.w, view.h, View(**rectangle))
+        return cls(found, said["seen"], said["looked_at"])
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``drive.json`` keeps it."""
+        rectangle = None if self.face is None else asdict(self.face.view)
+        return {"rectangle": rectangle, "seen": self.seen, "looked_at": self.looked_at}
+
+    @property
+    def failed(self) -> bool:
+        """Whether a face was looked for and not found."""
+        return self.face is None and self.looked_at > 0
+
+    def describe(self) -> str:
+        """One line for logs and reports."""
+        if self.failed:
+            return (
+                f"NO FACE RECTANGLE: {self.seen} of {self.looked_at} pictures agree on a face, too few; the whole "
+                "driver view is used, in which eyes are small. Where there is a face, give it: face=x,y,w,h"
+            )
+        if self.face is None:
+            return "no face rectangle asked for: the whole driver view"
+        source = f"found on {self.seen} of {self.looked_at} pictures" if self.looked_at else "as given"
+        return (
+            f"face rectangle {self.face} (x,y,w,h) of the driver view's {self.face.width}x{self.face.height}, {source}"
+        )
+
+
+def parse(text: str) -> View | None:
+    """The rectangle in ``x,y,w,h``, ``None`` for ``auto`` and ``none``; :class:`InputError` for anything else."""
+    if text in (AUTO, NONE):
+        return None
+    try:
+        x, y, w, h = (int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"face={text!r}: choose {AUTO}, {NONE}, or x,y,w,h in pixels of the driver view, as 300,250,420,420"
+        ) from None
+    return View(x, y, w, h)

@@ -1,0 +1,84 @@
+"""What a registered version reads of a picture: where the driver view is in it, and where the face is in that."""
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from recording import layouts
+from recording.exceptions import InputError
+from recording.face import NONE, Face
+from recording.layouts import Layout, View
+from recording.pictures import Picture
+
+
+class Strict(BaseModel):
+    """Part of a contract: a field that this version does not know is a promise that it cannot keep."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Rectangle(Strict):
+    """A rectangle in a picture of ``width`` × ``height`` pixels."""
+
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    x: int = Field(ge=0)
+    y: int = Field(ge=0)
+    w: int = Field(gt=0)
+    h: int = Field(gt=0)
+
+
+class Crop(Strict):
+    """Where in the recording the pictures were cut out: what serving cuts a composite picture by."""
+
+    layout: str
+    view: str = "driver"
+    rectangles: tuple[Rectangle, ...] | None = None
+    """The driver view: one for each variant of the layout, none where the whole picture is the driver; ``None`` in
+    versions that were registered before contracts had rectangles."""
+    face: Rectangle | None = None
+    """The part of the driver view that the network reads; ``None``: all of it."""
+
+    @classmethod
+    def of(cls, layout: str, variants: Iterable[Layout], face: Face | None = None) -> "Crop":
+        """The promise for pictures that were cut out with the variants of a layout, and then to the face."""
+        views = tuple(_rectangle(one.width, one.height, one.views["driver"]) for one in variants)
+        seen = None if face is None else _rectangle(face.width, face.height, face.view)
+        return cls(layout=layout, rectangles=views, face=seen)
+
+    @property
+    def rectangle(self) -> Face | None:
+        """The face rectangle."""
+        one = self.face
+        return None if one is None else Face(one.width, one.height, View(one.x, one.y, one.w, one.h))
+
+    @property
+    def face_in_words(self) -> str:
+        """``none``, or the rectangle and the size of the driver view that it lies in."""
+        return NONE if self.face is None else f"{self.rectangle} of {self.face.width}x{self.face.height}"
+
+    def cut(self, picture: Picture, name: str = "picture") -> Picture:
+        """What the network reads of a picture of the driver view; :class:`InputError` for other proportions."""
+        return picture if self.rectangle is None else self.rectangle.cut(picture, name)
+
+    def cut_driver_view(self, picture: Picture, name: str = "picture") -> Picture:
+        """:meth:`cut` for what is known to show the driver view, whatever its proportions became."""
+        return picture if self.rectangle is None else self.rectangle.cut_scaled(picture, name)
+
+    def variants(self) -> tuple[Layout, ...]:
+        """The driver view in each variant of the layout; raises :class:`InputError` when it is not known."""
+        if self.rectangles is not None:
+            return tuple(
+                Layout(self.layout, one.width, one.height, {"driver": View(one.x, one.y, one.w, one.h)})
+                for one in self.rectangles
+            )
+        if self.layout not in layouts.NAMES:
+            raise InputError(
+                f"the version does not say where the driver is in pictures of layout {self.layout}; "
+                "register the model again, or give the driver view alone"
+            )
+        return layouts.variants(self.layout)
+
+
+def _rectangle(width: int, height: int, view: View) -> Rectangle:
+    return Rectangle(width=width, height=height, x=view.x, y=view.y, w=view.w, h=view.h)

@@ -1,0 +1,103 @@
+"""Finding the face of a drive: one rectangle from many pictures."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from recording import detection, pictures
+from recording.exceptions import InputError
+from recording.layouts import View
+from tests import faces
+
+REAL = Path(__file__).parents[3] / "shared" / "real_faces"
+
+
+def looks(*boxes: tuple[float, float, float], empty: int = 0) -> list[np.ndarray]:
+    """One look for each (left, top, side), and looks that found nothing."""
+    return [np.array([[x, y, side, side]], float) for x, y, side in boxes] + [np.empty((0, 4))] * empty
+
+
+@pytest.mark.parametrize(("width", "at"), [(50, (120, 150)), (140, (160, 180))])
+def test_a_face_is_found_where_it_is(width: float, at: tuple[float, float]) -> None:
+    (box,) = detection.detect(faces.portrait(at=at, width=width))
+    assert box[:2] + box[2:] / 2 == pytest.approx(at, abs=0.15 * width)
+    assert width < box[2] < 1.4 * width
+
+
+def test_the_pictures_size_does_not_matter() -> None:
+    large = cv2.resize(faces.portrait(), None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    (box,), (tripled,) = detection.detect(faces.portrait()), detection.detect(large)
+    assert tripled == pytest.approx(3 * box, abs=30)
+
+
+def test_nothing_is_found_where_nobody_is() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (360, 320, 3), dtype=np.uint8)
+    assert detection.detect(noise).shape == (0, 4)
+
+
+def test_the_rectangle_is_a_square_around_what_agrees_with_a_margin() -> None:
+    chosen = detection.choose(looks(*[(100, 120, 80)] * 30), 320, 360)
+    assert chosen.face is not None and chosen.seen == chosen.looked_at == 30
+    margin = round(detection.MARGIN * 80)
+    assert chosen.face.view == View(100 - margin, 120 - margin, 80 + 2 * margin, 80 + 2 * margin)
+
+
+def test_it_holds_the_face_while_it_moves() -> None:
+    path = [(80 + 2 * k, 120 + k, 80) for k in range(30)]
+    view = detection.choose(looks(*path), 320, 360).face.view
+    for x, y, side in path:
+        assert view.x <= x and view.y <= y and x + side <= view.x + view.w and y + side <= view.y + view.h
+
+
+def test_false_detections_neither_move_nor_enlarge_it() -> None:
+    """Beside the driver a smaller face; pictures with a false one only: the same in ten, or scattered."""
+    true = looks(*[(100 + k % 5, 120, 80) for k in range(20)])
+    alone = detection.choose(true + looks(empty=28), 320, 360)
+    passenger = [np.vstack([[[240, 40, 50, 50]], one]) for one in true]
+    scattered = looks(*[(20 * k, 350 - 20 * k, 30 + 9 * k) for k in range(9)], *[(200, 250, 60)] * 10, empty=9)
+    assert detection.choose(passenger + scattered, 320, 360).face == alone.face
+
+
+def test_at_an_edge_it_is_moved_into_the_view_and_in_a_narrow_view_cut() -> None:
+    assert detection.choose(looks(*[(0, 270, 90)] * 9), 320, 360).face.view == View(0, 243, 117, 117)
+    assert detection.choose(looks(*[(5, 100, 90)] * 9), 100, 360).face.view == View(0, 86, 100, 117)
+
+
+@pytest.mark.parametrize(("seen", "empty"), [(9, 39), (2, 0), (0, 48)])
+def test_too_few_detections_are_no_rectangle(seen: int, empty: int) -> None:
+    chosen = detection.choose(looks(*[(100, 120, 80)] * seen, empty=empty), 320, 360)
+    assert chosen.failed and (chosen.seen, chosen.looked_at) == (seen, seen + empty)
+
+
+def test_it_is_found_on_files_spread_over_the_drive(tmp_path: Path) -> None:
+    """Only the pictures looked at show the face: 48 of 95."""
+    files = [tmp_path / f"{k:03d}.jpg" for k in range(95)]
+    shown, empty = faces.jpeg(faces.portrait()), faces.jpeg(faces.portrait(at=(-500, 0)))
+    for k, file in enumerate(files):
+        file.write_bytes(empty if k % 2 else shown)
+    chosen = detection.find(files, "auto")
+    assert (chosen.seen, chosen.looked_at) == (48, 48)
+    assert detection.find(files, "none").face is None
+    assert detection.find(files, "10,20,30,40").face.view == View(10, 20, 30, 40)
+    with pytest.raises(InputError, match="outside the driver view of 320x360"):
+        detection.find(files, "300,20,30,40")
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} (real photographs) is not here")
+@pytest.mark.parametrize("person", [6, 9])
+def test_real_faces_are_held_though_heads_turn(person: int) -> None:
+    """Photographs of one person, head turned up to 45° to the side and 30° up and down."""
+    table = pd.read_csv(REAL / "labels.csv")
+    turned = (table["azimuth [deg]"].abs() <= 45) & (table["elevation [deg]"].abs() <= 30)
+    mine = table[(table["person"] == person) & (table["series"] == 1) & turned]
+    shown = [detection.detect(pictures.decode((REAL / "images" / name).read_bytes())) for name in mine["image"]]
+    view = detection.choose(shown, 384, 288).face.view
+    left, top, w, h = mine[["face x", "face y", "face w", "face h"]].to_numpy().T
+    across = np.clip(np.minimum(left + w, view.x + view.w) - np.maximum(left, view.x), 0, None)
+    down = np.clip(np.minimum(top + h, view.y + view.h) - np.maximum(top, view.y), 0, None)
+    inside = across * down / (w * h)
+    assert np.mean(inside > 0.95) > 0.9
+    assert view.w < 3.2 * np.median(w)  # it does not hold them by being large
