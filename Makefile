@@ -12,7 +12,9 @@ ARGS ?=
 
 .PHONY: train test lint format ui demo clean
 
+# The store first: two jobs at once that find none would both make it, and MLflow has no lock for that.
 train: $(STAMP)
+	$(BIN)/python -m training.store
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow run . --env-manager local --experiment-name gaze-finetuning -P samples=$(SAMPLES) -P timeout=$(TIMEOUT) $(ARGS)
 
 test: $(STAMP)

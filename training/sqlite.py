@@ -5,10 +5,11 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, event
+
+from registry.store import database_file
 
 PATIENCE_S = 180
 """How long a write waits for a file that another program holds: a backup or a database browser, say."""
@@ -43,10 +44,11 @@ def alone(uri: str) -> Iterator[None]:
 
     For the first access: two processes that both find no tables both create them, and one of them fails.
     """
-    if not uri.startswith("sqlite:///"):
+    file = database_file(uri)
+    if file is None:
         yield
         return
-    folder = Path(uri.removeprefix("sqlite:///")).parent
+    folder = file.parent
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -14,8 +14,7 @@ from recording.exceptions import GazeError
 from recording.recordings import Recordings
 from training import sqlite
 from training.searching.process import end_run
-
-EXPERIMENT = "gaze-finetuning"
+from training.store import EXPERIMENT
 
 
 def inside_project() -> bool:

@@ -5,13 +5,12 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
-from pathlib import Path
 
 import mlflow
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
 
-from training import sqlite
+from training import sqlite, store, tracking
 
 HELD_S = 5.5  # longer than SQLite waits by itself
 
@@ -52,17 +51,26 @@ def test_mlflow_is_as_patient(tracking):
     assert set(waits) == {sqlite.PATIENCE_S * 1000}
 
 
-def _first_access(folder: Path, barrier) -> None:
-    uri = f"sqlite:///{folder}/mlflow.db"
+def _job(barrier) -> None:
     barrier.wait(60)
-    with sqlite.alone(uri):
-        mlflow.MlflowClient(uri).search_experiments(max_results=1)
+    with tracking.tracked_run("job"):
+        pass
 
 
-def test_two_processes_on_a_fresh_store_both_go_on(tmp_path):
+def _make_train(barrier) -> None:
+    barrier.wait(60)
+    store.main(None)
+    # As `mlflow run --experiment-name` begins, with nobody waiting for anybody.
+    assert mlflow.MlflowClient().get_experiment_by_name(store.EXPERIMENT) is not None
+
+
+@pytest.mark.parametrize("begin", [_job, _make_train])
+def test_two_jobs_at_once_on_a_fresh_store_both_go_on(begin, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(2)
-    both = [context.Process(target=_first_access, args=(tmp_path, barrier)) for _ in range(2)]
+    both = [context.Process(target=begin, args=(barrier,)) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:

@@ -1,0 +1,54 @@
+"""MLflow's database in an SQLite file, made once, by one process: ``python -m training.store``.
+
+Two programs that find no tables both create them, and one or both of them fail; MLflow has no lock for it. Commands of
+this project wait for each other. ``mlflow run`` opens the database before it starts a command, so `make train`
+makes the database first.
+"""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from registry.command_line import leave
+from registry.store import database_file
+from training import sqlite
+
+EXPERIMENT = "gaze-finetuning"
+
+
+def ensure(address: str) -> None:
+    """Make the tables and the experiment :data:`EXPERIMENT` where ``address`` is an SQLite file without them.
+
+    Several at once wait for each other. A no-op for any other address.
+    """
+    file = database_file(address)
+    if file is None:
+        return
+    with sqlite.alone(address):
+        if not _is_made(file):
+            import mlflow  # takes seconds, and is not needed the next time
+
+            mlflow.set_tracking_uri(address)
+            mlflow.set_experiment(EXPERIMENT)
+
+
+def _is_made(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with closing(sqlite3.connect(file, timeout=sqlite.PATIENCE_S)) as database:
+        try:
+            return bool(database.execute("SELECT 1 FROM experiments WHERE name = ?", [EXPERIMENT]).fetchall())
+        except sqlite3.Error:  # no such table; or no database at all, which MLflow will say
+            return False
+
+
+def main(argv: list[str] | None) -> int:
+    """Make what is missing of the database that the environment names, ``mlflow.db`` in this folder by default."""
+    sqlite.be_patient()
+    ensure(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
+    return 0
+
+
+if __name__ == "__main__":
+    leave(main)
