@@ -13,7 +13,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.tracking.rest_store import RestStore
+from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.types import ColSpec, DataType, Schema
+from mlflow.utils.rest_utils import http_request
+from mlflow.utils.uri import is_local_uri
 
 import recording
 from recording.exceptions import ContractError, RegistryError
@@ -29,6 +33,10 @@ warnings.filterwarnings("ignore", message=".*An input example was not provided",
 
 _ROOM = Path(__file__).parent
 _GROUND_FLOOR = Path(recording.__file__).parent
+_THROUGH_THE_SERVER = (
+    "let the server write them: mlflow server --artifacts-destination FOLDER, and a new experiment (an experiment "
+    "keeps the place it was made with)"
+)
 # What `registry` needs at prediction time; torch is not among it.
 _REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pydantic", "simplejpeg")
 _SIGNATURE = ModelSignature(
@@ -115,13 +123,32 @@ def check_artifacts(run_id: str) -> None:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise RegistryError(
                 f"artifacts of this run belong in {address}, which cannot be written from here ({reason}); give this "
-                "user the right to, or let the server write them: mlflow server --artifacts-destination FOLDER, and a "
-                "new experiment (an experiment keeps the place it was made with)"
+                f"user the right to, or {_THROUGH_THE_SERVER}"
             ) from error
+    arrived = _has_arrived(run_id, address, name)
     try:
         repository.delete_artifacts(name)  # type: ignore[no-untyped-call]
     except Exception as error:  # may write and not delete: all that is needed
         log.info("the artifact %s/%s, written to see whether one can be, stays (%s)", address, name, error)
+    if not arrived:
+        raise RegistryError(
+            f"artifacts of this run belong in {address}, a folder of the server's: what is written there from here "
+            f"stays on this machine, where the server does not find it; share that folder, or {_THROUGH_THE_SERVER}"
+        )
+
+
+def _has_arrived(run_id: str, address: str, name: str) -> bool:
+    """Whether the server finds what was written to a folder: the same path may be another folder on its machine.
+
+    True where there is no server, the address is no folder, or the server does not say.
+    """
+    store = _get_store()
+    if not isinstance(store, RestStore) or not is_local_uri(address):
+        return True
+    answer = http_request(store.get_host_creds(), "/api/2.0/mlflow/artifacts/list", "GET", params={"run_id": run_id})
+    if answer.status_code != 200:
+        return True
+    return any(file["path"] == name for file in answer.json().get("files", []))
 
 
 def _ensure_model(client: MlflowClient, model_name: str) -> None:

@@ -11,6 +11,7 @@ import packages
 import pandas as pd
 import pytest
 from mlflow.server import get_app_client
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from recording.exceptions import GateRefused, RegistryError
 from registry import history, registration, resolving, stages, versions
@@ -101,6 +102,22 @@ def test_races_of_two_processes_on_a_real_server(on_server: str, make: Callable)
     lines = history.read(on_server)
     assert [line.number for line in lines] == list(range(1, 10))
     assert {line.outcome for line in lines} == {"done"}
+
+
+# The server's folder may be made here too: files written there never reach the server, and nobody says so.
+def test_artifacts_that_do_not_reach_the_server_are_noticed(
+    on_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "on the server"
+    experiment = mlflow.MlflowClient().create_experiment(on_server, artifact_location=place.as_uri())
+    run_id = mlflow.MlflowClient().create_run(experiment).info.run_id
+    registration.check(on_server, run_id)
+    monkeypatch.setattr(
+        registration, "get_artifact_repository", lambda address: get_artifact_repository((tmp_path / "here").as_uri())
+    )
+    with pytest.raises(RegistryError, match=r"a folder of the server's: .*stays on this machine.*--artifacts-destin"):
+        registration.check(on_server, run_id)
+    assert not list((tmp_path / "here").rglob("check-*"))
 
 
 def test_a_wrong_password_is_one_line(on_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
