@@ -142,10 +142,11 @@ def _has_arrived(run_id: str, address: str, name: str) -> bool:
 
     True where there is no server, the address is no folder, or the server does not say.
     """
-    store = _get_store()
-    if not isinstance(store, RestStore) or not is_local_uri(address):
+    store = _get_store()  # type: ignore[no-untyped-call]
+    if not isinstance(store, RestStore) or not is_local_uri(address):  # type: ignore[no-untyped-call]
         return True
-    answer = http_request(store.get_host_creds(), "/api/2.0/mlflow/artifacts/list", "GET", params={"run_id": run_id})
+    listing = store.get_host_creds(), "/api/2.0/mlflow/artifacts/list", "GET"
+    answer = http_request(*listing, params={"run_id": run_id})  # type: ignore[no-untyped-call]
     if answer.status_code != 200:
         return True
     return any(file["path"] == name for file in answer.json().get("files", []))
