@@ -13,8 +13,7 @@ import pytest
 import yaml
 
 from training.cli import parser
-from training.config import JobConfig
-from training.evaluation import EvaluateConfig
+from training.config import EvaluateConfig, JobConfig
 
 ROOT = Path(__file__).parent.parent
 LISTS = ("serving", "app", "training", "development")

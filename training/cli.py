@@ -2,6 +2,9 @@
 
 The MLproject hands every parameter over as text, so ``samples=abc`` arrives here: types are checked by the
 dataclass that the command fills, and one line says what was wrong.
+
+torch and what stands on it take seconds to import: a command that trains imports them when its parameters are right.
+``--help``, ``prepare`` and a refused parameter do without.
 """
 
 import argparse
@@ -21,10 +24,10 @@ from recording import preparation, prepared
 from recording.badrows import STOP
 from recording.exceptions import InputError
 from recording.face import AUTO
-from training import evaluation, job, sqlite, tracking
-from training.config import JobConfig
-from training.evaluation import EvaluateConfig
-from training.sample import pretrain
+from training import sqlite, tracking
+from training.config import EvaluateConfig, JobConfig
+
+Ready = Callable[[], None]
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -34,8 +37,11 @@ class OneLineParser(argparse.ArgumentParser):
         raise InputError(f"{self.prog}: {message}; see {self.prog} --help")
 
 
-def main(argv: list[str] | None = None, ready: Callable[[], None] = lambda: None) -> int:
-    """Run one entry point; returns the exit status. ``ready`` is called first: it may raise KeyboardInterrupt."""
+def main(argv: list[str] | None = None, ready: Ready = lambda: None) -> int:
+    """Run one entry point; returns the exit status.
+
+    ``ready`` is called when everything is imported and nothing has begun: it may raise KeyboardInterrupt.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # Advice on schemas and on where a dataset may lie: nothing that the user of a command could heed.
@@ -44,9 +50,8 @@ def main(argv: list[str] | None = None, ready: Callable[[], None] = lambda: None
         logging.getLogger(noisy).setLevel(logging.WARNING)
     sqlite.be_patient()
     try:
-        ready()
         arguments = parser().parse_args(argv)
-        return int(arguments.run(arguments))
+        return int(arguments.run(arguments, ready))
     except InputError as error:
         tracking.end_unstarted("FAILED", str(error))
         raise
@@ -61,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="main|prepare|evaluate|pretrain")
     main_ = _command(commands, "main", "prepare, search, report and register: the main job")
     _add_fields(main_, JobConfig)
-    main_.set_defaults(run=lambda arguments: job.run(_filled(JobConfig, arguments)))
+    main_.set_defaults(run=_main)
 
     prepare = _command(commands, "prepare", "extract labelled frames from a recording into a folder")
     for name, text in (("video", "composite video"), ("labels", "CSV of gaze angles"), ("out", "folder to make")):
@@ -77,10 +82,14 @@ def parser() -> argparse.ArgumentParser:
 
     evaluate = _command(commands, "evaluate", "errors of a registered model on a drive, with ten scenarios")
     _add_fields(evaluate, EvaluateConfig)
-    evaluate.set_defaults(run=lambda arguments: evaluation.run(_filled(EvaluateConfig, arguments)))
+    evaluate.set_defaults(run=_evaluate)
 
     lab = _command(commands, "pretrain", "train the lab base of the rendered sample drive again")
-    pretrain.add_arguments(lab)
+    lab.add_argument("--images", type=int, default=7000, help="lab pictures to render and train on (7000)")
+    lab.add_argument("--epochs", type=int, default=11, help="epochs, the last two at full size (11)")
+    lab.add_argument("--seed", type=int, default=0, help="seed of pictures, weights and order (0)")
+    lab.add_argument("--out", type=Path, help="the .safetensors to write (the shipped one)")
+    lab.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     lab.set_defaults(run=_pretrain)
     return top
 
@@ -131,7 +140,24 @@ def _filled(config: type, arguments: argparse.Namespace) -> Any:
     return config(**{field.name: getattr(arguments, field.name) for field in fields(config)})
 
 
-def _prepare(arguments: argparse.Namespace) -> int:
+def _main(arguments: argparse.Namespace, ready: Ready) -> int:
+    config = _filled(JobConfig, arguments)
+    from training import job
+
+    ready()
+    return job.run(config)
+
+
+def _evaluate(arguments: argparse.Namespace, ready: Ready) -> int:
+    config = _filled(EvaluateConfig, arguments)
+    from training import evaluation
+
+    ready()
+    return evaluation.run(config)
+
+
+def _prepare(arguments: argparse.Namespace, ready: Ready) -> int:
+    ready()
     if not tracking.inside_project():
         print(f"prepared: {_prepared(arguments)}")
         return 0
@@ -155,7 +181,10 @@ def _prepared(arguments: argparse.Namespace) -> Path:
     )
 
 
-def _pretrain(arguments: argparse.Namespace) -> int:
+def _pretrain(arguments: argparse.Namespace, ready: Ready) -> int:
+    from training.sample import pretrain
+
+    ready()
     with tracking.tracked_run("pretrain"):
         pretrain.run(arguments)
     return 0

@@ -1,17 +1,18 @@
-"""The parameters of the main job."""
+"""The parameters of the commands: the main job and ``evaluate``."""
 
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from pydantic import ConfigDict
 
 from recording.badrows import ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
 from recording.face import AUTO, parse
-from registry.addresses import check_name
+from registry.addresses import Selector, check_name
 from training.measuring import splits
-from training.searching.space import SearchSpace
+
+if TYPE_CHECKING:
+    from training.searching.space import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,66 @@ class JobConfig:
             raise InputError(f"study={self.study!r}: use letters, digits, '-', '_' and '.' only")
         check_name(self.model_name)
 
-    def space(self) -> SearchSpace:
+    def space(self) -> "SearchSpace":
         """The search space; raises :class:`InputError` for an impossible one."""
+        from training.searching.space import SearchSpace  # brings torch, which takes seconds: see training.cli
+
         chosen = {field.name: getattr(self, field.name) for field in fields(SearchSpace)}
         for name in ("freeze", "bn"):
             chosen[name] = tuple(part.strip() for part in chosen[name].split(",") if part.strip())
         return SearchSpace(**chosen)
 
 
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """The parameters of ``evaluate``, by their names on the command line."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)  # the command line's help
+
+    model: str = "models:/gaze-tracker/Production"
+    """Address of the version: models:/NAME/STAGE, models:/NAME/NUMBER or models:/NAME@ALIAS."""
+    data: str = ""
+    """Prepared folder."""
+    video: str = ""
+    """Composite video, in place of data."""
+    labels: str = ""
+    """CSV of the measured angles, with video."""
+    samples: int = 500
+    """Frames to extract from the video."""
+    layout: str = "dashgaze"
+    """Layout of the video."""
+    track: int = -1
+    """Which film of a video with several, from 0; -1: the one that the file marks as its default, else the first."""
+    on_bad_rows: str = STOP
+    """When a class of rows of the CSV cannot be read: stop, or drop them."""
+    scenarios: int = 10
+    """Equal parts of the drive that are reported one by one."""
+    work: str = "data"
+    """Where prepared folders and caches go."""
+
+    def __post_init__(self) -> None:
+        if self.scenarios < 1:
+            raise InputError(f"scenarios={self.scenarios}: must be at least 1")
+        Selector.parse(self.model)
+
+    def job(self) -> JobConfig:
+        """The same data as the main job would prepare."""
+        return JobConfig(
+            samples=self.samples,
+            video=self.video,
+            labels=self.labels,
+            data=self.data,
+            layout=self.layout,
+            track=self.track,
+            on_bad_rows=self.on_bad_rows,
+            work=self.work,
+        )
+
+
 def choose_device(name: str) -> str:
     """``auto`` → cuda, mps or cpu, whichever is there first; a device that is not there is an :class:`InputError`."""
+    import torch  # takes seconds: see training.cli
+
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return next(device for device, is_there in there.items() if is_there)

@@ -7,16 +7,12 @@ the constant and the calibration are then fitted on these very frames, which fla
 import logging
 import tempfile
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import matplotlib.pyplot as plt
 import mlflow
 import numpy as np
-from pydantic import ConfigDict
 
-from recording.badrows import STOP
 from recording.exceptions import InputError
 from recording.recordings import Recordings
 from recording.scenarios import scenarios
@@ -25,7 +21,7 @@ from registry.addresses import Selector, base_name
 from registry.holdout import Holdout
 from registry.versions import Version
 from training import job, tracking, workplace
-from training.config import JobConfig
+from training.config import EvaluateConfig
 from training.learning import pictures
 from training.learning.cache import ActivationCache
 from training.measuring import baselines
@@ -34,52 +30,6 @@ from training.reporting import figures
 from training.reporting.report import RENDERED, scenario_table, side_by_side
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """The parameters of ``evaluate``, by their names on the command line."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)  # the command line's help
-
-    model: str = "models:/gaze-tracker/Production"
-    """Address of the version: models:/NAME/STAGE, models:/NAME/NUMBER or models:/NAME@ALIAS."""
-    data: str = ""
-    """Prepared folder."""
-    video: str = ""
-    """Composite video, in place of data."""
-    labels: str = ""
-    """CSV of the measured angles, with video."""
-    samples: int = 500
-    """Frames to extract from the video."""
-    layout: str = "dashgaze"
-    """Layout of the video."""
-    track: int = -1
-    """Which film of a video with several, from 0; -1: the one that the file marks as its default, else the first."""
-    on_bad_rows: str = STOP
-    """When a class of rows of the CSV cannot be read: stop, or drop them."""
-    scenarios: int = 10
-    """Equal parts of the drive that are reported one by one."""
-    work: str = "data"
-    """Where prepared folders and caches go."""
-
-    def __post_init__(self) -> None:
-        if self.scenarios < 1:
-            raise InputError(f"scenarios={self.scenarios}: must be at least 1")
-        Selector.parse(self.model)
-
-    def job(self) -> JobConfig:
-        """The same data as the main job would prepare."""
-        return JobConfig(
-            samples=self.samples,
-            video=self.video,
-            labels=self.labels,
-            data=self.data,
-            layout=self.layout,
-            track=self.track,
-            on_bad_rows=self.on_bad_rows,
-            work=self.work,
-        )
 
 
 def run(config: EvaluateConfig) -> int:

@@ -13,7 +13,7 @@ from mlflow.data.pandas_dataset import from_pandas
 from recording.exceptions import GazeError
 from recording.recordings import Recordings
 from training import sqlite
-from training.searching.process import end_run
+from training.orphans import end_run
 from training.store import EXPERIMENT
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from registry import opening
 from training import evaluation
-from training.evaluation import EvaluateConfig
+from training.config import EvaluateConfig
 
 
 @pytest.fixture

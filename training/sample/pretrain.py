@@ -231,20 +231,12 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``python -m training pretrain``."""
-    parser.add_argument("--images", type=int, default=7000, help="lab pictures to render and train on (7000)")
-    parser.add_argument("--epochs", type=int, default=11, help="epochs, the last two at full size (11)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of pictures, weights and order (0)")
-    parser.add_argument("--out", type=Path, default=BASE_CHECKPOINT, help="the .safetensors to write (the shipped one)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
-
-
 def run(arguments: argparse.Namespace) -> dict[str, float]:
-    """Train with parsed :func:`add_arguments` and print the errors."""
-    errors = pretrain(arguments.images, arguments.epochs, arguments.seed, arguments.out, arguments.device)
+    """Train with the parsed options of ``python -m training pretrain`` and print the errors."""
+    out = arguments.out or BASE_CHECKPOINT
+    errors = pretrain(arguments.images, arguments.epochs, arguments.seed, out, arguments.device)
     print(
-        f"lab base: {arguments.out}; people not trained on: azimuth {errors['held_out/azimuth_error_deg']:.1f}°, "
+        f"lab base: {out}; people not trained on: azimuth {errors['held_out/azimuth_error_deg']:.1f}°, "
         f"elevation {errors['held_out/elevation_error_deg']:.1f}° ({errors['seconds']:.0f} s)"
     )
     return errors

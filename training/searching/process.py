@@ -8,9 +8,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import mlflow
-from mlflow.entities import RunStatus
-
 from training.searching import trial
 from training.searching.trial import TrialSpec
 
@@ -59,13 +56,3 @@ def exit_name(exitcode: int | None) -> str:
             " (out of memory? use a smaller batch_size or fewer samples)" if exitcode == -signal.SIGKILL else ""
         )
     return f"exit status {exitcode}"
-
-
-def end_run(run_id: str | None, status: str, why: str) -> None:
-    """End an MLflow run that still says RUNNING because its process is gone."""
-    if run_id is None:
-        return
-    client = mlflow.MlflowClient()
-    if RunStatus.from_string(client.get_run(run_id).info.status) == RunStatus.RUNNING:
-        client.set_tag(run_id, "ended", why[:4000])
-        client.set_terminated(run_id, status)

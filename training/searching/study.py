@@ -25,8 +25,8 @@ from tqdm import tqdm
 from recording.exceptions import GazeError, InputError, RegistryError
 from training import sqlite
 from training.learning.finetune import TrialConfig
+from training.orphans import end_run
 from training.searching import process
-from training.searching.process import end_run
 from training.searching.pruning import LearningCurvePruner
 from training.searching.space import SearchSpace
 from training.searching.trial import TrialResult, TrialSpec

@@ -1,0 +1,44 @@
+"""The command line of ``python -m training``: what it can do before torch is there."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import drives
+
+ROOT = Path(__file__).parents[2]
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = sys.modules["sklearn"] = sys.modules["matplotlib"] = None
+from training import cli
+from recording.exceptions import InputError
+for command in ("main", "prepare", "evaluate", "pretrain"):
+    try:
+        cli.main([command, "--help"])
+    except SystemExit as left:
+        assert left.code == 0
+for refused in (["main", "--samples", "abc"], ["main", "--samples", "0"], ["evaluate", "--scenarios", "0"]):
+    try:
+        cli.main(refused)
+    except InputError as error:
+        print(error)
+cli.main(["prepare", *sys.argv[1:]])
+"""
+
+
+# Torch and what stands on it take seconds to import; help, a refused parameter and prepare need none of it.
+def test_help_a_refused_parameter_and_prepare_do_without_torch(tmp_path: Path) -> None:
+    video, labels = drives.recording(tmp_path / "drive", seconds=3, fps=5)
+    options = ["--video", str(video), "--labels", str(labels), "--samples", "4", "--out", str(tmp_path / "out")]
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *options],
+        cwd=tmp_path, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    for command in ("main", "prepare", "evaluate", "pretrain"):
+        assert f"usage: python -m training {command}" in done.stdout
+    for line in ("samples='abc': must be a whole number", "samples=0: must be at least 1", "scenarios=0: must be"):
+        assert line in done.stdout
+    assert len(list((tmp_path / "out").glob("*_driver.jpg"))) == 4
