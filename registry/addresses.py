@@ -15,8 +15,10 @@ ALIASES = {"Staging": "staging", "Production": "production"}
 
 # MLflow's databases keep 256 characters of a model name, and ``-base`` is added for the model's base.
 MAX_NAME = 250
-# `/ : ? # % @` mean something else in an address, quotes and `\` in MLflow's search.
-_ILLEGAL = re.compile(r"""[/:?#%@'"`\\\x00-\x1f\x7f]""")
+# Names that MLflow takes and other places do not: these mean something else in an address …
+_AMBIGUOUS = re.compile(r"[?#%@]")
+# … and these in MLflow's search; `/` and `:` it takes nowhere.
+_UNSEARCHABLE = re.compile(r"""[/:'"`\\\x00-\x1f\x7f]""")
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,26 @@ def parse_stage(stage: str) -> str:
 
 
 def check_name(model_name: str) -> None:
-    """:class:`InputError` for a model name that MLflow's search, addresses or databases cannot carry."""
-    wrong = _ILLEGAL.search(model_name)
+    """:class:`InputError` for a name that a model must not get: MLflow's search, addresses or databases would fail."""
+    wrong = _AMBIGUOUS.search(model_name)
     if wrong:
         raise InputError(
-            f"model name {model_name!r} has {wrong[0]!r} in it, which MLflow's search or addresses cannot carry; use "
+            f"model name {model_name!r} has {wrong[0]!r} in it, which means something else in an address; use "
             "letters, digits, '-', '_', '.' and spaces"
+        )
+    check_readable(model_name)
+
+
+def check_readable(model_name: str) -> None:
+    """:class:`InputError` for a name by which MLflow cannot find a model; wider than :func:`check_name`.
+
+    A model that got its name elsewhere is read under it. What is refused here has to be renamed first.
+    """
+    wrong = _UNSEARCHABLE.search(model_name)
+    if wrong:
+        raise InputError(
+            f"model name {model_name!r} has {wrong[0]!r} in it, which MLflow's search cannot carry; use letters, "
+            "digits, '-', '_', '.' and spaces (a model that has such a name: MlflowClient().rename_registered_model)"
         )
     if not model_name or model_name != model_name.strip() or set(model_name) == {"."}:
         raise InputError(

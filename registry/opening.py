@@ -43,9 +43,9 @@ def _download(model_name: str, number: int, into: Path) -> Path:
     """The folder under ``into`` that holds the version's files. Nothing is verified yet."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            fetched = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"models:/{model_name}/{number}/artifacts", dst_path=scratch
-            )
+            # Not models:/NAME/NUMBER: a model registered elsewhere may have a name that means another address.
+            stored = mlflow.MlflowClient().get_model_version_download_uri(model_name, str(number))
+            fetched = mlflow.artifacts.download_artifacts(artifact_uri=f"{stored}/artifacts", dst_path=scratch)
         except (MlflowException, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RegistryError(

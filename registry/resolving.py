@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from recording.exceptions import NoSuchVersion, RegistryError
 from registry import versions
-from registry.addresses import ALIASES, Found, Selector, check_name, parse_stage
+from registry.addresses import ALIASES, Found, Selector, check_readable, parse_stage
 from registry.command_line import tracking_problem
 
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -62,7 +62,7 @@ def registry_answers() -> Iterator[None]:
 
 
 def _named(selector: Selector) -> Found:
-    check_name(selector.model)
+    check_readable(selector.model)
     versions.check_store()
     client = MlflowClient()
     try:

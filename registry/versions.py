@@ -11,7 +11,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from recording.exceptions import NoSuchVersion
 from recording.face import NONE
-from registry.addresses import check_name
+from registry.addresses import check_readable
 from registry.store import database_file
 
 DEFAULT_MODEL_NAME = "gaze-tracker"
@@ -95,7 +95,7 @@ def made_from(model_name: str, base_digest: str, face: str) -> Version | None:
     ``face``: in the contract's words. ``None`` where there is none, where there is no such model, or this user may not
     look at one of that name.
     """
-    check_name(model_name)
+    check_readable(model_name)
     check_store()
     for version in _numbered(model_name, {}):
         if (version.tags.get("digest.base"), version.tags.get(FACE_TAG, NONE)) == (base_digest, face):
@@ -119,7 +119,7 @@ def tested_on(model_name: str, drive: str, before: int | None = None) -> list[in
 
 def registered(model_name: str) -> RegisteredModel:
     """MLflow's registered model of that name; :class:`NoSuchVersion` says how to make one."""
-    check_name(model_name)
+    check_readable(model_name)
     check_store()
     try:
         return MlflowClient().get_registered_model(model_name)

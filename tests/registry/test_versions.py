@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from recording.exceptions import ContractError, InputError, NoSuchVersion, RegistryError
-from registry import card, contract, opening, registration, versions
+from registry import card, cli, contract, opening, registration, resolving, versions
 
 MODEL = "gaze-tracker"
 
@@ -139,3 +139,25 @@ def test_a_card_fits_what_postgresql_keeps(tmp_path: Path) -> None:
 
 def test_a_leaking_split_is_marked_in_the_card(tmp_path: Path) -> None:
     assert "leaks" in card.write(packages.make_package(tmp_path, leaking=True, split="random"))
+
+
+# MLflow takes such names. A model must not get one here (test_addresses.py); one that has it is read and changed.
+def test_a_model_that_got_an_odd_name_elsewhere_is_listed_verified_and_promoted(
+    make_version: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_version()
+    name = "a#b?c%20d@e"
+    mlflow.MlflowClient().rename_registered_model(MODEL, name)
+    option = ["--model-name", name]
+    for command in (
+        ["list"],
+        ["show", "1"],
+        ["verify", "1"],
+        ["promote", "--version", "1", "--why", "odd"],
+        ["history"],
+    ):
+        assert cli.main([*command, *option]) == 0
+    assert "Production" in capsys.readouterr().out
+    assert resolving.resolve(name).version == 1
+    with pytest.raises(InputError, match="'#' in it, which means something else in an address"):
+        registration.check(name, mlflow.start_run().info.run_id)
