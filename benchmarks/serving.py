@@ -133,9 +133,7 @@ def _register_one(folder: Path, network: torch.nn.Module, kept: Holdout) -> None
     package.assemble(folder, network, kept)
     answers = GazeNetwork(folder / contract.NETWORK).predict_encoded(kept.jpegs)
     figures = errors.measure(answers, kept.labels_deg, kept.blocks).means()
-    contract.seal(
-        folder,
-        golden_jpegs=package.golden(kept),
+    stated = contract.Statement(
         model_name=NAME,
         crop={"layout": "dashgaze"},
         errors={"split": "blocks", "leaking": False, "samples": len(kept), "model": figures},
@@ -143,6 +141,7 @@ def _register_one(folder: Path, network: torch.nn.Module, kept: Holdout) -> None
         training={},
         rendered_sample_drive=True,
     )
+    contract.seal(folder, package.golden(kept), stated)
     with mlflow.start_run() as run:
         pass
     registration.register(folder, model_name=NAME, run_id=run.info.run_id)

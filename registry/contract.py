@@ -8,6 +8,7 @@ blanked out, so that one flipped byte anywhere is found and the file is named.
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,19 +125,22 @@ class Contract(Strict):
     seal: Sha256
 
 
-def seal(
-    folder: Path,
-    *,
-    golden_jpegs: list[bytes],
-    model_name: str,
-    crop: Crop | dict[str, Any],
-    errors: Errors | dict[str, Any],
-    digests: Digests | dict[str, Any],
-    training: dict[str, Any],
-    rendered_sample_drive: bool,
-    scenarios: list[dict[str, Any]] | None = None,
-) -> Contract:
-    """Write ``contract.json`` for the files in ``folder``: their sha256s and the network's golden answers.
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """What whoever trained a model states of it in the :class:`Contract`: all that its files do not say themselves."""
+
+    model_name: str
+    crop: Crop | dict[str, Any]
+    errors: Errors | dict[str, Any]
+    digests: Digests | dict[str, Any]
+    training: dict[str, Any]
+    """How it was trained, for the model card: any names and values that JSON can carry."""
+    rendered_sample_drive: bool
+    scenarios: Sequence[Scenario | dict[str, Any]] = ()
+
+
+def seal(folder: Path, golden_jpegs: list[bytes], stated: Statement) -> Contract:
+    """Write ``contract.json`` for the files in ``folder``: what is stated, their sha256s, the network's golden answers.
 
     The folder already holds ``model.safetensors``, ``model.onnx`` and ``holdout.npz``. ``golden_jpegs`` are five
     encoded pictures. Raises :class:`ContractError` when a file is missing or a field does not fit.
@@ -146,15 +150,8 @@ def seal(
         raise ContractError(f"contract of {folder}: {len(golden_jpegs)} golden pictures, not {GOLDEN_EXAMPLES}")
     contents = {name: _read(folder / name) for name in FILES}
     answers = GazeNetwork(contents[NETWORK]).predict_encoded(golden_jpegs)
-    fields = {
-        "model_name": model_name,
+    fields = vars(stated) | {
         "created": datetime.now(UTC).replace(microsecond=0),
-        "crop": crop,
-        "errors": errors,
-        "scenarios": scenarios or [],
-        "rendered_sample_drive": rendered_sample_drive,
-        "digests": digests,
-        "training": training,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
         "golden": [
             {"jpeg": base64.b64encode(jpeg).decode(), "azimuth_deg": answer[0], "elevation_deg": answer[1]}

@@ -145,9 +145,7 @@ def make_package(
         "constant": mean_errors(known["constant"], held_out.labels_deg),
         "calibrated": mean_errors(known["calibrated"], held_out.labels_deg),
     }
-    return contract.seal(
-        folder,
-        golden_jpegs=[picture(azimuth, azimuth / 2) for azimuth in (-20, -10, 0, 10, 20)],
+    statement = contract.Statement(
         model_name=model_name,
         crop=crop or {"layout": "dashgaze", "view": "driver"},
         errors=stated | errors,
@@ -159,6 +157,7 @@ def make_package(
         digests={"data": "a" * 64, "drive": held_out.drive, "base": base_digest, "code": "c" * 64},
         training={"freeze": "none", "bn": "target", "lr": 1e-3, "epochs": 9, "seed": seed},
     )
+    return contract.seal(folder, [picture(azimuth, azimuth / 2) for azimuth in (-20, -10, 0, 10, 20)], statement)
 
 
 def register_package(folder: Path, *, model_name: str = "gaze-tracker", **options: object) -> int:

@@ -57,33 +57,30 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases, trained
     digests = {
         "data": data.digest, "drive": packages.holdout.drive, "base": job.base.digest, "code": git_commit()
     }  # fmt: skip
-    common: dict[str, Any] = {
-        "golden_jpegs": package.golden(packages.holdout, packages.crop.cut_driver_view),
-        "crop": packages.crop,
-        "rendered_sample_drive": data.rendered,
-        "digests": digests,
-    }
+    golden = package.golden(packages.holdout, packages.crop.cut_driver_view)
     stated = contract.Errors.model_fields  # of the calibrations the contract states one; the holdout has them all
     figures = {who: errors.means() for who, errors in result.errors.items() if who in stated}
     shared = {"split": split.name, "leaking": split.leaking, "samples": len(split.test)}
     as_base = base_name(model_name)
+    base = contract.Statement(
+        model_name=as_base,
+        crop=packages.crop,
+        errors=shared | {"model": figures["base"]},
+        digests=digests,
+        training={"source": job.base.name},
+        rendered_sample_drive=data.rendered,
+    )
     if versions.made_from(as_base, job.base.digest, packages.crop.face_in_words) is None:
-        contract.seal(
-            packages.base,
-            model_name=as_base,
-            errors=shared | {"model": figures["base"]},
-            training={"source": job.base.name},
-            **common,
-        )
+        contract.seal(packages.base, golden, base)
         registration.register(packages.base, model_name=as_base, run_id=job.run_id)
-    contract.seal(
-        packages.model,
+    model = replace(
+        base,
         model_name=model_name,
         errors=shared | figures,
         scenarios=_scenarios(result),
         training=_training(job, found, bases, trained),
-        **common,
     )
+    contract.seal(packages.model, golden, model)
     return registration.register(
         packages.model, model_name=model_name, run_id=job.run_id, description_extra=result.verdict.line()
     )

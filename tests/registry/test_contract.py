@@ -106,20 +106,14 @@ def test_four_golden_pictures_are_not_enough(tmp_path: Path, folder: Path) -> No
 
 
 def test_sealing_names_the_field_that_does_not_fit(folder: Path) -> None:
-    picture = packages.picture(0, 0)
+    none = packages.mean_errors(*[np.zeros((1, 2))] * 2)
+    stated = contract.Statement(
+        model_name="gaze-tracker",
+        crop={"layout": "dashgaze"},
+        errors={"split": "blocks", "leaking": False, "samples": 0, "model": none},
+        digests={"data": "a", "drive": "b", "base": "c", "code": "d"},
+        training={},
+        rendered_sample_drive=False,
+    )
     with pytest.raises(ContractError, match=r"errors\.samples"):
-        contract.seal(
-            folder,
-            golden_jpegs=[picture] * 5,
-            model_name="gaze-tracker",
-            crop={"layout": "dashgaze"},
-            errors={
-                "split": "blocks",
-                "leaking": False,
-                "samples": 0,
-                "model": packages.mean_errors(*[np.zeros((1, 2))] * 2),
-            },
-            digests={"data": "a", "drive": "b", "base": "c", "code": "d"},
-            training={},
-            rendered_sample_drive=False,
-        )
+        contract.seal(folder, [packages.picture(0, 0)] * 5, stated)
