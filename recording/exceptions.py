@@ -35,7 +35,7 @@ class ContractError(RegistryError):
 
 
 class GateRefused(RegistryError):
-    """The promotion gate said no; ``outcome`` is its ``gate.Outcome``, every check of it."""
+    """The promotion gate said no; ``outcome`` is its ``gate.Decision``, every check of it."""
 
     def __init__(self, text: str, outcome: object) -> None:
         super().__init__(text)

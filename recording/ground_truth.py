@@ -20,7 +20,7 @@ class WrongAngle(InputError):
     """An angle that is there and cannot be read: of many such samples one knows what kind they are."""
 
 
-def turns(folder: Path, pictures: list[Path]) -> dict[str, units.Turn]:
+def scales(folder: Path, pictures: list[Path]) -> dict[str, units.AngleScale]:
     """How the angles of a bare folder are read, by their keys, judged by all of them; refuses radians."""
     angles: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for picture in pictures:
@@ -32,7 +32,7 @@ def turns(folder: Path, pictures: list[Path]) -> dict[str, units.Turn]:
             continue
         if np.isfinite(pair).all():
             angles.setdefault(keys, []).append(pair)
-    read: dict[str, units.Turn] = {}
+    read: dict[str, units.AngleScale] = {}
     for keys, found in angles.items():
         pairs = np.array(found, dtype=np.float64)
         said = [_said(key)[1] for key in keys]
@@ -43,7 +43,7 @@ def turns(folder: Path, pictures: list[Path]) -> dict[str, units.Turn]:
                 f"from 0 than {low} and {high}: these are radians; write degrees, or call them 'azimuth_rad' and "
                 f"'elevation_rad'"
             )
-        read |= {key: units.turn(values, unit) for key, values, unit in zip(keys, pairs.T, said, strict=True)}
+        read |= {key: units.angle_scale(values, unit) for key, values, unit in zip(keys, pairs.T, said, strict=True)}
     return read
 
 
@@ -51,7 +51,7 @@ def _truth(picture: Path) -> Path:
     return picture.with_name(picture.name.removesuffix("_driver.jpg") + "_gt.json")
 
 
-def row(picture: Path, position: int, turns: dict[str, units.Turn]) -> dict[str, Any]:
+def row(picture: Path, position: int, scales: dict[str, units.AngleScale]) -> dict[str, Any]:
     """The row of one sample of a bare folder; ``position`` numbers it when its name holds no number."""
     stem, truth = picture.name.removesuffix("_driver.jpg"), _truth(picture)
     if not truth.is_file():
@@ -66,7 +66,7 @@ def row(picture: Path, position: int, turns: dict[str, units.Turn]) -> dict[str,
     }
     keys = _angle_keys(fields, picture)
     for column, key in zip(ANGLES, keys, strict=True):
-        values[column] = _angle(fields[key], f"{truth}: {key}", _LIMITS[column], turns.get(key, units.Turn()))
+        values[column] = _angle(fields[key], f"{truth}: {key}", _LIMITS[column], scales.get(key, units.AngleScale()))
     used = {"frame", *keys}
     return values | {key: value for key, value in fields.items() if key not in used and key not in values}
 
@@ -99,12 +99,12 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _angle(value: Any, what: str, limit: float, turn: units.Turn) -> float:
+def _angle(value: Any, what: str, limit: float, scale: units.AngleScale) -> float:
     problem = f"{what} is {value!r}, not an angle within ±{limit:g} degrees"
     if value is None or value != value or (isinstance(value, str) and units.is_empty(value)):
         raise InputError(problem)
     try:
-        degrees = turn.degrees(_number(value))
+        degrees = scale.degrees(_number(value))
     except (ValueError, OverflowError):
         raise WrongAngle(problem) from None
     if not abs(degrees) <= limit:

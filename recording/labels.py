@@ -101,12 +101,12 @@ def read(path: Path, frames: int | None = None, on_bad_rows: str = STOP) -> Labe
         raise InputError(f"on_bad_rows={on_bad_rows!r} is unknown: choose one of {', '.join(ON_BAD_ROWS)}")
     file = CsvFile(path)
     header, columns = _header(file)
-    turns, notes = _turns(file, header, columns)
+    scales, notes = _scales(file, header, columns)
     times_file = None
     if columns.frame is None:
         times_file = path.with_name(frame_times.FILE)
         notes.append(f"frames found by time in {times_file.name}")
-    judge = _judge(columns, turns, math.inf if frames is None else frames, times_file)
+    judge = _judge(columns, scales, math.inf if frames is None else frames, times_file)
     used = {columns.frame, columns.azimuth, columns.elevation}
     kept = [(position, name) for position, name in enumerate(header.names) if position not in used]
     bad = BadRows(path, header)
@@ -211,7 +211,9 @@ def _check_once(path: Path, header: Header, name: str, same: list[str]) -> None:
         raise DriveError(f"labels {path}: column {name!r} occurs {count} times; keep one")
 
 
-def _turns(file: CsvFile, header: Header, columns: Columns) -> tuple[tuple[units.Turn, units.Turn], list[str]]:
+def _scales(
+    file: CsvFile, header: Header, columns: Columns
+) -> tuple[tuple[units.AngleScale, units.AngleScale], list[str]]:
     """How both angles are read, judged by all their numbers, and notes about it; refuses radians called degrees."""
     numbers = np.array(list(_numbers(file, header, columns)), dtype=np.float64).reshape(-1, 2)
     if columns.units == ("deg", "deg") and units.look_like_radians(numbers[:, 0], numbers[:, 1]):
@@ -221,14 +223,14 @@ def _turns(file: CsvFile, header: Header, columns: Columns) -> tuple[tuple[units
             f"ever farther from 0 than {low} and {high} in {len(numbers)} rows: these are radians; call the columns "
             f"'azimuth [rad]' and 'elevation [rad]', or write degrees"
         )
-    turns, notes = [], []
+    scales, notes = [], []
     for values, unit, at in zip(numbers.T, columns.units, (columns.azimuth, columns.elevation), strict=True):
-        turns.append(units.turn(values, unit) if len(values) else units.Turn())
-        if turns[-1].full:
+        scales.append(units.angle_scale(values, unit) if len(values) else units.AngleScale())
+        if scales[-1].full:
             notes.append(f"{header.names[at]!r} counts from 0 to 360: above 180 is read as negative")
         if unit == "rad":
             notes.append(f"{header.names[at]!r} is turned into degrees")
-    return (turns[0], turns[1]), notes
+    return (scales[0], scales[1]), notes
 
 
 def _numbers(file: CsvFile, header: Header, columns: Columns) -> Iterator[tuple[float, float]]:
@@ -249,7 +251,7 @@ Verdict = tuple[str | None, int | None, int, float, float]
 
 
 def _judge(
-    columns: Columns, turns: tuple[units.Turn, units.Turn], frames: float, times_file: Path | None
+    columns: Columns, scales: tuple[units.AngleScale, units.AngleScale], frames: float, times_file: Path | None
 ) -> Callable[[list[str]], Verdict]:
     """A function from the fields of a row to its verdict."""
     times = None if times_file is None else frame_times.read(times_file)
@@ -266,10 +268,10 @@ def _judge(
             reason = BLINK
         if reason is not None:
             return reason, at, frame, math.nan, math.nan
-        reason, azimuth = _angle(fields[columns.azimuth], turns[0], AZIMUTH_LIMIT_DEG)
+        reason, azimuth = _angle(fields[columns.azimuth], scales[0], AZIMUTH_LIMIT_DEG)
         if reason is not None:
             return reason, columns.azimuth, frame, math.nan, math.nan
-        reason, elevation = _angle(fields[columns.elevation], turns[1], ELEVATION_LIMIT_DEG)
+        reason, elevation = _angle(fields[columns.elevation], scales[1], ELEVATION_LIMIT_DEG)
         return reason, columns.elevation, frame, azimuth, elevation
 
     return judge
@@ -308,11 +310,11 @@ def _frame_at(text: str, times: frame_times.FrameTimes, frames: float) -> tuple[
     return (PAST_END if frame >= frames else None), frame
 
 
-def _angle(text: str, turn: units.Turn, limit_deg: float) -> tuple[str | None, float]:
+def _angle(text: str, scale: units.AngleScale, limit_deg: float) -> tuple[str | None, float]:
     if not text.strip():
         return BLANK_ANGLE, math.nan
     try:
-        value = turn.degrees(units.number(text))
+        value = scale.degrees(units.number(text))
     except ValueError:
         return BAD_ANGLE, math.nan
     if not math.isfinite(value):

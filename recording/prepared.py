@@ -189,10 +189,10 @@ def _load_bare(folder: Path) -> Samples:
     content: list[bytes] = []
     damaged: list[str] = []
     wrong_angles: list[str] = []
-    turns = ground_truth.turns(folder, pictures)
+    scales = ground_truth.scales(folder, pictures)
     for position, path in enumerate(pictures):
         try:
-            row = ground_truth.row(path, position, turns)
+            row = ground_truth.row(path, position, scales)
             picture = _read_bytes(path)
             preprocess.decode(picture, str(path))
         except ground_truth.WrongAngle as reason:

@@ -75,7 +75,7 @@ def angle_column(plain: str) -> tuple[str, str] | None:
 
 
 @dataclass(frozen=True)
-class Turn:
+class AngleScale:
     """Angles of one column → degrees around 0. ``factor``: degrees per unit; ``full``: 0–360° instead of ±180°."""
 
     factor: float = 1.0
@@ -87,7 +87,7 @@ class Turn:
         return degrees - 360.0 if self.full and 180.0 < degrees <= 360.0 else degrees
 
 
-def turn(values: np.ndarray, unit: str) -> Turn:
+def angle_scale(values: np.ndarray, unit: str) -> AngleScale:
     """How the (n,) finite values of one column are read, ``unit`` being ``deg`` or ``rad``.
 
     A column that has no negative value, and more than a few beyond 180° of which none is beyond 360°, counts a
@@ -97,7 +97,7 @@ def turn(values: np.ndarray, unit: str) -> Turn:
     degrees = np.asarray(values, dtype=np.float64) * factor
     beyond = int((degrees > AZIMUTH_LIMIT_DEG).sum())
     is_full = beyond >= FEW and beyond > 0.01 * len(degrees) and degrees.min() >= 0 and degrees.max() <= 360.0
-    return Turn(factor, bool(is_full))
+    return AngleScale(factor, bool(is_full))
 
 
 def look_like_radians(azimuth: np.ndarray, elevation: np.ndarray) -> bool:

@@ -187,7 +187,7 @@ def _promote(arguments: argparse.Namespace) -> None:
             limits=gate.configure(arguments.gate),
         )
     except GateRefused as refusal:
-        if isinstance(refusal.outcome, gate.Outcome):
+        if isinstance(refusal.outcome, gate.Decision):
             _print_gate(refusal.outcome)
         raise
     _print_gate(change.outcome)
@@ -200,7 +200,7 @@ def _promote(arguments: argparse.Namespace) -> None:
         print(f"dry run: the gate would {'let it pass' if change.outcome.passed else 'refuse'}; nothing was changed")
 
 
-def _print_gate(outcome: gate.Outcome | None) -> None:
+def _print_gate(outcome: gate.Decision | None) -> None:
     if outcome is None:
         return
     champion = f"champion v{outcome.champion}" if outcome.champion else "no champion"

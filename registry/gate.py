@@ -45,7 +45,7 @@ class HeldOut(_Limits):
     reproduced_within_deg: FiniteFloat = Field(gt=0)
 
 
-class Baselines(_Limits):
+class BaselineLimits(_Limits):
     """Of a version that was registered without its baselines: how much worse than theirs one angle's mean may be."""
 
     angle_slack_deg: FiniteFloat = Field(ge=0)
@@ -70,17 +70,17 @@ class Configuration(_Limits):
     stages: list[Literal["Staging", "Production"]]
     absolute: Absolute
     held_out: HeldOut
-    baselines: Baselines
+    baselines: BaselineLimits
     champion: Champion
     scenarios: Scenarios
 
-    def rule(self) -> rule.Limits:
+    def rule(self) -> rule.Requirements:
         """The numbers of the rule that report and gate share."""
-        return rule.Limits(self.held_out.min_samples, **self.absolute.model_dump())
+        return rule.Requirements(self.held_out.min_samples, **self.absolute.model_dump())
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Decision:
     """All checks of one challenger against one champion (``None``: the stage is empty)."""
 
     challenger: int
@@ -142,7 +142,7 @@ def judge(
     configuration: Configuration,
     scratch: Path,
     former: Sequence[Version] = (),
-) -> Outcome:
+) -> Decision:
     """Hold ``challenger`` against the rule, ``champion`` and the best of ``former``; fetches them into ``scratch``.
 
     ``former`` are the versions that the stage held before: without them each promotion could lose the margin again.
@@ -159,7 +159,7 @@ def judge(
     if best is not None and best is not champion:
         who = f"v{best.number}, the best in the stage before"
         checks += _against(new, best, who, configuration, scratch, required=False)
-    return Outcome(challenger.number, champion.number if champion else None, tuple(checks))
+    return Decision(challenger.number, champion.number if champion else None, tuple(checks))
 
 
 def on_its_own(new: Package, configuration: Configuration) -> list[Check]:

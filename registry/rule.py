@@ -36,7 +36,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Limits:
+class Requirements:
     """The rule's numbers; the gate's configuration holds them, with their reasons."""
 
     min_samples: int
@@ -114,7 +114,7 @@ class Judgement:
         return "NOT GOOD ENOUGH: " + "; ".join(check.describe() for check in self.checks if not check.passed)
 
 
-def assess(found: HeldOutErrors, limits: Limits) -> Judgement:
+def assess(found: HeldOutErrors, limits: Requirements) -> Judgement:
     """Hold a model against its limits, the constant and the best calibration."""
     held = tuple(limits_held(found, limits))
     if len(found) < limits.min_samples:
@@ -128,7 +128,7 @@ def assess(found: HeldOutErrors, limits: Limits) -> Judgement:
     return Judgement(held, comparisons, tuple(one for against_it in findings.values() for one in against_it))
 
 
-def limits_held(found: HeldOutErrors, limits: Limits) -> list[Check]:
+def limits_held(found: HeldOutErrors, limits: Requirements) -> list[Check]:
     """The split, the number of samples, and with enough of them each angle's absolute limit."""
     more = f" ({found.left_out} more were trained on)" * bool(found.left_out)
     checks = [

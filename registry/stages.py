@@ -35,7 +35,7 @@ class Change:
     """What a command did: the history's line (``None``: nothing to do), what the gate said, what was repaired."""
 
     line: Line | None
-    outcome: gate.Outcome | None = None
+    outcome: gate.Decision | None = None
     repaired: tuple[str, ...] = ()
 
 
@@ -264,7 +264,7 @@ def _move_out(action: str, model_name: str, number: int | str, to_stage: str, wh
 
 def _ask_gate(
     state: State, challenger: Version, champion: int | None, stage: str, limits: gate.Configuration
-) -> gate.Outcome | None:
+) -> gate.Decision | None:
     """The gate's outcome; ``None`` for a stage without one, where only the contract is checked."""
     if stage not in limits.stages:
         opening.verify(state.model_name, challenger.number)
@@ -275,11 +275,11 @@ def _ask_gate(
         return gate.judge(challenger, state.get(champion) if champion else None, limits, Path(scratch), former)
 
 
-def _refuses(outcome: gate.Outcome | None) -> bool:
+def _refuses(outcome: gate.Decision | None) -> bool:
     return outcome is not None and not outcome.passed
 
 
-def _refusal(model_name: str, number: int, stage: str, outcome: gate.Outcome) -> str:
+def _refusal(model_name: str, number: int, stage: str, outcome: gate.Decision) -> str:
     return (
         f"{model_name} version {number} is not promoted to {stage}: {outcome.failures()}. Train a better one, or "
         f'overrule the gate: python -m registry promote --version {number} --stage {stage} --force --why "…"'

@@ -57,11 +57,11 @@ def test_names_of_angle_columns(name: str, says: tuple[str, str] | None) -> None
 
 def test_a_full_turn_from_zero() -> None:
     around = np.array([-20.0, -10, -5, -3, -2, -1, 0, 4, 30] * 4)
-    full = units.turn(around % 360, "deg")
+    full = units.angle_scale(around % 360, "deg")
     assert [full.degrees(value) for value in around % 360] == around.tolist()
-    assert units.turn(np.radians(around % 360), "rad").full
+    assert units.angle_scale(np.radians(around % 360), "rad").full
     for other in (around, around + 30, np.append(np.abs(around), 350.0), np.append(around % 360, [-5.0, 400.0])):
-        assert not units.turn(other, "deg").full
+        assert not units.angle_scale(other, "deg").full
 
 
 def test_radians_that_are_called_degrees() -> None:
@@ -73,4 +73,4 @@ def test_radians_that_are_called_degrees() -> None:
     assert units.look_like_radians(*odd.T), "a single absurd value says nothing about the others"
     still = np.full(200, 1.0)
     assert not units.look_like_radians(still, still), "one value all the time is a test, not a drive"
-    assert units.turn(gaze[:, 0], "rad").degrees(math.pi / 2) == pytest.approx(90)
+    assert units.angle_scale(gaze[:, 0], "rad").degrees(math.pi / 2) == pytest.approx(90)

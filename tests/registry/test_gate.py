@@ -10,17 +10,17 @@ import pytest
 from recording.exceptions import ContractError, GateRefused, InputError
 from registry import gate, history, resolving, stages, versions
 from registry.crop import Crop, Rectangle
-from registry.gate import Outcome
+from registry.gate import Decision
 from registry.state import State
 
 MODEL = "gaze-tracker"
 
 
 @pytest.fixture
-def judge(make_version: Callable, tmp_path: Path) -> Callable[..., Outcome]:
+def judge(make_version: Callable, tmp_path: Path) -> Callable[..., Decision]:
     """``judge(challenger, champion=None)``, both as options of ``make_version``; the gate's outcome."""
 
-    def ask(challenger: dict, champion: dict | None = None, limits: gate.Configuration | None = None) -> Outcome:
+    def ask(challenger: dict, champion: dict | None = None, limits: gate.Configuration | None = None) -> Decision:
         old = versions.get(MODEL, make_version(**champion)) if champion is not None else None
         new = versions.get(MODEL, make_version(**challenger))
         return gate.judge(new, old, limits or gate.configure(), tmp_path / "scratch")
@@ -28,11 +28,11 @@ def judge(make_version: Callable, tmp_path: Path) -> Callable[..., Outcome]:
     return ask
 
 
-def found(outcome: Outcome, name: str) -> str:
+def found(outcome: Decision, name: str) -> str:
     return next(check.found for check in outcome.checks if check.name == name)
 
 
-def failed(outcome: Outcome) -> list[str]:
+def failed(outcome: Decision) -> list[str]:
     return [check.name for check in outcome.checks if not check.passed]
 
 
