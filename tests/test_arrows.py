@@ -25,6 +25,7 @@ TURNED = {
     "measuring that reports": ("training/measuring/errors.py", "import training.reporting.report", "Training: "),
     "two modules that need each other": ("registry/contract.py", "import registry.gate", "No two modules"),
 }
+CYCLE = "No cycles are allowed in registry."
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -34,13 +35,19 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """The rooms and the contracts, to break."""
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What ``lint-imports`` says of a copy of the rooms in which every arrow is turned."""
+    folder = tmp_path_factory.mktemp("turned")
     for room in ROOMS:
-        shutil.copytree(ROOT / room, tmp_path / room, ignore=lambda folder, names: [n for n in names if _is_data(n)])
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    return tmp_path
+        shutil.copytree(ROOT / room, folder / room, ignore=lambda _, names: [n for n in names if _is_data(n)])
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for file, line, _ in TURNED.values():
+        with (folder / file).open("a") as code:
+            code.write(f"\n{line}\n")
+    done = lint(folder)
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stdout
 
 
 def _is_data(name: str) -> bool:
@@ -54,11 +61,17 @@ def test_the_contracts_hold() -> None:
 
 
 @pytest.mark.parametrize("case", TURNED)
-def test_an_arrow_turned_on_purpose_breaks_its_contract(copy: Path, case: str) -> None:
+def test_an_arrow_turned_on_purpose_breaks_its_contract(turned: str, case: str) -> None:
     file, line, contract = TURNED[case]
-    with (copy / file).open("a") as code:
-        code.write(f"\n{line}\n")
-    done = lint(copy)
-    assert done.returncode == 1, done.stdout + done.stderr
-    broken = [said for said in done.stdout.splitlines() if " BROKEN" in said]
-    assert any(said.startswith(contract) for said in broken), done.stdout
+    broken = [said for said in turned.splitlines() if " BROKEN" in said]
+    assert any(said.startswith(contract) for said in broken), turned
+    # Each by its own arrow: what the contract says names this very import.
+    said = turned[turned.index("Broken contracts") :].partition(f"\n{contract}")[2]
+    said = said.partition("-\n")[2].partition("\n---")[0]  # between its heading and the next one
+    assert (CYCLE if "each other" in case else f"{_arrow(file, line)} (l.") in said, said
+
+
+def _arrow(file: str, line: str) -> str:
+    """An import as ``lint-imports`` names it."""
+    importer = file.removesuffix(".py").replace("/", ".")
+    return f"{importer} -> {line.replace('from ', '').replace(' import ', '.').replace('import ', '')}"

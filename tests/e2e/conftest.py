@@ -1,7 +1,6 @@
 """One real run for all journeys: a stranger's recording and checkpoint, trained and promoted."""
 
 import shutil
-from pathlib import Path
 
 import drives
 import pytest
@@ -35,8 +34,9 @@ def promoted(journey) -> Place:
     return journey
 
 
-@pytest.fixture
-def own_registry(promoted, tmp_path: Path) -> Place:
-    """The journey's registry copied, for tests that change who is in Production; the artifacts are shared."""
-    shutil.copyfile(promoted.folder / "mlflow.db", tmp_path / "mlflow.db")
-    return Place(tmp_path)
+@pytest.fixture(scope="module")
+def own_registry(promoted, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The journey's registry copied, for a module that changes who is in Production; the artifacts are shared."""
+    folder = tmp_path_factory.mktemp("registry")
+    shutil.copyfile(promoted.folder / "mlflow.db", folder / "mlflow.db")
+    return Place(folder)

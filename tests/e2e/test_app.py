@@ -12,7 +12,7 @@ from e2e import browser
 from e2e.commands import Place, parent_of
 
 from recording import angles
-from registry import registration
+from registry import registration, stages
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -22,7 +22,7 @@ def prepared(place: Place) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def app(own_registry, promoted):
     with browser.running(
         own_registry, "serving", "app", "--data", str(prepared(promoted)), health="/_stcore/health"
@@ -107,7 +107,7 @@ def test_a_promotion_shows_up_on_the_open_page(app, own_registry, promoted):
         assert "journey" in page.get_by_text("Reason given").inner_text()
         second = registration.register(package, model_name="gaze-tracker", run_id=run_id)
         assert second == 2
-        own_registry.python("-m", "registry", "promote", "--version", "2", "--force", "--why", "seen in the browser")
+        stages.promote("gaze-tracker", 2, force=True, why="seen in the browser")
         page.get_by_text("gaze-tracker version 2").wait_for(timeout=30_000)
         page.get_by_text("seen in the browser").first.wait_for()
         page.get_by_text(re.compile("seen in the browser; gate (passed|failed: )")).wait_for(state="attached")

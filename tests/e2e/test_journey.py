@@ -1,20 +1,13 @@
 """A stranger's recording and checkpoint, through all of it: run → look → promote → serve → predict."""
 
-import base64
 import json
-import shutil
-import socket
-import subprocess
-import time
-import urllib.request
 from pathlib import Path
 
-import drives
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from e2e.commands import Place, five_test_images, parent_of
+from e2e.commands import five_test_images, parent_of
 
 from recording import recordings
 from registry import holdout
@@ -91,11 +84,14 @@ def test_predictions_are_refused_until_a_version_is_promoted(journey):
     assert "promote" in done.stderr
 
 
-def test_serving_gives_the_angles_of_the_test_table(promoted):
+def test_predict_gives_the_angles_of_the_test_table_and_needs_no_torch(promoted):
+    """Torch out of reach, not only not imported so far; and every module of the HTTP server."""
     images, table = five_test_images(promoted)
-    done = promoted.python(
-        "-m", "serving", "predict", *map(str, images), "--model", "gaze-tracker", "--stage", "Production"
+    code = (
+        "import sys; sys.modules['torch'] = None; from serving import api, server; from serving.__main__ import main; "
+        "sys.exit(main(['predict', *sys.argv[1:], '--model', 'gaze-tracker', '--stage', 'Production']))"
     )
+    done = promoted.python("-c", code, *map(str, images))
     answers = [json.loads(line) for line in done.stdout.strip().splitlines()]
     assert len(answers) == 5
     for answer, (_, row), image in zip(answers, table.iterrows(), images, strict=True):
@@ -114,37 +110,6 @@ def test_pyfunc_answers_on_jpeg_bytes_by_stage(promoted):
     assert answers["azimuth_deg"].to_numpy() == pytest.approx(table["model_azimuth_deg"].to_numpy(), abs=0.1)
 
 
-def test_mlflow_models_serve_answers_on_jpeg_bytes(promoted):
-    images, table = five_test_images(promoted)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    serve = ["-m", "mlflow", "models", "serve", "-m", "models:/gaze-tracker/Production", "--env-manager", "local"]
-    server = promoted.start(*serve, "--host", "127.0.0.1", "--port", str(port))
-    try:
-        encoded = [[base64.b64encode(image.read_bytes()).decode()] for image in images]
-        body = json.dumps({"dataframe_split": {"columns": ["image"], "data": encoded}}).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"}
-        )
-        answers = json.loads(_patiently(request))["predictions"]
-    finally:
-        subprocess.run(["pkill", "-TERM", "-g", str(server.pid)], check=False)
-        server.wait(30)
-    assert [row["elevation_deg"] for row in answers] == pytest.approx(list(table["model_elevation_deg"]), abs=0.1)
-
-
-def _patiently(request: urllib.request.Request) -> bytes:
-    for _ in range(120):
-        try:
-            return urllib.request.urlopen(request, timeout=30).read()
-        except urllib.error.URLError as error:
-            if isinstance(error, urllib.error.HTTPError):
-                raise
-            time.sleep(0.5)
-    raise TimeoutError("mlflow models serve did not come up")
-
-
 def test_evaluate_finds_the_test_errors_again(promoted):
     (folder,) = (promoted.folder / "data" / "prepared").iterdir()
     done = promoted.python("-m", "training", "evaluate", "--data", str(folder), "--work", str(promoted.folder / "data"))
@@ -161,32 +126,3 @@ def test_evaluate_finds_the_test_errors_again(promoted):
     expected = errors.per_sample(answers, data.labels_deg[unseen]).mean(axis=0)
     for angle, value in zip(("azimuth", "elevation", "angular"), expected, strict=True):
         assert run.data.metrics[f"test/{angle}_error_deg"] == pytest.approx(value, abs=0.02)
-
-
-def test_a_bare_folder_of_pictures_and_angles_is_enough(tmp_path):
-    """What users have today: *_driver.jpg and *_gt.json, no table, no drive.json."""
-    place = Place(tmp_path)
-    folder = drives.prepared_folder(tmp_path / "dashgaze_processed", n=150)
-    layout = tmp_path / "mine.yaml"
-    layout.write_text("width: 1280\nheight: 400\nviews: {driver: {x: 640, y: 20, w: 320, h: 360}}\n")
-    done = place.python(
-        *("-m", "training", "main", "--data", str(folder), "--layout", str(layout)),
-        *("--trials", "1", "--freeze", "backbone", "--epochs_max", "5"),
-    )
-    assert "registered: gaze-tracker version 1" in done.stdout
-    # Such a folder does not say where its pictures lay: what layout= says goes into the contract.
-    crops = [json.loads(path.read_text())["crop"] for path in tmp_path.glob("mlruns/**/contract.json")]
-    rectangle = {"width": 1280, "height": 400, "x": 640, "y": 20, "w": 320, "h": 360}
-    assert crops and all(crop == {"layout": "mine.yaml", "view": "driver", "rectangles": [rectangle]} for crop in crops)
-    shutil.rmtree(tmp_path / "data")
-
-
-def test_the_serving_side_needs_no_torch(promoted):
-    """Torch out of reach, not only not imported so far: an answer, and every module of the HTTP server."""
-    (image, *_), _ = five_test_images(promoted)
-    code = (
-        "import sys; sys.modules['torch'] = None; from serving import api, server; from serving.__main__ import main; "
-        "sys.exit(main(['predict', sys.argv[1], '--model', 'gaze-tracker', '--stage', 'Production']))"
-    )
-    done = promoted.python("-c", code, str(image))
-    assert {"azimuth_deg", "elevation_deg"} <= set(json.loads(done.stdout.strip().splitlines()[-1]))

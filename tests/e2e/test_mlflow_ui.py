@@ -7,24 +7,25 @@ import pytest
 from e2e import browser
 from e2e.commands import Place, parent_of
 
-from registry import history, resolving
+from registry import cli, history, resolving, stages
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 SWITCH = "New model registry UI"
 
 
+@pytest.fixture(scope="module")
+def ui(own_registry):
+    store = ["--backend-store-uri", own_registry.uri, "--workers", "1"]
+    with browser.running(own_registry, "mlflow", "server", *store, health="/health") as address:
+        yield address
+
+
 @pytest.fixture
 def unpromoted(own_registry) -> Place:
     """Version 1 in no stage, with its history."""
-    own_registry.python("-m", "registry", "demote", "--version", "1")
+    mlflow.set_tracking_uri(own_registry.uri)
+    stages.demote("gaze-tracker", 1)
     return own_registry
-
-
-@pytest.fixture
-def ui(unpromoted):
-    store = ["--backend-store-uri", unpromoted.uri, "--workers", "1"]
-    with browser.running(unpromoted, "mlflow", "server", *store, health="/health") as address:
-        yield address
 
 
 def open_version(page, address: str) -> None:
@@ -32,20 +33,26 @@ def open_version(page, address: str) -> None:
     page.get_by_text(SWITCH).wait_for()
 
 
-def check_followed_and_synced(place: Place) -> None:
+def said(capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    """What ``python -m registry …`` prints."""
+    assert cli.main([*command]) == 0
+    return capsys.readouterr().out
+
+
+def check_followed_and_synced(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     mlflow.set_tracking_uri(place.uri)
     assert resolving.resolve("gaze-tracker").version == 1
-    assert "not in the history" in place.python("-m", "registry", "history").stdout
-    place.python("-m", "registry", "sync")
+    assert "not in the history" in said(capsys, "history")
+    said(capsys, "sync")
     last = history.read("gaze-tracker")[-1]
     assert (last.action, last.version, last.outcome) == ("elsewhere", 1, "done")
     client = mlflow.MlflowClient()
     assert client.get_model_version("gaze-tracker", "1").current_stage == "Production"
     assert client.get_model_version_by_alias("gaze-tracker", "production").version in ("1", 1)
-    assert "not in the history" not in place.python("-m", "registry", "history").stdout
+    assert "not in the history" not in said(capsys, "history")
 
 
-def test_stage_drop_down(ui, unpromoted):
+def test_stage_drop_down(ui, unpromoted, capsys):
     with browser.page() as page:
         open_version(page, ui)
         page.get_by_role("switch").first.click()
@@ -55,10 +62,10 @@ def test_stage_drop_down(ui, unpromoted):
         page.get_by_role("dialog").get_by_role("button", name="OK").click()
         page.get_by_role("dialog").wait_for(state="hidden")
         page.get_by_text("Production", exact=True).first.wait_for()
-    check_followed_and_synced(unpromoted)
+    check_followed_and_synced(unpromoted, capsys)
 
 
-def test_alias_in_the_default_view(ui, unpromoted):
+def test_alias_in_the_default_view(ui, unpromoted, capsys):
     with browser.page() as page:
         open_version(page, ui)
         page.get_by_role("button", name="Add").first.click()
@@ -67,10 +74,10 @@ def test_alias_in_the_default_view(ui, unpromoted):
         page.keyboard.press("Enter")
         dialog.get_by_role("button", name="Save aliases").click()
         dialog.wait_for(state="hidden")
-    check_followed_and_synced(unpromoted)
+    check_followed_and_synced(unpromoted, capsys)
 
 
-def test_card_and_run_are_readable_there(ui, unpromoted, promoted):
+def test_card_and_run_are_readable_there(ui, promoted):
     parent = parent_of(promoted)
     with browser.page() as page:
         open_version(page, ui)
