@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recording import angles
-from training.sample import sample_drive
+from training.sample.recipe import Recipe
 from training.sample.rendering import eyes, glances, lab
 from training.sample.rendering.camera import looking, rotation
 from training.sample.rendering.head import Person, build, random_person
@@ -17,7 +17,7 @@ def _gaze(azimuth: float, elevation: float) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def head():
-    return build(sample_drive.driver(), fineness=0.5)
+    return build(Recipe().person(), fineness=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +104,10 @@ def test_lab_labels_are_camera_angles():
 def test_high_camera_and_tilted_tracker_make_the_gap():
     # The drive's camera is 14° above the driver's eyes and 22° to the left: gaze at the horizon reads about −14° in
     # its coordinates, gaze straight ahead about +22°; the tracker writes +8° for the horizon. This is the domain gap.
-    pitch, yaw = np.degrees(lab.gaze_in_camera(_gaze(0, 0), sample_drive.dash_camera()))
+    pitch, yaw = np.degrees(lab.gaze_in_camera(_gaze(0, 0), Recipe().camera()))
     assert -17.0 < pitch < -11.0
     assert 19.0 < yaw < 25.0
-    assert -sample_drive.TRACKER_TILT_DEG - pitch > 15.0
+    assert -Recipe().tracker_elevation_deg - pitch > 15.0
 
 
 def test_lab_pictures_repeat_and_span_the_range():
@@ -123,7 +123,7 @@ def test_lab_pictures_repeat_and_span_the_range():
 
 def test_driver_is_none_of_the_lab_people():
     seeds = {lab.person_seed(number) for number in range(1000)}
-    assert sample_drive.driver().seed not in seeds
+    assert Recipe().person().seed not in seeds
 
 
 def test_unknown_hair_style_is_refused():

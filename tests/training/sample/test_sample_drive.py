@@ -6,18 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from recording import drive, labels, layouts
+from recording import drive, layouts
 from recording.exceptions import InputError
-from training.sample import sample_drive
-from training.sample.rendering import glances
+from training.sample import film, sample_drive, tracker
+from training.sample.recipe import Recipe
+from training.sample.scene import Scene
 
 SECONDS = 4.0
+RECIPE = Recipe(seed=3, seconds=SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def _pictures(video: Path) -> list[np.ndarray]:
 
 def test_video_has_the_dashgaze_layout(rendered):
     pictures = _pictures(rendered[0])
-    assert len(pictures) == round(SECONDS * sample_drive.FPS)
+    assert len(pictures) == round(SECONDS * RECIPE.fps)
     height, width, _ = pictures[0].shape
     views = layouts.views_for("dashgaze", width, height)
     assert set(views) == {"driver", "road", "camera"}
@@ -42,7 +45,7 @@ def test_video_has_the_dashgaze_layout(rendered):
 
 def test_frame_of_a_row_is_the_picture_of_that_row(rendered):
     # What the file holds as frame n is what the scene draws for row n of the track (up to compression).
-    scene = sample_drive.Scene(seed=3, seconds=SECONDS)
+    scene = Scene(RECIPE)
     pictures = _pictures(rendered[0])
     for number in (0, len(pictures) // 2, len(pictures) - 1):
         drawn = scene.frame(number).astype(float)
@@ -62,11 +65,10 @@ def test_same_seed_same_drive_other_seed_other_drive(rendered, tmp_path):
     again = sample_drive.render(tmp_path, seed=3, seconds=SECONDS)
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in rendered]
     # As drawn too, by any number of threads.
-    scenes = [sample_drive.Scene(seed=3, seconds=SECONDS) for _ in range(2)]
-    drawn = [scenes[0].frame(5), list(sample_drive._frames(scenes[1]))[5]]
+    scenes = [Scene(RECIPE) for _ in range(2)]
+    drawn = [scenes[0].frame(5), list(film.frames(scenes[1]))[5]]
     assert np.array_equal(*drawn)
-    other = glances.track(SECONDS, sample_drive.FPS, seed=4)
-    assert sample_drive.labels_text(other, 4) != rendered[1].read_text()
+    assert tracker.labels_text(replace(RECIPE, seed=4)) != rendered[1].read_text()
 
 
 def test_drive_is_marked_as_rendered(rendered):
@@ -74,32 +76,6 @@ def test_drive_is_marked_as_rendered(rendered):
     assert mark["name"] == "rendered sample drive"
     assert mark["seed"] == 3
     assert drive.read(*rendered).rendered
-
-
-def test_labels_have_the_blemishes_of_real_exports(tmp_path):
-    # Each of them must be there for the reader of recordings to be exercised by the default job.
-    path = tmp_path / "drive.csv"
-    frames = round(sample_drive.SECONDS * sample_drive.FPS)
-    path.write_text(sample_drive.labels_text(glances.track(sample_drive.SECONDS, sample_drive.FPS, 0), 0))
-    read = labels.read(path, frames)
-    reasons = {
-        labels.MALFORMED, labels.BAD_FRAME, labels.PAST_END, labels.NOT_WORN, labels.BLINK, labels.BLANK_ANGLE,
-        labels.DUPLICATE,
-    }  # fmt: skip
-    assert reasons <= set(read.dropped)
-    assert len(read.table) >= 1000  # enough for the samples=1000 of the README
-
-
-def test_measured_angles_are_those_of_the_track():
-    # The tracker's noise is a fraction of a degree, unbiased, in the convention of the CSV.
-    track = glances.track(60.0, sample_drive.FPS, 0)
-    rows = [line.split(",") for line in sample_drive.labels_text(track, 0).splitlines()[1:]]
-    whole = [row for row in rows if len(row) == len(sample_drive.COLUMNS) and row[3].isdigit() and row[7]]
-    whole = [row for row in whole if int(row[3]) < len(track.seconds)]
-    error = np.array([[float(row[7]), float(row[8])] - track.gaze[int(row[3])] for row in whole])
-    error[:, 1] += sample_drive.TRACKER_TILT_DEG  # elevation counts from the tracker's own zero
-    assert np.abs(error).mean() < 3 * sample_drive.TRACKER_NOISE_DEG
-    assert np.abs(error.mean(axis=0)).max() < sample_drive.TRACKER_NOISE_DEG
 
 
 def test_killed_rendering_leaves_no_drive(tmp_path):
@@ -118,13 +94,18 @@ def test_killed_rendering_leaves_no_drive(tmp_path):
     assert list(tmp_path.glob(".partial-*"))
     assert not list(tmp_path.glob("sample-drive-*"))
     video, _ = sample_drive.render(tmp_path, seed=1, seconds=2.0)
-    assert len(_pictures(video)) == 2 * sample_drive.FPS
+    assert len(_pictures(video)) == 2 * RECIPE.fps
 
 
-@pytest.mark.parametrize("seconds", [0.0, -3.0, 1e6, float("nan")])
-def test_impossible_length_is_refused(tmp_path, seconds):
-    with pytest.raises(InputError, match="seconds"):
-        sample_drive.render(tmp_path, seconds=seconds)
+def test_the_driver_alone_is_a_video_for_layout_driver(tmp_path):
+    chosen = Recipe(seconds=2.0, fps=4, driver=7, driver_view=(64, 48), focal=120.0, light="night")
+    video, labels = sample_drive.render_recipe(tmp_path, chosen)
+    pictures = _pictures(video)
+    assert len(pictures) == 8
+    assert pictures[0].shape == (48, 64, 3)
+    seen = drive.read(video, labels, layout="driver")
+    assert seen.views["driver"] == layouts.View(0, 0, 64, 48)
+    assert json.loads((video.parent / sample_drive.MARK).read_text())["driver"] == 7
 
 
 def test_folder_that_cannot_be_made_is_refused(tmp_path):

@@ -20,6 +20,8 @@ AREAS = {
     "left shoulder": (0.015, -46.0, -5.0, 3.0, 2.0, 0.9),
     "right shoulder": (0.015, 46.0, -5.0, 3.0, 2.0, 0.9),
 }
+HEAD_SHARE = 0.62  # of a large glance that the head takes over
+_SMALL_SHARE, _VERTICAL_SHARE = 0.38 / HEAD_SHARE, 0.45 / HEAD_SHARE  # of that: in small glances, in elevation
 _RATE = 100  # simulation steps per second
 _SACCADE = 0.05  # seconds
 
@@ -39,19 +41,33 @@ class Track:
     blink: np.ndarray
 
 
-def track(seconds: float, fps: float, seed: int) -> Track:
-    """The gaze track of a drive of that length, sampled ``fps`` times a second; the same seed gives the same one."""
+def track(
+    seconds: float,
+    fps: float,
+    seed: int,
+    *,
+    head_share: float = HEAD_SHARE,
+    head_lead_s: float = 0.0,
+    at_s: np.ndarray | None = None,
+) -> Track:
+    """The gaze track of a drive of that length, sampled ``fps`` times a second; the same seed gives the same one.
+
+    ``head_share``: how much of a large glance the head takes over, of a small one proportionally less.
+    ``head_lead_s``: by how much earlier than otherwise it turns. ``at_s`` (n,): the seconds of the samples, where
+    they are not those of the frames; outside the drive as at its ends.
+    """
     rng = np.random.default_rng([seed, 1])
     steps = int(np.ceil(seconds * _RATE)) + 1
     time = np.arange(steps) / _RATE
     gaze, fixation = _gaze(rng, time)
-    head = _head(rng, gaze)
+    ahead = np.minimum(np.arange(steps) + round(head_lead_s * _RATE), steps - 1)
+    head = _head(rng, gaze[ahead], head_share)
     closed, blink = _blinks(rng, time)
-    frames = np.arange(round(seconds * fps))
-    at = np.minimum(np.round(frames / fps * _RATE).astype(int), steps - 1)
+    when = np.arange(round(seconds * fps)) / fps if at_s is None else at_s
+    at = np.clip(np.round(when * _RATE).astype(int), 0, steps - 1)
     sway = np.stack([_wander(rng, steps, 4.0) * size for size in (7.0, 4.0, 9.0)], axis=1)
     roll = _wander(rng, steps, 3.0) * 2.0 - 0.06 * head[:, 0]
-    return Track(frames / fps, gaze[at], head[at], roll[at], sway[at], closed[at], fixation[at], blink[at])
+    return Track(when, gaze[at], head[at], roll[at], sway[at], closed[at], fixation[at], blink[at])
 
 
 def _gaze(rng: np.random.Generator, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,10 +100,10 @@ def _gaze(rng: np.random.Generator, time: np.ndarray) -> tuple[np.ndarray, np.nd
     return gaze, fixation
 
 
-def _head(rng: np.random.Generator, gaze: np.ndarray) -> np.ndarray:
+def _head(rng: np.random.Generator, gaze: np.ndarray, large_share: float) -> np.ndarray:
     """(n, 2) head azimuth and elevation: it takes over part of a large glance, a quarter of a second late."""
-    share = np.where(np.abs(gaze[:, :1]) > 12.0, 0.62, 0.38)
-    wanted = np.column_stack([gaze[:, 0] * share[:, 0], gaze[:, 1] * 0.45 - 1.0])
+    share = np.where(np.abs(gaze[:, :1]) > 12.0, large_share, _SMALL_SHARE * large_share)
+    wanted = np.column_stack([gaze[:, 0] * share[:, 0], gaze[:, 1] * (_VERTICAL_SHARE * large_share) - 1.0])
     wanted[:, 0] += 3.5 * _wander(rng, len(gaze), 5.0)
     wanted[:, 1] += 2.5 * _wander(rng, len(gaze), 6.0)
     head = np.empty_like(wanted)

@@ -10,13 +10,16 @@ SPEED = 22.0  # m/s
 # Metres from the start; repeated every lap, so that drives of any length have some.
 TUNNELS = ((1500.0, 1900.0), (5200.0, 5600.0))
 LAP = 8000.0
+LIGHTS = ("day", "tunnels", "night")
+_MANY_TUNNELS = tuple((120.0 + 260.0 * k, 250.0 + 260.0 * k) for k in range(30))  # in and out every six seconds
+_STREET_LAMPS = 0.93  # by night, as a share of a tunnel's light
 
 
 class Journey:
     """The car's way over ``seconds`` (n,), and the light in it. ``travelled`` (n,) metres; ``exposure`` (n,) of the
-    dash camera, which lags a little behind the light."""
+    dash camera, which lags a little behind the light. ``light``: one of :data:`LIGHTS`."""
 
-    def __init__(self, seed: int, seconds: np.ndarray) -> None:
+    def __init__(self, seed: int, seconds: np.ndarray, light: str = "day") -> None:
         rng = np.random.default_rng([seed, 4])
         self._seconds = seconds
         self.travelled = SPEED * seconds
@@ -27,7 +30,9 @@ class Journey:
         trees = np.clip(0.5 + 1.4 * _waves(rng, seconds, 17.0) + 1.2 * np.sin(self.travelled * 0.61), 0.0, 1.0)
         self._sunshine = cloud * (0.25 + 0.75 * trees)
         self._sky = 0.75 + 0.3 * cloud
-        self._inside = self._tunnel_share()
+        self._tunnels = _MANY_TUNNELS if light == "tunnels" else TUNNELS
+        self._daylight = 0.06 if light == "night" else 1.0  # outside
+        self._inside = np.maximum(self._tunnel_share(), _STREET_LAMPS if light == "night" else 0.0)
         self._nod = 0.25 * _waves(rng, seconds, 1.3)
         self._lead = 27.0 + 9.0 * _waves(rng, seconds, 25.0)
         self._oncoming_every = 7.0 + 3.0 * rng.random()
@@ -38,7 +43,7 @@ class Journey:
     def _tunnel_share(self) -> np.ndarray:
         at = self.travelled % LAP
         inside = np.zeros_like(at)
-        for start, end in TUNNELS:
+        for start, end in self._tunnels:
             inside = np.maximum(inside, np.clip((at - start + 6) / 14, 0, 1) * np.clip((end - at) / 14, 0, 1))
         return inside
 
@@ -46,7 +51,7 @@ class Journey:
         """The road ahead in that frame."""
         at = self.travelled[number]
         lap = np.floor(at / LAP) * LAP
-        ends = [(lap + LAP * k + start, lap + LAP * k + end) for k in (0, 1) for start, end in TUNNELS]
+        ends = [(lap + LAP * k + start, lap + LAP * k + end) for k in (0, 1) for start, end in self._tunnels]
         inside = self._inside[number]
         since = (self._seconds[number] % self._oncoming_every) * 2.1 * SPEED
         return Stretch(
@@ -57,8 +62,8 @@ class Journey:
             oncoming=float(180.0 - since),
             tunnel=next(pair for pair in ends if pair[1] > at),
             sun=self._sun[number],
-            sun_colour=np.array([1.7, 1.5, 1.25]) * self._sunshine[number],
-            sky_colour=np.array([0.74, 0.80, 0.90]) * self._sky[number] * (1.0 - 0.25 * inside),
+            sun_colour=np.array([1.7, 1.5, 1.25]) * self._sunshine[number] * self._daylight,
+            sky_colour=np.array([0.74, 0.80, 0.90]) * self._sky[number] * (1.0 - 0.25 * inside) * self._daylight,
         )
 
     def light(self, number: int) -> Light:
