@@ -3,33 +3,40 @@
 import argparse
 import json
 import os
-import shutil
+import queue
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import mlflow
-import numpy as np
-import torch
-
-from benchmarks import old_recipe
-from benchmarks.accuracy import panel
-from benchmarks.accuracy.panel import Drive
+from benchmarks.accuracy import panel, tables
+from benchmarks.accuracy.panel import Drive, Entry
 from benchmarks.machine import machine
-from recording.angles import pitch_yaw_to_deg
-from training.learning import batchnorm, closed_form, model
-from training.learning.cache import ActivationCache
-from training.learning.finetune import predict
-from training.learning.trunk import dataset, features
-from training.measuring import baselines
-from training.measuring.errors import per_sample
-from training.sample import sample_drive
 
 ROOT = Path(__file__).parents[2]
-CPU = torch.device("cpu")
-Figures = dict[str, list[float]]
+METHODS = ("main job", "old recipe all layers", "old recipe head", "closed forms")
+RELEASE = "main job of the release"
+UNSEEDED = "closed forms"
+RENDER_S = 0.25  # a frame of the panel on one core
+CLOSED_FORMS_S = 60.0
+BESIDE = 1.3  # what the main job takes beyond its seconds: activations, report
+
+
+@dataclass(frozen=True)
+class Task:
+    """One method on one drive with one seed."""
+
+    entry: Entry
+    method: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Its place among the results."""
+        return f"{self.entry.name}: {self.method}" + (f", seed {self.seed}" if self.method != UNSEEDED else "")
 
 
 def main() -> None:
@@ -37,100 +44,95 @@ def main() -> None:
     work = Path(given.work)
     work.mkdir(parents=True, exist_ok=True)
     kept = work / "accuracy.json"
-    drives: list[Callable[[], Drive]] = [
-        partial(panel.person, Path(given.faces), number, work) for number in _numbers(given.people)
-    ]
-    drives += [partial(panel.rendered, seed, given.length, given.samples, work) for seed in _numbers(given.seeds)]
-    print(f"machine: {machine()}")
-    print(
-        f"{len(drives)} drives, {given.seconds:g} s a method: about {len(drives) * 3.5 * given.seconds / 60:.0f} min\n"
-    )
-    results: dict[str, Figures] = json.loads(kept.read_text()) if kept.exists() else {}
-    for make in drives:
-        drive = make()
-        methods: dict[str, Callable[[], Figures]] = {
-            "closed forms": partial(_closed_forms, drive),
-            "old recipe head": partial(_old, drive, given.seconds, frozen=True),
-            "old recipe all layers": partial(_old, drive, given.seconds, frozen=False),
-            "main job": partial(_main_job, drive, given.seconds, work),
-        }
-        for name in filter(None, given.methods.split(",")):
-            key = f"{drive.name}: {name}"
-            if key not in results:
-                results[key] = methods[name]()
+    results: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    chosen = _entries(given)
+    tasks = {entry.name: _tasks(entry, given) for entry in chosen}
+    missing = [task for found in tasks.values() for task in found if task.key not in results]
+    print(f"machine: {machine()}{', bfloat16 off' if given.no_bfloat16 else ''}")
+    print(f"{len(chosen)} drives, {len(missing)} runs to do: about {_minutes(chosen, missing, given, work):.0f} min\n")
+    for entry in chosen:
+        todo = [task for task in tasks[entry.name] if task.key not in results]
+        if todo:
+            drive = entry.make(work)
+            for task, result in _run(todo, drive, given, work):
+                results[task.key] = result
                 kept.write_text(json.dumps(results, indent=1))
-        _print(drive.name, {k: v for k, v in results.items() if k.startswith(f"{drive.name}: ")})
+        print(tables.of_a_drive(entry.name, *_figures(tasks[entry.name], results)), flush=True)
+    for part in (panel.CHOICE, panel.CONFIRMATION):
+        for kind, ours in (("rendered drives", True), ("real faces", False)):
+            group = [entry for entry in chosen if entry.part == part and bool(entry.frames) == ours]
+            if group:
+                found = {entry.name: _figures(tasks[entry.name], results)[0] for entry in group}
+                print(tables.over_drives(f"{kind}, {part}", found), flush=True)
 
 
-def _closed_forms(drive: Drive) -> Figures:
-    """Constant, affine map and ridge, fitted on what the registered model is trained on."""
-    data, split = drive.load()
-    truth, targets, train = data.labels_deg, data.targets, split.final
-    constant = baselines.fit_constant(truth[train]).predict(len(split.test))
-    figures = {"constant": _errors(constant, truth[split.test])}
-    cache = ActivationCache(drive.folders[0].parent / "cache")
-    samples = dataset(data, cache, train, split.test, 0)
-    for bn in batchnorm.BN_CHOICES:
-        for method in ("affine", "ridge"):
-            network = model.load(sample_drive.BASE_CHECKPOINT)
-            if bn == "target":
-                batchnorm.adapt(network, samples.pictures, train, CPU)
-            source = features(network, "backbone", samples, cache, CPU)
-            closed_form.install(method, network, source, targets, train, split.block)
-            answers = predict(model.cut(network, "backbone")[1], source, split.test)
-            figures[f"{method}, bn={bn}"] = _errors(pitch_yaw_to_deg(answers), truth[split.test])
-    cache.close()
-    return figures
+def _entries(given: argparse.Namespace) -> list[Entry]:
+    names = tuple(panel.RECIPES) if given.drives == "all" else tuple(filter(None, given.drives.split(",")))
+    people, left_out = _numbers(given.people), _numbers(given.left_out)
+    found = panel.entries(names, people, left_out, Path(given.faces), given.samples)
+    return [entry for entry in found if given.part in ("both", entry.part)]
 
 
-def _old(drive: Drive, seconds: float, *, frozen: bool) -> Figures:
-    """The old recipe's own random 80/20 of the same samples, and its own choice of the epoch."""
-    data, split = drive.load()
-    order = np.random.default_rng(0).permutation(split.final)
-    cut = round(0.8 * len(order))
-    torch.manual_seed(0)
-    network = model.load(sample_drive.BASE_CHECKPOINT)
-    old_recipe.train(network, data, order[:cut], order[cut:], 1000, frozen, seconds)
-    answers = old_recipe.predict(network, data, split.test)
-    name = "old recipe, head" if frozen else "old recipe, all layers"
-    return {name: _errors(pitch_yaw_to_deg(answers), data.labels_deg[split.test])}
+def _tasks(entry: Entry, given: argparse.Namespace) -> list[Task]:
+    methods = [*filter(None, given.methods.split(",")), *([RELEASE] if given.release else [])]
+    return [
+        Task(entry, method, seed)
+        for seed in _numbers(given.seeds)
+        for method in methods
+        if method != UNSEEDED or seed == _numbers(given.seeds)[0]
+    ]
 
 
-def _main_job(drive: Drive, seconds: float, work: Path) -> Figures:
-    """The main job with the same seconds for search and final training; figures as it logs them."""
-    place = work / "job"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    uri = f"sqlite:///{place.resolve() / 'mlflow.db'}"
-    folders = ",".join(str(folder.resolve()) for folder in drive.folders)
-    command = [sys.executable, "-m", "training", "main", "--data", folders, "--split", drive.split]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": uri}
-    with (place / "log").open("wb") as log:
-        subprocess.run(
-            [*command, "--timeout", f"{seconds:g}"],
-            cwd=place,
-            env=env,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            check=True,
-        )
-    mlflow.set_tracking_uri(uri)
-    runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
-    (parent,) = [run for run in runs if "verdict" in run.data.tags]
-    angles = ("azimuth", "elevation", "angular")
-    return {"main job": [parent.data.metrics[f"test/{angle}_error_deg"] for angle in angles]}
+def _minutes(chosen: list[Entry], missing: list[Task], given: argparse.Namespace, work: Path) -> float:
+    """How long the missing runs take, rendering included."""
+    lanes = 2 if given.pairwise else 1
+    seconds = sum(
+        CLOSED_FORMS_S if task.method == UNSEEDED else given.seconds * (BESIDE if "main job" in task.method else 1.0)
+        for task in missing
+    )
+    there = len(list((work / "drives").glob("sample-drive-*")))
+    frames = sum(entry.frames for entry in chosen) * max(0.0, 1 - there / max(1, sum(1 for e in chosen if e.frames)))
+    return (seconds / lanes + frames * RENDER_S / (os.cpu_count() or 1)) / 60
 
 
-def _errors(answers_deg: np.ndarray, truth_deg: np.ndarray) -> list[float]:
-    return [float(error) for error in per_sample(answers_deg, truth_deg).mean(axis=0)]
+def _run(tasks: list[Task], drive: Drive, given: argparse.Namespace, work: Path) -> Iterator[tuple[Task, Any]]:
+    """The results of these tasks, as they come: one after the other, or two at a time on one core each."""
+    cores: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    for core in sorted(os.sched_getaffinity(0))[:2] if given.pairwise else [None]:
+        cores.put(core)
+    with ThreadPoolExecutor(cores.qsize()) as pool:
+        running = {pool.submit(_one, drive, given, work, cores, task): task for task in tasks}
+        for done in as_completed(running):
+            yield running[done], done.result()
 
 
-def _print(name: str, found: dict[str, Figures]) -> None:
-    print(f"## {name}\n\n| | azimuth | elevation | 3-D |\n|---|---|---|---|")
-    for figures in found.values():
-        for method, errors in figures.items():
-            print(f"| {method} | " + " | ".join(f"{error:.2f}" for error in errors) + " |")
-    print(flush=True)
+def _one(
+    drive: Drive, given: argparse.Namespace, work: Path, cores: "queue.SimpleQueue[int | None]", task: Task
+) -> Any:
+    core = cores.get()
+    place = work / "running" / ("both" if core is None else str(core))
+    place.mkdir(parents=True, exist_ok=True)
+    out = place / "result.json"
+    code = Path(given.release) if task.method == RELEASE else ROOT
+    command = [sys.executable, "-m", "benchmarks.accuracy.methods", task.method, "--drive", drive.name]
+    command += ["--folders", *map(str, drive.folders), "--split", drive.split, "--out", str(out), "--code", str(code)]
+    command += ["--seconds", str(given.seconds), "--seed", str(task.seed)]
+    command += [] if core is None else ["--core", str(core)]
+    env = os.environ | ({} if core is None else {"OMP_NUM_THREADS": "1"})
+    env |= {"GAZE_BFLOAT16": "off"} if given.no_bfloat16 else {}
+    try:
+        subprocess.run(command, env=env | {"PYTHONPATH": str(ROOT)}, check=True)
+        return json.loads(out.read_text())
+    finally:
+        cores.put(core)
+
+
+def _figures(tasks: list[Task], results: dict[str, Any]) -> tuple[dict[str, tables.Errors], dict[str, float]]:
+    """Errors by method, means over the seeds, with the best of each family; seconds by method."""
+    runs = [results[task.key] for task in tasks]
+    errors = tables.averaged(run["figures"] for run in runs)
+    seconds = {method: run["seconds"] for run in runs for method in run["figures"]}
+    return tables.with_best(errors), seconds
 
 
 def _numbers(text: str) -> list[int]:
@@ -144,15 +146,20 @@ def _numbers(text: str) -> list[int]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Errors of the main job beside what it has to beat.")
+    parser.add_argument("--drives", default="", help=f"all, or some of {', '.join(panel.RECIPES)}")
     parser.add_argument("--faces", default="../shared/real_faces", help="folder of the real photographs")
     parser.add_argument("--people", default="", help="which people of them: 1-5 or 1,3")
-    parser.add_argument("--seeds", default="", help="seeds of rendered drives")
-    parser.add_argument("--length", type=float, default=80.0, help="seconds of a rendered drive (80)")
+    parser.add_argument("--left-out", default="", help="which people are tested on while others train")
+    parts = (panel.CHOICE, panel.CONFIRMATION, "both")
+    parser.add_argument("--part", default="both", choices=parts, help="which part of the panel (both)")
+    parser.add_argument("--seeds", default="0", help="of what is random: 0-2 for three (0)")
     parser.add_argument("--samples", type=int, default=500, help="samples of a rendered drive (500)")
     parser.add_argument("--seconds", type=float, default=300.0, help="of each method (300)")
+    parser.add_argument("--pairwise", action="store_true", help="two methods at a time, on one core each")
+    parser.add_argument("--no-bfloat16", action="store_true", help="float32 even where bfloat16 is faster")
+    parser.add_argument("--release", default="", help="checkout of another commit whose main job runs too")
     parser.add_argument("--work", default="data/accuracy", help="where drives and results go (data/accuracy)")
-    methods = "closed forms,old recipe head,old recipe all layers,main job"
-    parser.add_argument("--methods", default=methods, help=f"some of {methods}")
+    parser.add_argument("--methods", default=",".join(METHODS), help=f"some of {', '.join(METHODS)}")
     return parser.parse_args()
 
 
