@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from recording import decoding, detection, face, files, frames, layouts, units
+from recording import decoding, detection, face, files, fingerprint, frames, layouts, units
 from recording import drive as drives
 from recording.badrows import STOP
 from recording.exceptions import InputError
@@ -222,11 +222,17 @@ def _extract(drive: drives.Drive, picked: pd.DataFrame, out: Path) -> dict[int, 
     if there:
         log.info("continuing: %d of %d samples are there", there, len(rows))
     threads = frames.cores()
+    made = (out / fingerprint.FILE).is_file()
+    recorder = fingerprint.Recorder(drive.index.seconds, drive.views["driver"], [] if made else list(rows))
     with (
         tqdm(total=len(rows), initial=there, desc="frames", unit="frame", mininterval=0.5) as bar,
         _Writer(out, drive.views, rows, bar, threads) as writer,
     ):
-        lost = decoding.read(drive.video, drive.index, todo, writer.take, threads)
+        deliver = recorder.before(writer.take, frozenset(todo))
+        lost = decoding.read(drive.video, drive.index, {*todo, *recorder.frames}, deliver, threads)
+    if not made:
+        fingerprint.write(out, recorder.fingerprint())
+    lost = {frame: reason for frame, reason in lost.items() if frame in rows}
     for reason, count in Counter(lost.values()).items():
         first = [frame for frame, why in lost.items() if why == reason][:5]
         log.warning("%s: %d frames left out (%s): %s …", drive.video, count, reason, first)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from recording import detection, layouts, prepared
+from recording import detection, fingerprint, layouts, prepared
 from recording.angles import deg_to_pitch_yaw
 from recording.face import AUTO, Choice, Face
+from recording.fingerprint import Fingerprint
 from recording.layouts import Layout
 from recording.prepared import Samples
 
@@ -48,6 +49,11 @@ class Recordings:
     def drive_index(self) -> np.ndarray:
         """(n,) which drive, from 0."""
         return np.repeat(np.arange(len(self.drives)), [len(d.table) for d in self.drives])
+
+    @cached_property
+    def moments(self) -> tuple[Fingerprint, ...]:
+        """By which the moments of each drive are known again in a copy of it."""
+        return tuple(fingerprint.of(drive) for drive in self.drives)
 
     @cached_property
     def digest(self) -> str:

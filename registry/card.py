@@ -63,7 +63,8 @@ def _made(sealed: Contract) -> str:
         for name, value in sealed.training.items()
         if value != ""
     )
-    digests = ", ".join(f"{name} `{digest[:12]}`" for name, digest in sealed.digests.model_dump().items())
+    known = sealed.digests.model_dump(exclude_none=True)
+    digests = ", ".join(f"{name} `{digest[:12]}`" for name, digest in known.items())
     return f"Training: {settings or 'not stated'}. Digests: {digests}."
 
 

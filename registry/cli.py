@@ -160,8 +160,9 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _print_comparison(compared: comparison.Comparison) -> None:
-    left_out = f"; {compared.left_out} left out that one of them was trained on" * bool(compared.left_out)
-    print(f"{len(compared)} held-out samples that neither was trained on{left_out}")
+    print(
+        f"{len(compared)} held-out samples that neither was trained on{compared.describe_left_out()}: {compared.used}"
+    )
     a, b = compared.first_deg.mean(axis=0), compared.second_deg.mean(axis=0)
     changes = zip(("azimuth", "elevation", "3-D angle"), a, b, compared.difference(), strict=True)
     rows = [[angle, f"{x:.2f}°", f"{y:.2f}°", change.describe(), change.answer] for angle, x, y, change in changes]

@@ -1,6 +1,8 @@
 """Two versions side by side on the same held-out samples, none of which either was trained on."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +45,23 @@ class Comparison:
     """(n, 3) of the second."""
     blocks: Integers
     scenarios: Integers
-    left_out: int
-    """Samples that could not be used, because one of the two was trained within a second of them."""
+    reasons: Mapping[str, int]
+    """How many samples could not be used, by the reason: one of the two was trained within a second of them."""
+    used: str
+    """Which samples were used: frames and recording."""
 
     def __len__(self) -> int:
         return len(self.blocks)
+
+    @property
+    def left_out(self) -> int:
+        """How many samples could not be used."""
+        return sum(self.reasons.values())
+
+    def describe_left_out(self) -> str:
+        """`` (14 left out: v1 was trained on 12, both were trained on 2)``; empty where all could be used."""
+        why = ", ".join(f"{who} trained on {count}" for who, count in self.reasons.items())
+        return f" ({self.left_out} left out: {why})" * bool(why)
 
     def difference(self) -> tuple[Interval, Interval, Interval]:
         """Mean of second − first for the three errors over time blocks, degrees: negative, the second is better."""
@@ -130,14 +144,19 @@ def same_crop(first: Contract, second: Contract) -> bool:
 
 
 def trained_on(samples: Holdout, package: Package) -> Booleans:
-    """(n,) bool: which samples the package's model has seen, or a near copy (the same drive within a second)."""
-    return package.holdout.saw(samples.drive, samples.frames, samples.fps)
+    """(n,) bool: which samples the package's model has seen, or a near copy (the same recording within a second)."""
+    return np.asarray(package.holdout.saw(samples.footage), bool)
 
 
 def compare(first: Package, second: Package, samples: Holdout) -> Comparison:
     """Both versions on those of ``samples`` that neither was trained on; may come out empty."""
-    clean = ~(trained_on(samples, first) | trained_on(samples, second))
-    kept = subset(samples, clean)
+    by_first, by_second = trained_on(samples, first), trained_on(samples, second)
+    kept = subset(samples, ~(by_first | by_second))
+    reasons = {
+        f"{first.label} was": by_first & ~by_second,
+        f"{second.label} was": by_second & ~by_first,
+        "both were": by_first & by_second,
+    }
     return Comparison(
         first.label,
         second.label,
@@ -145,7 +164,8 @@ def compare(first: Package, second: Package, samples: Holdout) -> Comparison:
         errors(second, kept),
         kept.blocks,
         kept.scenarios,
-        int((~clean).sum()),
+        {who: int(which.sum()) for who, which in reasons.items() if which.any()},
+        f"frames {kept.frames.min()} to {kept.frames.max()} of recording {kept.drive[:8]}" if len(kept) else "",
     )
 
 
@@ -166,24 +186,22 @@ def joined(parts: list[Comparison]) -> Comparison:
         np.concatenate([part.second_deg for part in parts]),
         np.concatenate([part.blocks + start for part, start in zip(parts, ends, strict=False)]),
         np.concatenate([part.scenarios for part in parts]),
-        sum(part.left_out for part in parts),
+        sum((Counter(part.reasons) for part in parts), Counter()),
+        ", ".join(part.used for part in parts if part.used),
     )
 
 
 def subset(samples: Holdout, keep: Booleans) -> Holdout:
     """The samples where ``keep`` (n,) is true."""
     chosen = np.flatnonzero(keep)
-    return Holdout(
+    return replace(
+        samples,
         jpegs=[samples.jpegs[index] for index in chosen],
         names=[samples.names[index] for index in chosen],
         labels_deg=samples.labels_deg[chosen],
         frames=samples.frames[chosen],
         blocks=samples.blocks[chosen],
         scenarios=samples.scenarios[chosen],
-        drive=samples.drive,
-        fps=samples.fps,
-        trained_frames=samples.trained_frames,
-        trained_drives=samples.trained_drives,
         baselines_deg={name: answers[chosen] for name, answers in samples.baselines_deg.items()},
     )
 

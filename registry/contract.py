@@ -95,6 +95,8 @@ class Digests(Strict):
     drive: str
     base: str
     code: str
+    weights: str | None = None
+    """Of this model, as a base is named by it; ``None`` in versions that were registered before."""
 
 
 class Golden(Strict):
@@ -119,6 +121,9 @@ class Contract(Strict):
     scenarios: list[Scenario]
     rendered_sample_drive: bool
     digests: Digests
+    seen: dict[str, list[int]] = Field(default_factory=dict)
+    """By the sha256 of a recording the numbers of its frames that this model, or one that it was fine-tuned from, was
+    trained or validated on; empty in versions that were registered before contracts had it."""
     training: dict[str, Any]
     files: dict[str, Sha256]
     golden: list[Golden]
@@ -150,8 +155,10 @@ def seal(folder: Path, golden_jpegs: list[bytes], stated: Statement) -> Contract
         raise ContractError(f"contract of {folder}: {len(golden_jpegs)} golden pictures, not {GOLDEN_EXAMPLES}")
     contents = {name: _read(folder / name) for name in FILES}
     answers = GazeNetwork(contents[NETWORK]).predict_encoded(golden_jpegs)
+    learnt = holdout.Holdout.read(contents[holdout.FILE_NAME]).learnt
     fields = vars(stated) | {
         "created": datetime.now(UTC).replace(microsecond=0),
+        "seen": {part.recording: part.frames.tolist() for part in learnt},
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
         "golden": [
             {"jpeg": base64.b64encode(jpeg).decode(), "azimuth_deg": answer[0], "elevation_deg": answer[1]}

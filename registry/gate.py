@@ -24,6 +24,7 @@ from registry.rule import BASELINES, Check
 from registry.versions import Version
 
 DEFAULTS = Path(__file__).with_name("gate.yaml")
+_RECORDING = "digest.drive"  # tag of a version: the recording whose test blocks it was measured on
 _ANGLES = ("azimuth_error_deg", "elevation_error_deg", "angular_error_deg")
 
 
@@ -153,12 +154,20 @@ def judge(
     checks = [*on_its_own(new, configuration), _looks(challenger)]
     if champion is not None and champion.number == challenger.number:
         champion = None
+    old: Package | None = None
     if champion is not None:
-        checks += _against(new, champion, f"champion v{champion.number}", configuration, scratch, required=True)
+        who = f"champion v{champion.number}"
+        old, problems = _opened(champion, who, scratch, required=True)
+        checks += problems if old is None else against(new, old, configuration, who, required=True)
     best = _best(challenger, [version for version in (champion, *former) if version is not None])
     if best is not None and best is not champion:
         who = f"v{best.number}, the best in the stage before"
-        checks += _against(new, best, who, configuration, scratch, required=False)
+        other, problems = _opened(best, who, scratch, required=False)
+        checks += problems if other is None else against(new, other, configuration, who, required=False)
+    if old is not None:
+        known = [version for version in (challenger, champion, best) if version is not None]
+        for earlier in _on_other_recordings([*former, *versions.ancestors(old.version)], known):
+            checks += _not_forgotten(new, old, earlier, configuration, scratch)
     return Decision(challenger.number, champion.number if champion else None, tuple(checks))
 
 
@@ -221,12 +230,12 @@ def _beats(baseline: str, errors: contract.AngleErrors | None, found: dict[str, 
 
 def _looks(challenger: Version) -> Check:
     """How many versions were tested on this recording before: the best of many is good by chance as well."""
-    before = versions.tested_on(challenger.model_name, challenger.tags.get("digest.drive", ""), challenger.number)
+    before = versions.tested_on(challenger.model_name, challenger.tags.get(_RECORDING, ""), challenger.number)
     found = f"read for {len(before)} versions before ({', '.join(map(str, before))})" if before else "read once"
     return Check("test blocks", found, "said only", True)
 
 
-def _best(challenger: Version, holders: list[Version]) -> Version | None:
+def _best(challenger: Version, holders: Sequence[Version]) -> Version | None:
     """Of the versions that hold or held the stage the one with the smallest stated 3-D error.
 
     Those of the challenger's recording first: errors on other recordings are not comparable with them.
@@ -234,21 +243,44 @@ def _best(challenger: Version, holders: list[Version]) -> Version | None:
 
     def rank(version: Version) -> tuple[bool, float]:
         error = version.error("angular_error_deg")
-        elsewhere = version.tags.get("digest.drive") != challenger.tags.get("digest.drive")
+        elsewhere = version.tags.get(_RECORDING) != challenger.tags.get(_RECORDING)
         return elsewhere, np.inf if error is None else error
 
     return min((v for v in holders if v.number != challenger.number), key=rank, default=None)
 
 
-def _against(
-    new: Package, version: Version, who: str, configuration: Configuration, scratch: Path, required: bool
-) -> list[Check]:
+def _opened(version: Version, who: str, scratch: Path, required: bool) -> tuple[Package | None, list[Check]]:
+    """A version's package, or the check that says why there is none."""
     try:
-        old = comparison.open_package(version, scratch)
+        return comparison.open_package(version, scratch), []
     except (ContractError, RegistryError) as error:
         found, limit = " ".join(str(error).split())[:300], "intact files" if required else "said only"
-        return [Check(f"{who} opens", found, limit, not required)]
-    return against(new, old, configuration, who, required=required)
+        return None, [Check(f"{who} opens", found, limit, not required)]
+
+
+def _on_other_recordings(earlier: Sequence[Version], known: Sequence[Version]) -> list[Version]:
+    """Of earlier versions the first one for each recording on which none of the ``known`` was tested."""
+    tested = {version.tags.get(_RECORDING, "") for version in known}
+    found: dict[str, Version] = {}
+    for version in earlier:
+        found.setdefault(version.tags.get(_RECORDING, ""), version)
+    return [version for recording, version in found.items() if recording not in tested]
+
+
+def _not_forgotten(
+    new: Package, old: Package, earlier: Version, configuration: Configuration, scratch: Path
+) -> list[Check]:
+    """Champion and challenger on the held-out samples of an earlier version, of another recording than theirs.
+
+    What the champion can do there, and nobody asked about since, a challenger must not have forgotten.
+    """
+    name = f"against champion {old.label}, the samples of v{earlier.number}"
+    package, problems = _opened(earlier, name, scratch, required=False)
+    if package is None:
+        return problems
+    if not all(comparison.same_crop(package.contract, one.contract) for one in (new, old)):
+        return [Check(name, "cut in another way", "said only", True)]
+    return _on_samples(comparison.compare(old, new, package.holdout), name, configuration, False)
 
 
 def against(new: Package, old: Package, configuration: Configuration, who: str, *, required: bool) -> list[Check]:
@@ -273,11 +305,11 @@ def against(new: Package, old: Package, configuration: Configuration, who: str, 
 
 def _on_samples(compared: Comparison, name: str, configuration: Configuration, required: bool) -> list[Check]:
     least, blocks = configuration.held_out.min_samples, len(np.unique(compared.blocks))
-    left_out = f" ({compared.left_out} left out)" * bool(compared.left_out)
     enough = len(compared) >= least and blocks >= MIN_BLOCKS
     comparable = Check(
         f"{name}: comparable",
-        f"{len(compared)} that neither was trained on{left_out}, in {blocks} time blocks",
+        f"{len(compared)} that neither was trained on{compared.describe_left_out()}, in {blocks} time blocks"
+        + f"; {compared.used}" * bool(compared.used),
         f"≥ {least} in ≥ {MIN_BLOCKS} blocks" if required else "said only",
         enough or not required,
     )

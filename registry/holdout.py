@@ -2,19 +2,23 @@
 
 import io
 import zipfile
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from recording import files
 from recording.exceptions import ContractError
+from recording.fingerprint import Fingerprint
 from recording.scenarios import COUNT
+from registry import lineage
+from registry.lineage import Footage
 
 FILE_NAME = "holdout.npz"
 _BASELINE = "baseline."  # and its name: an array of the file
-NEAR_COPY_S = 1.0
-"""Frames of one drive closer than this are near copies of each other."""
+_MOMENTS = "moments."  # and the name of an array of the fingerprint
+_ELSEWHERE = "elsewhere."  # and the recording's number
 
 
 @dataclass
@@ -41,10 +45,15 @@ class Holdout:
     trained_frames: np.ndarray
     """(m,) frame numbers of the same drive that the model was trained or validated on."""
     trained_drives: tuple[str, ...] = ()
-    """sha256s of other recordings of which the model, or a version that it was fine-tuned from, has seen frames."""
+    """sha256s of other recordings of which it has seen frames, but is not known which: versions registered before
+    ``elsewhere`` was kept."""
     baselines_deg: dict[str, np.ndarray] = field(default_factory=dict)
     """(n, 2) answers of each baseline (``constant``, ``calibrated``, …) to the samples, degrees; the gate holds the
     model against these. Empty in versions registered before they were kept."""
+    moments: Fingerprint = field(default_factory=Fingerprint)
+    """By which the drive's moments are known again in a copy; empty in versions registered before it was kept."""
+    elsewhere: tuple[Footage, ...] = ()
+    """Frames of other recordings that the model, or one that it was fine-tuned from, was trained or validated on."""
 
     def __post_init__(self) -> None:
         self.labels_deg = np.asarray(self.labels_deg, dtype=np.float64).reshape(-1, 2)
@@ -71,21 +80,27 @@ class Holdout:
     def __len__(self) -> int:
         return len(self.jpegs)
 
-    def saw(self, drive: str, frames: np.ndarray, fps: float) -> np.ndarray:
-        """(n,) bool: which of these frames of ``drive`` the model has seen, or a near copy (within a second).
+    @property
+    def footage(self) -> Footage:
+        """The held-out frames."""
+        return Footage(self.drive, self.fps, self.frames, self.moments)
 
-        Of another drive that it was trained on every frame counts: which ones it saw is not kept.
+    @property
+    def learnt(self) -> tuple[Footage, ...]:
+        """All frames that the model, or one that it was fine-tuned from, was trained or validated on, by recording."""
+        return lineage.joined([replace(self.footage, frames=self.trained_frames), *self.elsewhere])
+
+    def saw(self, footage: Footage) -> np.ndarray:
+        """(m,) bool: which of these frames the model has seen, or a near copy (within a second), in whatever file.
+
+        Of a recording of which it is only known that the model was trained on it every frame counts.
         """
-        frames = np.asarray(frames)
-        if drive in self.trained_drives:
-            return np.ones(len(frames), dtype=bool)
-        trained = np.sort(self.trained_frames)
-        if drive != self.drive or not len(trained):
-            return np.zeros(len(frames), dtype=bool)
-        after = np.clip(np.searchsorted(trained, frames), 0, len(trained) - 1)
-        nearest = np.minimum(np.abs(trained[after] - frames), np.abs(trained[np.maximum(after - 1, 0)] - frames))
-        near: np.ndarray = nearest < NEAR_COPY_S * fps
-        return near
+        if footage.recording in self.trained_drives:
+            return np.ones(len(footage.frames), dtype=bool)
+        seen = np.zeros(len(footage.frames), dtype=bool)
+        for part in self.learnt:
+            seen |= lineage.near_copies(footage, part)
+        return seen
 
     def write(self, path: Path) -> None:
         """Write ``holdout.npz``, whole or not at all; the same samples give the same bytes."""
@@ -104,6 +119,9 @@ class Holdout:
             "trained_drives": np.array(self.trained_drives, dtype=np.str_),
         }
         arrays |= {_BASELINE + name: answers for name, answers in sorted(self.baselines_deg.items())}
+        arrays |= _packed(_MOMENTS, self.moments)
+        for number, part in enumerate(self.elsewhere):
+            arrays |= _packed_footage(f"{_ELSEWHERE}{number}.", part)
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             for name, array in arrays.items():
@@ -139,8 +157,35 @@ class Holdout:
                         for name in stored.files
                         if name.startswith(_BASELINE)
                     },
+                    moments=_moments(stored, _MOMENTS),
+                    elsewhere=_footage(stored),
                 )
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ContractError(
                 f"{FILE_NAME}: not the held-out samples of a version ({error}); register again"
             ) from error
+
+
+def _packed(prefix: str, moments: Fingerprint) -> dict[str, np.ndarray]:
+    return {prefix + name: array for name, array in moments.arrays().items()}
+
+
+def _packed_footage(prefix: str, part: Footage) -> dict[str, np.ndarray]:
+    about = {"recording": np.array(part.recording, dtype=np.str_), "fps": np.array(part.fps, dtype=np.float64)}
+    arrays = {prefix + name: array for name, array in (about | {"frames": part.frames}).items()}
+    return arrays | _packed(prefix + _MOMENTS, part.moments)
+
+
+def _moments(stored: Mapping[str, np.ndarray], prefix: str) -> Fingerprint:
+    names = Fingerprint().arrays()
+    if prefix + "frames" not in stored:
+        return Fingerprint()
+    return Fingerprint(**{name: stored[prefix + name] for name in names})
+
+
+def _footage(stored: Mapping[str, np.ndarray]) -> tuple[Footage, ...]:
+    parts: list[Footage] = []
+    while (prefix := f"{_ELSEWHERE}{len(parts)}.") + "recording" in stored:
+        name, fps = str(stored[prefix + "recording"]), float(stored[prefix + "fps"])
+        parts.append(Footage(name, fps, stored[prefix + "frames"], _moments(stored, prefix + _MOMENTS)))
+    return tuple(parts)

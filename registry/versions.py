@@ -20,6 +20,7 @@ DEFAULT_MODEL_NAME = "gaze-tracker"
 SEAL_TAG = "contract_seal"
 # The face rectangle that it reads, in the contract's words.
 FACE_TAG = "face"
+WEIGHTS_TAG = "digest.weights"
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,28 @@ def made_from(model_name: str, base_digest: str, face: str) -> Version | None:
         if (version.tags.get("digest.base"), version.tags.get(FACE_TAG, NONE)) == (base_digest, face):
             return version
     return None
+
+
+def with_weights(digest: str) -> list[Version]:
+    """The versions of any model that have these weights, oldest first; ``digest`` is what the contract calls so."""
+    try:
+        check_store()
+    except NoSuchVersion:
+        return []
+    found = MlflowClient().search_model_versions(f"tags.`{WEIGHTS_TAG}` = '{digest}'")
+    return sorted((_version(entity, []) for entity in found), key=lambda version: version.created)
+
+
+def ancestors(version: Version) -> list[Version]:
+    """The registered versions that this one was fine-tuned on from, the nearest first, where they still exist."""
+    found: list[Version] = []
+    known, base = {version.tags.get(WEIGHTS_TAG, "")}, version.tags.get("digest.base", "")
+    while base and base not in known:
+        known.add(base)
+        with_it = with_weights(base)
+        found += with_it[:1]
+        base = with_it[0].tags.get("digest.base", "") if with_it else ""
+    return found
 
 
 def tested_on(model_name: str, drive: str, before: int | None = None) -> list[int]:

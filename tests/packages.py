@@ -15,9 +15,11 @@ import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 
 from recording import angles
+from recording.fingerprint import Fingerprint
 from registry import contract, registration
 from registry.crop import Crop
 from registry.holdout import Holdout
+from registry.lineage import Footage
 
 # Degrees of azimuth or elevation over the whole range of brightness.
 SPAN_DEG = 60.0
@@ -67,6 +69,8 @@ def make_holdout(
     label_shift_deg: tuple[float, float] = (0.0, 0.0),
     answers_deg: np.ndarray | None = None,
     baselines: bool = True,
+    moments: Fingerprint | None = None,
+    elsewhere: tuple[Footage, ...] = (),
 ) -> Holdout:
     """n painted samples in six time blocks, two a second at 30 fps; by default trained on far-away frames.
 
@@ -88,7 +92,17 @@ def make_holdout(
         fps=30.0,
         trained_frames=np.arange(0, 3000, 15) if trained_frames is None else trained_frames,
         baselines_deg={"constant": constant, "calibrated": 0.9 * constant} if baselines else {},
+        moments=moments or Fingerprint(),
+        elsewhere=elsewhere,
     )
+
+
+def make_moments(seed: int, first_frame: int = 9_000, seconds: float = 80.0) -> Fingerprint:
+    """The fingerprint of a drive at 30 fps in which something moves all the time; each seed is another drive."""
+    random = np.random.default_rng(seed)
+    frames = first_frame + np.arange(0, round(seconds * 30), 7)
+    moving = np.cumsum(random.normal(size=(len(frames), 144)), axis=0)
+    return Fingerprint(frames, frames / 30.0, np.clip(4 * moving, -127, 127).astype(np.int8))
 
 
 def mean_errors(predicted_deg: np.ndarray, labels_deg: np.ndarray) -> dict[str, float]:
@@ -116,6 +130,7 @@ def make_package(
     graph: bytes | None = None,
     weights: bytes | None = None,
     base_digest: str = "b" * 64,
+    weights_digest: str | None = None,
     crop: Crop | None = None,
     **errors: dict | None,
 ) -> contract.Contract:
@@ -154,7 +169,8 @@ def make_package(
             for n in range(1, 11)
         ],
         rendered_sample_drive=rendered,
-        digests={"data": "a" * 64, "drive": held_out.drive, "base": base_digest, "code": "c" * 64},
+        digests={"data": "a" * 64, "drive": held_out.drive, "base": base_digest, "code": "c" * 64}
+        | {"weights": weights_digest},
         training={"freeze": "none", "bn": "target", "lr": 1e-3, "epochs": 9, "seed": seed},
     )
     return contract.seal(folder, [picture(azimuth, azimuth / 2) for azimuth in (-20, -10, 0, 10, 20)], statement)

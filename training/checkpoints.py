@@ -6,9 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from registry import contract, opening, resolving
+from registry import contract, opening, resolving, versions
 from registry.addresses import SCHEME, Selector
 from registry.holdout import Holdout
+from registry.versions import Version
 from training.learning import model
 from training.sample.sample_drive import BASE_CHECKPOINT
 
@@ -21,20 +22,31 @@ class Base:
     name: str
     digest: str
     holdout: Holdout | None = None
-    """What a registered base has seen; ``None`` for a file."""
+    """What a registered base has seen; ``None`` for a file whose weights are those of no registered version."""
 
 
 def load_base(address: str) -> Base:
     """``""`` (the lab base trained on rendered faces that ships with the project), a path, or ``models:/…``.
 
-    Raises :class:`~recording.exceptions.CheckpointError`, :class:`~recording.exceptions.InputError` or
+    A file that holds the weights of a registered version is that version, and has seen what that one has. Raises
+    :class:`~recording.exceptions.CheckpointError`, :class:`~recording.exceptions.InputError` or
     :class:`~recording.exceptions.RegistryError` in one line.
     """
     if address.startswith(SCHEME):
         return _registered(address)
-    path = Path(address) if address else BASE_CHECKPOINT
-    network = model.load(path)
-    return Base(network, path.name if address else "lab base of the rendered sample drive", model.digest(network))
+    if not address:
+        network = model.load(BASE_CHECKPOINT)
+        return Base(network, "lab base of the rendered sample drive", model.digest(network))
+    network = model.load(Path(address))
+    digest = model.digest(network)
+    known = versions.with_weights(digest)[:1]
+    name = Path(address).name + "".join(f" ({found.model_name} version {found.number})" for found in known)
+    return Base(network, name, digest, _holdout(known[0]) if known else None)
+
+
+def _holdout(version: Version) -> Holdout:
+    with tempfile.TemporaryDirectory() as scratch:
+        return opening.fetch(version.model_name, version.number, version.seal, Path(scratch)).holdout()
 
 
 def _registered(address: str) -> Base:

@@ -16,7 +16,7 @@ import numpy as np
 from recording.exceptions import InputError
 from recording.recordings import Recordings
 from recording.scenarios import scenarios
-from registry import opening, registration, resolving, versions
+from registry import lineage, opening, registration, resolving, versions
 from registry.addresses import Selector, base_name
 from registry.holdout import Holdout
 from registry.versions import Version
@@ -59,9 +59,9 @@ def held_out(data: Recordings, kept: Holdout) -> tuple[np.ndarray, str]:
     Frames of the model's own drive within a second of one that it was trained or validated on do not count.
     """
     allowed = np.ones(len(data), dtype=bool)
-    for index, drive in enumerate(data.drives):
+    for index in range(len(data.drives)):
         mine = data.drive_index == index
-        allowed[mine] = ~kept.saw(drive.drive, data.frames[mine], drive.fps)
+        allowed[mine] = ~kept.saw(lineage.of(data, mine, index))
     if not allowed.any():
         raise InputError("evaluate: the model was trained on (neighbours of) every frame given; give another drive")
     source = RENDERED if data.rendered else "recording"

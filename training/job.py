@@ -25,7 +25,7 @@ from training.final import Final
 from training.learning.cache import ActivationCache
 from training.learning.finetune import TrialConfig
 from training.learning.trunk import dataset
-from training.measuring import splits
+from training.measuring import overlap, splits
 from training.measuring.errors import measure
 from training.measuring.splits import Split
 from training.measuring.verdict import likely_causes, reach
@@ -59,6 +59,7 @@ def run(config: JobConfig) -> int:
         with clock.part("prepare"):
             data = prepare_data(config)
         split = splits.split(config.split, data.frames, data.drives[0].fps, data.drive_index, config.seed, data.seconds)
+        overlap.check(data, split)
         package.check_lineage(data, split, base.holdout)
         _describe(data, split)
         mlflow.set_tag("base_name", base.name)

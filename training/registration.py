@@ -13,6 +13,7 @@ from registry.network import GazeNetwork
 from training.bases import Bases
 from training.context import Job
 from training.final import Final
+from training.learning.model import digest
 from training.measuring import baselines
 from training.measuring.baselines import Baselines
 from training.reporting import package
@@ -40,9 +41,7 @@ class Packages:
 def assemble(job: Job, trained: Final, starts: Bases, into: Path) -> Packages:
     """All files of both packages but their contracts; the baselines' answers travel with the held-out samples."""
     kept = package.held_out(job.recordings, job.split, job.base.holdout)
-    frames, drives = package.seen_before(kept.drive, job.base.holdout)
-    as_base = replace(kept, trained_frames=frames, trained_drives=tuple(sorted(drives)))
-    package.assemble(into / "base", job.base.network, as_base)
+    package.assemble(into / "base", job.base.network, package.with_lineage(kept, job.base.holdout))
     base_deg = GazeNetwork(into / "base" / contract.NETWORK).predict(job.samples.pictures[job.split.test])
     fitted = baselines.fit(starts.answers_deg, job.recordings.labels_deg[job.split.train])
     kept = replace(kept, baselines_deg=fitted.answers(base_deg))
@@ -66,7 +65,7 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases, trained
         model_name=as_base,
         crop=packages.crop,
         errors=shared | {"model": figures["base"]},
-        digests=digests,
+        digests=digests | {"weights": job.base.digest},
         training={"source": job.base.name},
         rendered_sample_drive=data.rendered,
     )
@@ -79,6 +78,7 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases, trained
         errors=shared | figures,
         scenarios=_scenarios(result),
         training=_training(job, found, bases, trained),
+        digests=digests | {"weights": digest(trained.network)},
     )
     contract.seal(packages.model, golden, model)
     return registration.register(

@@ -10,7 +10,7 @@ import pytest
 from e2e.commands import five_test_images, parent_of
 
 from recording import recordings
-from registry import holdout
+from registry import holdout, lineage
 from registry.holdout import Holdout
 from training.measuring import errors
 
@@ -120,7 +120,7 @@ def test_evaluate_finds_the_test_errors_again(promoted):
     package = Path(mlflow.artifacts.download_artifacts("models:/gaze-tracker/1"))
     kept = Holdout.read(next(package.rglob(holdout.FILE_NAME)).read_bytes())
     data = recordings.load((folder,))
-    unseen = np.flatnonzero(~kept.saw(data.drives[0].drive, data.frames, data.drives[0].fps))
+    unseen = np.flatnonzero(~kept.saw(lineage.of(data, np.arange(len(data)), 0)))
     pictures = pd.DataFrame({"image": [data.driver_path(index).read_bytes() for index in unseen]})
     answers = mlflow.pyfunc.load_model("models:/gaze-tracker/1").predict(pictures).to_numpy()
     expected = errors.per_sample(answers, data.labels_deg[unseen]).mean(axis=0)

@@ -51,7 +51,7 @@ def test_every_sample_shows_the_frame_that_its_row_names(ready: Path) -> None:
 def test_a_sample_has_its_views_and_its_truth(ready: Path) -> None:
     names = {f"frame_00000_{part}" for part in ("driver.jpg", "road.jpg", "camera.jpg", "gt.json")}
     assert names <= {path.name for path in ready.iterdir()}
-    assert len(list(ready.iterdir())) == 4 * 40 + 2
+    assert len(list(ready.iterdir())) == 4 * 40 + 3
     truth = json.loads((ready / "frame_00599_gt.json").read_text())
     azimuth, elevation = recordings.angles(599)
     assert truth == {

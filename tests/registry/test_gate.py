@@ -1,6 +1,7 @@
 """The gate: what it refuses, and why."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import packages
 import pytest
 
 from recording.exceptions import ContractError, GateRefused, InputError
+from recording.fingerprint import Fingerprint
 from registry import gate, history, resolving, stages, versions
 from registry.crop import Crop, Rectangle
 from registry.gate import Decision
@@ -210,7 +212,7 @@ def test_frames_that_the_champion_was_trained_on_do_not_count_for_it(judge: Call
     champion = packages.make_holdout(60, first_frame=90_000, trained_frames=held_out.frames)
     outcome = judge({"holdout": held_out}, champion={"holdout": champion})
     assert failed(outcome) == ["against champion v1, the challenger's samples: comparable"]
-    assert "0 that neither was trained on (60 left out)" in outcome.failures()
+    assert "0 that neither was trained on (60 left out: v1 was trained on 60)" in outcome.failures()
 
 
 def test_a_challenger_that_wins_only_on_frames_it_was_trained_on_is_refused(judge: Callable) -> None:
@@ -228,6 +230,43 @@ def test_a_challenger_at_home_on_another_drive_is_held_against_the_champions_dri
     outcome = judge({"holdout": there, "bias_deg": (4, 0)}, champion={"holdout": here})
     assert "against champion v1, that one's samples: 3-D error" in failed(outcome)
     assert "against champion v1, the challenger's samples: 3-D error" not in failed(outcome)
+
+
+# A copy has another digest and other frame numbers: 50 s were cut off its start.
+def test_frames_of_a_trimmed_copy_are_the_frames_that_they_show(judge: Callable) -> None:
+    moments = packages.make_moments(1)
+    copied = Fingerprint(moments.frames - 1500, moments.seconds - 50, moments.pictures)
+    champion = packages.make_holdout(60, moments=moments)
+    seen = champion.frames[:40] - 1500
+    trained = packages.make_holdout(60, drive="e" * 64, first_frame=60_000, moments=copied, trained_frames=seen)
+    outcome = judge({"holdout": trained}, champion={"holdout": champion})
+    comparable = "against champion v1, that one's samples: comparable"
+    # 40 of them it was trained on, one more is within a second.
+    assert found(outcome, comparable).startswith("19 that neither was trained on (41 left out: v2 was trained on 41)")
+    different = replace(trained, moments=packages.make_moments(2))
+    outcome = judge({"holdout": different}, champion={"holdout": champion})
+    comparable = comparable.replace("v1", "v3")
+    assert found(outcome, comparable).startswith("60 that neither was trained on, in 6 time blocks; frames 10000 to ")
+
+
+def test_what_the_champion_learnt_two_drives_ago_must_not_be_forgotten(make_version: Callable) -> None:
+    """v1 on the first drive, v2 from it on the second, v3 from that on the third: only v1 has samples of the first."""
+    names = ["1" * 64, "2" * 64, "3" * 64]
+    drives = [packages.make_holdout(60, seed=seed, drive=name) for seed, name in enumerate(names)]
+    drives[2].labels_deg += [4.0, 0.0]
+    for drive, before in zip(drives[1:], (drives[:1], drives[:2]), strict=True):
+        drive.elsewhere = tuple(replace(part.footage, frames=part.trained_frames) for part in before)
+    make_version(holdout=drives[0], weights_digest="a1")
+    make_version(holdout=drives[1], base_digest="a1", weights_digest="a2")
+    make_version(holdout=drives[2], base_digest="a2", weights_digest="a3", bias_deg=(4, 0))
+    stages.promote(MODEL, 2)
+    with pytest.raises(GateRefused) as refusal:
+        stages.promote(MODEL, 3)
+    errors = [name for name in failed(refusal.value.outcome) if name.endswith("3-D error")]
+    assert errors == [
+        "against champion v2, that one's samples: 3-D error",
+        "against champion v2, the samples of v1: 3-D error",
+    ]
 
 
 def test_a_challenger_that_breaks_its_contract_is_no_matter_of_opinion(make_version: Callable, tmp_path: Path) -> None:

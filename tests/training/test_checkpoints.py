@@ -77,6 +77,14 @@ def test_the_base_that_ships_and_a_file_have_seen_nothing_registered(tmp_path, n
     assert checkpoints.load_base("").holdout is None
 
 
+def test_a_file_with_the_weights_of_a_version_has_seen_what_that_one_has(make_version, network, tmp_path) -> None:
+    make_version(weights_digest=model.digest(network))
+    torch.save(network.state_dict(), tmp_path / "mine.pth")
+    base = checkpoints.load_base(str(tmp_path / "mine.pth"))
+    assert base.name == "mine.pth (gaze-tracker version 1)"
+    np.testing.assert_array_equal(base.holdout.trained_frames, packages.make_holdout().trained_frames)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> recordings.Recordings:
     return recordings.load((drives.prepared_folder(tmp_path_factory.mktemp("data") / "samples", n=120),))
@@ -99,6 +107,6 @@ def test_a_base_that_was_trained_on_the_test_frames_is_refused(data) -> None:
     kept = package.held_out(data, split, seen(data, np.array([100_000])))
     # All that the final training saw, validation blocks and their gaps included, and no test frame or near copy of one.
     assert set(kept.trained_frames.tolist()) == {100_000, *data.frames[split.final].tolist()}
-    assert not kept.saw(kept.drive, kept.frames, kept.fps).any()
+    assert not kept.saw(kept.footage).any()
     after = package.held_out(data, split, elsewhere)
-    assert after.trained_drives == ("e" * 64,)
+    assert [(part.recording, part.frames.tolist()) for part in after.elsewhere] == [("e" * 64, tested.tolist())]

@@ -4,7 +4,8 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,8 @@ from recording.face import Cutter, Face
 from recording.recordings import Recordings
 from registry import contract, holdout
 from registry.holdout import Holdout
+from registry.lineage import Footage, joined
+from registry.lineage import of as footage_of
 from registry.network import INPUT_NAME, OUTPUT_NAME
 from training.measuring.splits import Split
 
@@ -67,21 +70,18 @@ def _quiet(*names: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def held_out(recordings: Recordings, split: Split, lineage: Holdout | None = None) -> Holdout:
+def held_out(recordings: Recordings, split: Split, before: Holdout | None = None) -> Holdout:
     """The test samples as they travel with the version, and what the model has seen.
 
     Their pictures show the driver view: a version that reads another part of it can be compared on them.
 
-    ``split.final`` is what it was trained on in the end, and all that trained or validated before. ``lineage`` is the
+    ``split.final`` is what it was trained on in the end, and all that trained or validated before. ``before`` is the
     holdout of the registered version that training started from; what that one saw, this one saw too.
     """
     tested = int(recordings.drive_index[split.test[0]])
     drive = recordings.drives[tested]
-    seen = split.final
-    frames = recordings.frames[seen[recordings.drive_index[seen] == tested]]
-    elsewhere = {recordings.drives[index].drive for index in np.unique(recordings.drive_index[seen])}
-    frames_before, drives_before = seen_before(drive.drive, lineage)
-    return Holdout(
+    footage = [footage_of(recordings, split.final, index) for index in range(len(recordings.drives))]
+    now = Holdout(
         jpegs=[shrunk(recordings.driver_path(index), recordings.faces[tested]) for index in split.test],
         names=[recordings.driver_path(index).name for index in split.test],
         labels_deg=recordings.labels_deg[split.test],
@@ -90,27 +90,31 @@ def held_out(recordings: Recordings, split: Split, lineage: Holdout | None = Non
         scenarios=split.scenario[split.test],
         drive=drive.drive,
         fps=drive.fps,
-        trained_frames=np.union1d(frames, frames_before),
-        trained_drives=tuple(sorted((elsewhere | drives_before) - {drive.drive})),
+        trained_frames=np.array([], dtype=np.int64),
+        moments=recordings.moments[tested],
+    )
+    return with_lineage(now, before, footage)
+
+
+def with_lineage(kept: Holdout, before: Holdout | None, footage: Iterable[Footage] = ()) -> Holdout:
+    """The held-out samples with all that their model learnt from: ``footage``, and what its registered base saw."""
+    unknown = () if before is None else tuple(name for name in before.trained_drives if name != kept.drive)
+    learnt = joined([*footage, *(() if before is None else before.learnt)])
+    here = [part.frames for part in learnt if part.recording == kept.drive]
+    return replace(
+        kept,
+        trained_frames=here[0] if here else np.array([], dtype=np.int64),
+        trained_drives=unknown,
+        elsewhere=tuple(part for part in learnt if part.recording != kept.drive),
     )
 
 
-def seen_before(drive: str, lineage: Holdout | None) -> tuple[np.ndarray, set[str]]:
-    """What a registered base has seen: frames of this drive, and other drives."""
-    if lineage is None:
-        return np.array([], dtype=np.int64), set()
-    others = set(lineage.trained_drives)
-    if lineage.drive == drive:
-        return lineage.trained_frames, others
-    return np.array([], dtype=np.int64), others | ({lineage.drive} if len(lineage.trained_frames) else set())
-
-
-def check_lineage(recordings: Recordings, split: Split, lineage: Holdout | None) -> None:
+def check_lineage(recordings: Recordings, split: Split, before: Holdout | None) -> None:
     """:class:`InputError` when the registered base was trained on what is to test its successor."""
-    if lineage is None:
+    if before is None:
         return
-    drive = recordings.drives[int(recordings.drive_index[split.test[0]])]
-    seen = int(lineage.saw(drive.drive, recordings.frames[split.test], drive.fps).sum())
+    tested = int(recordings.drive_index[split.test[0]])
+    seen = int(before.saw(footage_of(recordings, split.test, tested)).sum())
     if seen:
         raise InputError(
             f"base: it was trained on {seen} of the {len(split.test)} test frames (or their neighbours), so its "

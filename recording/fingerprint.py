@@ -1,0 +1,270 @@
+"""The fingerprint of a recording: by which its moments are known again in a copy, whatever was done to the file.
+
+Four times a second the driver view is reduced to a tiny grey picture, brightness and contrast taken out. One of them
+tells nothing: the same driver in the same car looks much the same all day, and frame n like frame n + 1. How they
+*change* over a while does. So stretches are compared and not pictures: of every stretch of one recording its mean
+picture is subtracted, and what remains is correlated with every stretch of the other one. Where a copy shows the same
+moments the correlation is near 1, however it was trimmed, encoded, rescaled or put into another container; where two
+drives of one driver in one car happen to resemble each other it stays far below (``python -m benchmarks.identity``).
+The idea of comparing in time what no single frame tells is that of video fingerprints (Law-To et al., CIVR 2007).
+
+The driver view it is because that is what a model learns from, and all that a folder of pictures holds.
+"""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from recording import files, prepared
+from recording.decoding import Deliver
+from recording.exceptions import InputError
+from recording.layouts import View
+
+FILE = "fingerprint.npz"
+SIDE = 12
+"""Pixels on a side of a tiny picture."""
+SPACING_S = 0.25
+"""From one tiny picture to the next: in less than half of it little moves."""
+STRETCH_S = 32.0
+"""Length of the stretches that are compared. In half of it two drives can have one large glance each and little else,
+and correlate to 0.9; in all of it they stay below 0.5."""
+SHORTEST_S = 16.0
+"""Of a recording, or a piece of one, that is shorter nothing is known again."""
+FEWEST = 16
+"""Pictures that a stretch holds at least."""
+LEAST_OVERLAP = 0.75
+"""Share of a stretch that the other recording must have for the two to be compared."""
+SAME = 0.75
+"""Correlation from which on two stretches show the same moments."""
+LEAST_CHANGE = 0.02
+"""Standard deviation over a stretch, in contrasts of a picture, below which nothing happened in it that could be known
+again."""
+_QUANTUM = 1 / 32  # of a tiny picture's values, in its own contrasts: what int8 holds then reaches to 4
+_DARKEST = 8.0  # grey level that is added before the logarithm, so that a sensor's noise in the dark is none
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """n tiny pictures of a recording in their order; none of a recording about which nothing is known.
+
+    ``frames`` (n,) their numbers; ``seconds`` (n,) when they are shown, after the recording's first frame; ``pictures``
+    (n, 144) int8.
+    """
+
+    frames: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    seconds: np.ndarray = field(default_factory=lambda: np.empty(0))
+    pictures: np.ndarray = field(default_factory=lambda: np.empty((0, SIDE * SIDE), np.int8))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __post_init__(self) -> None:
+        shapes = self.frames.shape, self.seconds.shape, self.pictures.shape
+        if shapes != ((len(self),), (len(self),), (len(self), SIDE * SIDE)) or not np.isfinite(self.seconds).all():
+            raise ValueError(f"a fingerprint's arrays do not fit together: {shapes}")
+
+    def when(self, frames: np.ndarray, fps: float) -> Floats:
+        """(m,) when frames of the recording are shown, seconds; ``fps`` is its mean rate, for what lies outside."""
+        frames = np.asarray(frames, np.float64)
+        if not len(self):
+            return np.asarray(frames / fps, np.float64)
+        first, last = self.frames[0], self.frames[-1]
+        outside = np.minimum(frames - first, 0) / fps + np.maximum(frames - last, 0) / fps
+        return np.asarray(np.interp(frames, self.frames, self.seconds) + outside, np.float64)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays by name, for a file that holds more than this one."""
+        return {"frames": self.frames, "seconds": self.seconds, "pictures": self.pictures}
+
+
+def tiny(picture: np.ndarray) -> np.ndarray:
+    """(144,) int8 of a driver picture, (h, w, 3) uint8 in any order of colours: logarithm, no mean, unit contrast."""
+    # In two steps: whole grey levels are quick for the many pixels of the first, too coarse for the few of the other.
+    first = cv2.resize(picture, (8 * SIDE, 8 * SIDE), interpolation=cv2.INTER_AREA).mean(axis=2, dtype=np.float32)
+    small = np.log(cv2.resize(first, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64).ravel() + _DARKEST)
+    small -= small.mean()
+    contrast = max(float(small.std()), 1e-3)
+    return np.asarray(np.clip(np.round(small / contrast / _QUANTUM), -127, 127), np.int8)
+
+
+class Recorder:
+    """Makes the fingerprint of a recording whose pictures come in any order, from several threads."""
+
+    def __init__(self, seconds: np.ndarray, driver: View, samples: Sequence[int]) -> None:
+        """``seconds`` (n,): when each frame of the video is shown; ``driver``: the driver view; ``samples``: the frames
+        that matter, from the first to the last of which there is a fingerprint."""
+        self.seconds, self.driver = np.asarray(seconds), driver
+        self.frames: frozenset[int] = frozenset(self._one_per_spacing(samples) if len(samples) else ())
+        """The frames that it needs."""
+        self._tiny: dict[int, np.ndarray] = {}
+
+    def _one_per_spacing(self, samples: Sequence[int]) -> list[int]:
+        steps = np.floor(self.seconds / SPACING_S + 1e-6)
+        first, last = self.seconds[min(samples)], self.seconds[max(samples)]
+        near = (self.seconds >= first - SPACING_S) & (self.seconds <= last + SPACING_S)
+        return [int(frame) for frame in np.flatnonzero((np.diff(steps, prepend=-1.0) > 0) & near)]
+
+    def take(self, frame: int, picture: np.ndarray) -> None:
+        """Look at the composite picture of a frame, (h, w, 3) uint8."""
+        if frame in self.frames:
+            view = self.driver
+            self._tiny[frame] = tiny(picture[view.y : view.y + view.h, view.x : view.x + view.w])
+
+    def before(self, deliver: Deliver, frames: frozenset[int]) -> Deliver:
+        """Look at every picture first, and hand on those of ``frames``."""
+
+        def both(frame: int, picture: np.ndarray) -> None:
+            self.take(frame, picture)
+            if frame in frames:
+                deliver(frame, picture)
+
+        return both
+
+    def fingerprint(self) -> Fingerprint:
+        """Of the frames that were taken."""
+        numbers = np.array(sorted(self._tiny), dtype=np.int64)
+        pictures = np.array([self._tiny[number] for number in numbers], np.int8).reshape(len(numbers), SIDE * SIDE)
+        return Fingerprint(numbers, self.seconds[numbers], pictures)
+
+
+def write(folder: Path, fingerprint: Fingerprint) -> None:
+    """Put a fingerprint into a prepared folder, whole or not at all; the same one gives the same bytes."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **fingerprint.arrays())  # type: ignore[arg-type]  # numpy's own keywords
+    files.write_bytes(folder / FILE, content.getvalue())
+
+
+def read(folder: Path) -> Fingerprint | None:
+    """The fingerprint in a prepared folder, None without one; :class:`InputError` when the file is damaged."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            return Fingerprint(**{name: stored[name] for name in ("frames", "seconds", "pictures")})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: is damaged ({error}); delete the folder and prepare it again") from None
+
+
+def of(samples: prepared.Samples) -> Fingerprint:
+    """The fingerprint that a prepared folder holds; of one that holds none, and of a bare one, that of its pictures."""
+    kept = read(samples.folder)
+    if kept is not None:
+        return kept
+    whole = replace(samples, chosen=None)  # the driver view, not the face in it
+    pictures = [tiny(picture) for picture in prepared.driver_pictures(whole)]
+    return Fingerprint(samples.table["frame"].to_numpy(np.int64), samples.seconds, np.stack(pictures))
+
+
+def moments_in(known: Fingerprint, found_in: Fingerprint, seconds: np.ndarray) -> Floats:
+    """(m,) when the moments at ``seconds`` of the recording ``found_in`` are shown in the recording ``known``.
+
+    NaN where they are not known there. A moment counts as known when the stretch around it is, or one so near that what
+    lies between cannot have been told apart.
+    """
+    seconds = np.asarray(seconds, np.float64)
+    there = np.full(len(seconds), np.nan)
+    if not len(known) or not len(found_in):
+        return there
+    distance = np.full(len(seconds), np.inf)
+    for start, end, offset in _same_stretches(found_in, known):
+        away = np.maximum(np.maximum(start - seconds, seconds - end), 0.0)
+        mapped = seconds + offset
+        inside = (mapped >= known.seconds[0] - SPACING_S) & (mapped <= known.seconds[-1] + SPACING_S)
+        nearer = (away < distance) & (away <= STRETCH_S) & inside
+        there[nearer], distance[nearer] = mapped[nearer], away[nearer]
+    return there
+
+
+def _same_stretches(one: Fingerprint, other: Fingerprint) -> list[tuple[float, float, float]]:
+    """Stretches of ``one`` that ``other`` shows as well: start, end, and what to add for the time in ``other``."""
+    # The one with fewer pictures is cut into stretches: for each of its pictures the other has one nearby.
+    if _spacing(one) < _spacing(other):
+        return [(start + offset, end + offset, -offset) for start, end, offset in _same_stretches(other, one)]
+    grid = _Grid(other)
+    found = []
+    for chosen in _stretches(one.seconds):
+        correlation, offsets = grid.correlate(one.seconds[chosen], one.pictures[chosen])
+        best = int(np.argmax(correlation))
+        if correlation[best] >= SAME:
+            times = one.seconds[chosen]
+            found.append((float(times[0]), float(times[-1]), float(offsets[best])))
+    return found
+
+
+def _spacing(fingerprint: Fingerprint) -> float:
+    return float(np.median(np.diff(fingerprint.seconds))) if len(fingerprint) > 1 else np.inf
+
+
+def _stretches(seconds: np.ndarray) -> list[np.ndarray]:
+    """Indices of overlapping stretches that cover a recording; none where it is too short for one."""
+    chosen: list[np.ndarray] = []
+    start, count = 0, len(seconds)
+    while count - start >= FEWEST and seconds[-1] - seconds[0] >= SHORTEST_S:
+        end = max(int(np.searchsorted(seconds, seconds[start] + STRETCH_S)), start + FEWEST)
+        if end >= count:  # the last one ends with the recording, and is as long as the others
+            first = int(np.searchsorted(seconds, seconds[-1] - STRETCH_S))
+            return [*chosen, np.arange(max(0, min(first, count - FEWEST)), count)]
+        chosen.append(np.arange(start, end))
+        start += max(1, (end - start) // 2)
+    return chosen
+
+
+class _Grid:
+    """A fingerprint at equal distances in time, zeros and a mask of 0 where it has nothing near."""
+
+    def __init__(self, fingerprint: Fingerprint) -> None:
+        self.step = min(_spacing(fingerprint), 1.0) if len(fingerprint) > 1 else 1.0
+        self.start = float(fingerprint.seconds[0])
+        times = self.start + self.step * np.arange(int((fingerprint.seconds[-1] - self.start) / self.step) + 2)
+        after = np.clip(np.searchsorted(fingerprint.seconds, times), 0, len(fingerprint) - 1)
+        before = np.maximum(after - 1, 0)
+        later = np.abs(fingerprint.seconds[after] - times) < np.abs(fingerprint.seconds[before] - times)
+        nearest = np.where(later, after, before)
+        near = np.abs(fingerprint.seconds[nearest] - times) <= 0.51 * self.step
+        self.there = near.astype(np.float32)
+        self.pictures = fingerprint.pictures[nearest].astype(np.float32) * np.float32(_QUANTUM) * self.there[:, None]
+
+    def correlate(self, seconds: np.ndarray, pictures: np.ndarray) -> tuple[Floats, Floats]:
+        """Correlation of a stretch (w pictures) with the grid at every offset, and these offsets in seconds.
+
+        Of each pair of stretches only moments count that both have; zero where these are fewer than :data:`FEWEST`, or
+        nothing changes.
+        """
+        at = np.round((seconds - seconds[0]) / self.step).astype(np.int64)
+        # The stretch may begin before the grid does, and end after it.
+        margin = int(at[-1])
+        places = len(self.there) + margin
+        there = np.pad(self.there, (margin, margin))
+        grid = np.pad(self.pictures, ((margin, margin), (0, 0)))
+        own = pictures.astype(np.float32) * np.float32(_QUANTUM)
+        own -= own.mean(axis=0)
+        products = own @ grid.T
+        sizes, own_sizes = (grid * grid).sum(axis=1), (own * own).sum(axis=1)
+        counts, crossed, theirs, ours = (np.zeros(places, np.float32) for _ in range(4))
+        their_sum = np.zeros((places, grid.shape[1]), np.float32)
+        for row, shift in enumerate(at):
+            part = slice(shift, shift + places)
+            counts += there[part]
+            crossed += products[row, part]
+            theirs += sizes[part]
+            ours += own_sizes[row] * there[part]
+            their_sum += grid[part]
+        our_sum = np.lib.stride_tricks.sliding_window_view(there, margin + 1)[:, at] @ own
+        number = np.maximum(counts, 1.0)
+        crossed = crossed - (our_sum * their_sum).sum(axis=1) / number
+        theirs = theirs - (their_sum * their_sum).sum(axis=1) / number
+        ours = ours - (our_sum * our_sum).sum(axis=1) / number
+        least = LEAST_CHANGE**2 * grid.shape[1] * number
+        known = (counts >= max(FEWEST, LEAST_OVERLAP * len(own))) & (theirs > least) & (ours > least)
+        correlation = np.where(known, crossed / np.sqrt(np.maximum(theirs * ours, 1e-9)), 0.0)
+        offsets = self.start + self.step * (np.arange(places) - margin) - seconds[0]
+        return np.asarray(correlation, np.float64), np.asarray(offsets, np.float64)

@@ -1,0 +1,109 @@
+"""Fingerprints: the moments of a recording are known again in any copy of it, and in no other drive."""
+
+from pathlib import Path
+
+import footage
+import numpy as np
+import pytest
+import recordings
+
+from recording import fingerprint, preparation, prepared
+from recording.exceptions import InputError
+from recording.fingerprint import Fingerprint
+
+FPS = 12
+
+
+def taken(pictures: list[np.ndarray], every: int = 3) -> Fingerprint:
+    numbers = np.arange(0, len(pictures), every)
+    return Fingerprint(numbers, numbers / FPS, np.stack([fingerprint.tiny(pictures[n]) for n in numbers]))
+
+
+@pytest.fixture(scope="module")
+def drive() -> list[np.ndarray]:
+    return footage.drive(70, seed=1)
+
+
+@pytest.fixture(scope="module")
+def original(drive: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> prepared.Samples:
+    return ready(tmp_path_factory.mktemp("original"), footage.encode, drive)
+
+
+def ready(folder: Path, encode, pictures: list[np.ndarray], name: str = "v.mp4", **options) -> prepared.Samples:
+    """The pictures as a video, prepared: 50 samples of the driver view."""
+    video = encode(folder / name, pictures, **options)
+    labels = recordings.labels(folder / "l.csv", range(len(pictures)))
+    return prepared.load(preparation.prepare(video, labels, 50, "driver", folder / "out"))
+
+
+def test_a_trimmed_copy_at_another_rate_size_and_quality_in_another_container_is_known(
+    drive: list[np.ndarray], original: prepared.Samples, tmp_path: Path
+) -> None:
+    trimmed = drive[13 * FPS :]
+    shown = [trimmed[round(k * FPS / 10)] for k in range(int(len(trimmed) * 10 / FPS))]
+    copy = ready(tmp_path, footage.encode, shown, "copy.mkv", fps=10, size=(120, 136), crf=35)
+    there = fingerprint.moments_in(fingerprint.of(original), fingerprint.of(copy), copy.seconds)
+    known = np.abs(there - (copy.seconds + 13)) < 0.25
+    assert known.mean() >= 0.99
+    # … and the other way round: of the original, the frames that are in the copy, and no other.
+    back = fingerprint.moments_in(fingerprint.of(copy), fingerprint.of(original), original.seconds)
+    shared = original.seconds >= 13
+    assert (np.abs(back - (original.seconds - 13)) < 0.25)[shared].mean() >= 0.99
+    assert np.isnan(back[original.seconds < 12.5]).all()
+
+
+def test_other_drives_of_the_same_person_in_the_same_car_are_not(drive: list[np.ndarray]) -> None:
+    one = taken(drive)
+    for seed in (2, 3):
+        other = taken(footage.drive(60, seed))
+        assert np.isnan(fingerprint.moments_in(one, other, other.seconds)).all()
+
+
+def test_a_piece_within_another_recording_is_known_and_what_is_around_it_is_not(drive: list[np.ndarray]) -> None:
+    spliced = footage.drive(40, seed=2) + drive[10 * FPS : 60 * FPS] + footage.drive(40, seed=3)
+    times = np.arange(0, 130, 0.5)
+    there, inside = fingerprint.moments_in(taken(drive), taken(spliced), times), (times >= 40) & (times < 90)
+    np.testing.assert_allclose(there[inside], times[inside] - 30, atol=0.13)
+    # At its ends more may count as known than is: by less than a stretch.
+    assert np.isnan(there[(times < 8) | (times > 122)]).all()
+
+
+def test_a_bare_folder_is_known_by_its_pictures(original: prepared.Samples, tmp_path: Path) -> None:
+    for name in sorted(path.name for path in original.folder.glob("frame_*")):
+        (tmp_path / name).write_bytes((original.folder / name).read_bytes())
+    bare = prepared.load(tmp_path)
+    assert not (tmp_path / fingerprint.FILE).exists()
+    # Its rate is not known: at the usual 30 frames a second its 70 s would be 28. So say it.
+    moments = fingerprint.of(bare)
+    timed = Fingerprint(moments.frames, moments.frames / FPS, moments.pictures)
+    there = fingerprint.moments_in(fingerprint.of(original), timed, timed.seconds)
+    np.testing.assert_allclose(there, original.seconds, atol=0.3)
+
+
+def test_where_nothing_moves_nothing_is_known(drive: list[np.ndarray]) -> None:
+    still = taken([drive[0]] * 700)
+    assert np.isnan(fingerprint.moments_in(still, still, still.seconds)).all()
+
+
+def test_a_preparation_that_goes_on_keeps_its_fingerprint(drive: list[np.ndarray], tmp_path: Path) -> None:
+    again = ready(tmp_path, footage.encode, drive)
+    whole = (again.folder / fingerprint.FILE).read_bytes()
+    about = (again.folder / prepared.DRIVE).read_text()
+    (again.folder / prepared.DRIVE).write_text(about.replace('"complete"', '"preparing"'))
+    (again.folder / "frame_00000_gt.json").unlink()
+    (again.folder / fingerprint.FILE).unlink()
+    preparation.prepare(tmp_path / "v.mp4", tmp_path / "l.csv", 50, "driver", again.folder)
+    assert (again.folder / fingerprint.FILE).read_bytes() == whole
+
+
+def test_a_damaged_file_is_named(original: prepared.Samples, tmp_path: Path) -> None:
+    content = (original.folder / fingerprint.FILE).read_bytes()
+    (tmp_path / fingerprint.FILE).write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"fingerprint\.npz: is damaged"):
+        fingerprint.read(tmp_path)
+
+
+def test_frames_have_their_times_at_a_rate_that_varies() -> None:
+    moments = Fingerprint(np.array([0, 10, 40]), np.array([0.0, 1.0, 2.0]), np.zeros((3, 144), np.int8))
+    np.testing.assert_allclose(moments.when(np.array([5, 25, 70]), fps=15), [0.5, 1.5, 4.0])
+    np.testing.assert_allclose(Fingerprint().when(np.array([5, 25]), fps=10), [0.5, 2.5])
