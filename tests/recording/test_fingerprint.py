@@ -33,7 +33,7 @@ def ready(folder: Path, encode, pictures: list[np.ndarray], name: str = "v.mp4",
     """The pictures as a video, prepared: 50 samples of the driver view."""
     video = encode(folder / name, pictures, **options)
     labels = recordings.labels(folder / "l.csv", range(len(pictures)))
-    return prepared.load(preparation.prepare(video, labels, 50, "driver", folder / "out"))
+    return prepared.load(preparation.prepare(video, labels, 50, "driver", folder / "out", face_asked="none"))
 
 
 def test_a_trimmed_copy_at_another_rate_size_and_quality_in_another_container_is_known(
@@ -92,7 +92,7 @@ def test_a_preparation_that_goes_on_keeps_its_fingerprint(drive: list[np.ndarray
     (again.folder / prepared.DRIVE).write_text(about.replace('"complete"', '"preparing"'))
     (again.folder / "frame_00000_gt.json").unlink()
     (again.folder / fingerprint.FILE).unlink()
-    preparation.prepare(tmp_path / "v.mp4", tmp_path / "l.csv", 50, "driver", again.folder)
+    preparation.prepare(tmp_path / "v.mp4", tmp_path / "l.csv", 50, "driver", again.folder, face_asked="none")
     assert (again.folder / fingerprint.FILE).read_bytes() == whole
 
 
