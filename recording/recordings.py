@@ -90,6 +90,11 @@ class Recordings:
         """The face rectangles, one drive after the other; "" where all driver views are used whole."""
         return "; ".join(str(face or "none") for face in self.faces) if any(self.faces) else ""
 
+    @property
+    def face_line(self) -> str:
+        """What the network reads of each drive's pictures, and how the face was found."""
+        return "; ".join(d.chosen.describe() for d in self.drives if d.chosen is not None)
+
     def cut_to(self, faces: tuple[Face | None, ...]) -> "Recordings":
         """The same drives with these face rectangles in place of their own."""
         drives = zip(self.drives, faces, strict=True)

@@ -29,7 +29,7 @@ def _summary(sealed: Contract) -> str:
     )
     return (
         f"Gaze angles of a driver from one dash camera picture. Adapted to {where}, layout "
-        f"`{sealed.crop.layout}`, view `{sealed.crop.view}`."
+        f"`{sealed.crop.layout}`, view `{sealed.crop.view}`, face rectangle `{sealed.crop.face_in_words}`."
     )
 
 

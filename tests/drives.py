@@ -37,13 +37,22 @@ def face(
     azimuth, elevation = np.radians(gaze_deg)
     picture = np.full((height, width, 3), (60, 55, 50), np.uint8)
     head = np.array([width * 0.5 - width * 0.12 * np.sin(azimuth), height * 0.45 - height * 0.08 * np.sin(elevation)])
+    hair, brow, shade = ((np.multiply(skin, dark)).tolist() for dark in (0.2, 0.25, 0.6))
+    above = head - [0, height * 0.07]
+    cv2.ellipse(picture, _point(above), (int(width * 0.35), int(height * 0.4)), 0, 0, 360, hair, -1, cv2.LINE_AA)
     cv2.ellipse(picture, _point(head), (int(width * 0.3), int(height * 0.36)), 0, 0, 360, skin, -1, cv2.LINE_AA)
     for side in (-1, 1):
         eye = head + np.array([side * width * 0.13, -height * 0.06])
+        socket = (int(width * 0.1), int(height * 0.055))
+        cv2.ellipse(picture, _point(eye - [0, height * 0.01]), socket, 0, 0, 360, shade, -1, cv2.LINE_AA)
+        lid = eye - [0, height * 0.06]
+        cv2.ellipse(picture, _point(lid), (int(width * 0.1), int(height * 0.02)), 0, 0, 360, brow, -1, cv2.LINE_AA)
         axes = (int(width * 0.075), int(height * (0.035 + 0.02 * np.sin(elevation))))
         cv2.ellipse(picture, _point(eye), axes, 0, 0, 360, (245, 245, 245), -1, cv2.LINE_AA)
         iris = eye - [width * 0.07 * np.sin(azimuth), height * 0.05 * np.sin(elevation)]
         cv2.circle(picture, _point(iris), int(width * 0.028), (70, 45, 30), -1, cv2.LINE_AA)
+        nostril = head + np.array([side * width * 0.04 - width * 0.05 * np.sin(azimuth), height * 0.1])
+        cv2.circle(picture, _point(nostril), int(width * 0.02), shade, -1, cv2.LINE_AA)
     nose = head + np.array([-width * 0.05 * np.sin(azimuth), height * 0.06])
     cv2.circle(picture, _point(nose), int(width * 0.03), tuple(int(0.85 * c) for c in skin), -1, cv2.LINE_AA)
     mouth = head + np.array([0, height * 0.18])
@@ -69,8 +78,13 @@ def prepared_folder(folder: Path, n: int = 120, fps: float = 5.0, seed: int = 0,
     return folder
 
 
-def recording(folder: Path, seconds: float = 60, fps: int = 10, seed: int = 0, gop: int = 50) -> tuple[Path, Path]:
-    """An H.264 1504×540 composite and its CSV with the faults of real files; (video, labels)."""
+def recording(
+    folder: Path, seconds: float = 60, fps: int = 10, seed: int = 0, gop: int = 50, share: float = 1.0
+) -> tuple[Path, Path]:
+    """An H.264 1504×540 composite and its CSV with the faults of real files; (video, labels).
+
+    The face takes ``share`` of the driver view's width and height, from a fifth of them on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     n = int(seconds * fps)
     track = gaze_track(n, fps, seed)
@@ -82,6 +96,8 @@ def recording(folder: Path, seconds: float = 60, fps: int = 10, seed: int = 0, g
         for k, gaze in enumerate(track):
             frame = random.integers(40, 60, (540, 1504, 3), dtype=np.uint8)
             x, y, w, h = DRIVER
+            if share < 1:
+                x, y, w, h = x + w // 5, y + h // 5, int(w * share), int(h * share)
             frame[y : y + h, x : x + w] = face(gaze, (w, h), light=0.9 + 0.2 * np.sin(k / fps / 7))
             x, y, w, h = ROAD
             frame[y : y + h, x : x + w] = (120, 140, 110)

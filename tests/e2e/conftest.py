@@ -13,7 +13,7 @@ from training.learning import model
 @pytest.fixture(scope="session")
 def journey(tmp_path_factory) -> Place:
     place = Place(tmp_path_factory.mktemp("journey"))
-    video, labels = drives.recording(place.folder / "recording", seconds=70, fps=8)
+    video, labels = drives.recording(place.folder / "recording", seconds=70, fps=8, share=0.6)
     torch.manual_seed(5)
     torch.save(model.build().state_dict(), place.folder / "gaze_tracker_endterm.pth")
     done = place.mlflow_run(

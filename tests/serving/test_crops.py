@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from recording import layouts, preparation, recordings
 from recording.exceptions import InputError
+from recording.face import Face
 from recording.layouts import Layout, View
 from registry import stages
 from registry.addresses import Selector
@@ -70,8 +71,13 @@ def test_an_old_version_of_a_layout_file_says_that_it_does_not_know() -> None:
     assert crops.driver_slices(1280, 400, "driver", Crop(layout="mine.yaml")) == (slice(0, 400), slice(0, 1280))
 
 
-def record(folder: Path, gaze: np.ndarray) -> tuple[Path, Path, Path]:
-    """A video in a layout of its own, whose driver view the tiny network answers with ``gaze``; labels; layout."""
+FACE = View(30, 40, 110, 100)
+"""In the driver view of 160 × 160 pixels of :func:`record`."""
+
+
+def record(folder: Path, gaze: np.ndarray, face: View | None) -> tuple[Path, Path, Path]:
+    """A video in a layout of its own, whose driver view, or the face in it, the tiny network answers with ``gaze``;
+    labels; layout."""
     size, view = (640, 200), View(300, 20, 160, 160)
     layout = folder / "mine.yaml"
     layout.write_text(
@@ -83,7 +89,8 @@ def record(folder: Path, gaze: np.ndarray) -> tuple[Path, Path, Path]:
         for number, angles in enumerate(gaze):
             frame = np.full((size[1], size[0], 3), 40 + 9 * number % 200, np.uint8)
             painted = cv2.imdecode(np.frombuffer(packages.picture(*angles), np.uint8), cv2.IMREAD_COLOR)
-            frame[view.y : view.y + view.h, view.x : view.x + view.w] = cv2.resize(painted, (view.w, view.h))
+            at = view if face is None else View(view.x + face.x, view.y + face.y, face.w, face.h)
+            frame[at.y : at.y + at.h, at.x : at.x + at.w] = cv2.resize(painted, (at.w, at.h))
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
         container.mux(stream.encode())
     rows = [f"{number},{azimuth},{elevation}" for number, (azimuth, elevation) in enumerate(gaze)]
@@ -108,13 +115,15 @@ def ask_server(picture: np.ndarray, crop: str, cache: Path) -> list[float]:
     return [answer.json()["answers"][0][angle] for angle in ("azimuth_deg", "elevation_deg")]
 
 
-def test_a_made_up_layout_answers_the_same_angles_everywhere(make_version, tmp_path: Path) -> None:
+@pytest.mark.parametrize("face", [None, FACE], ids=["whole", "face"])
+def test_a_made_up_layout_answers_the_same_angles_everywhere(make_version, tmp_path: Path, face: View | None) -> None:
     gaze = np.random.default_rng(3).uniform([-20, -15], [20, 15], (12, 2)).round(2)
-    video, labels, layout = record(tmp_path, gaze)
-    folder = preparation.prepare(video, labels, 12, layout, tmp_path / "prepared")
+    video, labels, layout = record(tmp_path, gaze, face)
+    asked = "none" if face is None else f"{face.x},{face.y},{face.w},{face.h}"
+    folder = preparation.prepare(video, labels, 12, layout, tmp_path / "prepared", face_asked=asked)
     data = recordings.load((folder,))
     layout.unlink()  # whoever serves the model has no layout file
-    make_version(crop=Crop.of(*data.layouts("dashgaze")))
+    make_version(crop=Crop.of(*data.layouts("dashgaze"), data.faces[0]))
     stages.promote("gaze-tracker", 1)
     loader = Loader(Selector(), tmp_path / "cache")
     predictor: Predictor = loader.load(loader.find())
@@ -132,11 +141,25 @@ def test_a_made_up_layout_answers_the_same_angles_everywhere(make_version, tmp_p
     jpegs = pd.DataFrame({"image": [data.driver_path(row).read_bytes() for row in range(12)]})
     scored = mlflow.pyfunc.load_model("models:/gaze-tracker/Production").predict(jpegs).to_numpy()
     frame = read_forward(video)[5]
-    served = [ask_server(frame, crop, tmp_path / "cache") for crop in ("composite", "auto")]
+    driver = cv2.imread(str(data.driver_path(5)))
+    alone = driver if face is None else driver[face.y : face.y + face.h, face.x : face.x + face.w]
+    sent = ((frame, "composite"), (frame, "auto"), (driver, "driver"), (driver, "auto"), (alone, "face"))
+    served = [ask_server(picture, crop, tmp_path / "cache") for picture, crop in sent]
 
     for answers in (followed, shown, scored):
         np.testing.assert_allclose(answers, trained, atol=0.1)
-    np.testing.assert_allclose(served, [trained[5]] * 2, atol=0.1)
+    np.testing.assert_allclose(served, [trained[5]] * 5, atol=0.1)
+
+
+def test_a_picture_of_other_proportions_than_the_driver_view_is_refused() -> None:
+    promised = Crop.of("dashgaze", layouts.DASHGAZE, Face(950, 1068, View(300, 250, 420, 420)))
+    photograph = np.zeros((480, 640, 3), np.uint8)
+    with pytest.raises(InputError, match=r"photo: 640x480 pixels have not the proportions .* with crop=face$"):
+        crops.network_view(photograph, "driver", promised, "photo")
+    assert crops.network_view(photograph, "face", promised) is photograph
+    assert crops.network_view(photograph, "driver", DASHGAZE) is photograph
+    half = np.zeros((534, 475, 3), np.uint8)
+    assert crops.network_view(half, "driver", promised).shape == (210, 210, 3)
 
 
 def test_rectangles_decide_and_not_what_the_layout_is_called() -> None:

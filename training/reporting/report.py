@@ -24,6 +24,7 @@ from training.searching.study import SearchResult
 
 RENDERED = "rendered sample drive"
 SHEET_WIDTH = 380
+FACE_COLOUR = (240, 240, 240)
 
 
 @dataclass(frozen=True)
@@ -177,11 +178,16 @@ def _gaze_range(labels: Floats) -> str:
 
 
 def driver_picture(recordings: Recordings, index: int) -> Picture:
-    """The driver crop of a sample, small enough for a contact sheet."""
+    """The driver view of a sample, small enough for a contact sheet, with the face rectangle drawn in."""
     path = recordings.driver_path(index)
     picture = decode(path.read_bytes(), str(path))
     height = round(SHEET_WIDTH * picture.shape[0] / picture.shape[1])
-    return np.asarray(cv2.resize(picture, (SHEET_WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
+    small = np.asarray(cv2.resize(picture, (SHEET_WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
+    face = recordings.faces[int(recordings.drive_index[index])]
+    if face is not None:
+        view = face.within(SHEET_WIDTH, height)
+        cv2.rectangle(small, (view.x, view.y, view.w, view.h), FACE_COLOUR)
+    return small
 
 
 def log(report: Report, run_id: str) -> None:
@@ -204,6 +210,7 @@ def log(report: Report, run_id: str) -> None:
             "verdict": report.verdict.line()[:4900],
             "mlflow.note.content": description(report),
             "alignment": report.alignment_line,
+            "face": report.recordings.face_line,
         }
     )
     figures.close()
@@ -227,6 +234,8 @@ def description(report: Report) -> str:
         report.alignment_line,
         "",
         f"Linear calibration: {report.calibration_line}",
+        "",
+        f"Read of the driver view: {report.recordings.face_line}",
         "",
         f"{report.looks_line}.",
         "",
@@ -264,7 +273,8 @@ def page(report: Report, drawn: dict[str, Figure]) -> str:
     parts = [
         f"<h1>Gaze fine-tuning: {html.escape(report.title)}</h1>",
         f"<p class='{kind}'>{html.escape(report.verdict.line())}</p>",
-        f"<p>{html.escape(report.split.describe())}. {html.escape(chosen)}</p>",
+        f"<p>{html.escape(report.split.describe())}. {html.escape(chosen)} What the network reads of the driver view: "
+        f"{html.escape(report.recordings.face_line)}.</p>",
         f"<p>{html.escape(report.alignment_line)}. Linear calibration, fitted on the training samples: "
         f"{html.escape(report.calibration_line)}. {html.escape(report.looks_line)}.</p>",
         "<p>Degrees. Azimuth: to the driver's right is positive; elevation: up is positive. Brackets and error bars: "
