@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import drives
 import mlflow
 import numpy as np
 import pandas as pd
@@ -110,39 +111,6 @@ def test_pyfunc_answers_on_jpeg_bytes_by_stage(promoted):
     assert answers["azimuth_deg"].to_numpy() == pytest.approx(table["model_azimuth_deg"].to_numpy(), abs=0.1)
 
 
-<<<<<<< HEAD
-=======
-def test_mlflow_models_serve_answers_on_jpeg_bytes(promoted):
-    images, table = five_test_images(promoted)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    serve = ["-m", "mlflow", "models", "serve", "-m", "models:/gaze-tracker/Production", "--env-manager", "local"]
-    server = promoted.start(*serve, "--host", "127.0.0.1", "--port", str(port))
-    try:
-        encoded = [[base64.b64encode(image.read_bytes()).decode()] for image in images]
-        body = json.dumps({"dataframe_split": {"columns": ["image"], "data": encoded}}).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"}
-        )
-        answers = json.loads(_patiently(request))["predictions"]
-    finally:
-        subprocess.run(["pkill", "-TERM", "-g", str(server.pid)], check=False)
-        server.wait(30)
-    assert [row["elevation_deg"] for row in answers] == pytest.approx(list(table["model_elevation_deg"]), abs=0.1)
-
-
-def _patiently(request: urllib.request.Request) -> bytes:
-    for _ in range(120):
-        try:
-            return urllib.request.urlopen(request, timeout=30).read()
-        except urllib.error.URLError as error:
-            if isinstance(error, urllib.error.HTTPError):
-                raise
-            time.sleep(0.5)
-    raise TimeoutError("mlflow models serve did not come up")
-
-
 def test_the_face_was_found_and_the_contract_says_where(promoted):
     mlflow.set_tracking_uri(promoted.uri)
     package = Path(mlflow.artifacts.download_artifacts("models:/gaze-tracker/1"))
@@ -164,7 +132,6 @@ def test_a_frame_of_the_video_has_the_angles_of_its_picture(promoted):
         assert answer["elevation_deg"] == pytest.approx(row["model_elevation_deg"], abs=0.1)
 
 
->>>>>>> 3e758ae (The report shows the face rectangle; tests: one frame has the same angles everywhere, with a face rectangle and without)
 def test_evaluate_finds_the_test_errors_again(promoted):
     (folder,) = (promoted.folder / "data" / "prepared").iterdir()
     done = promoted.python("-m", "training", "evaluate", "--data", str(folder), "--work", str(promoted.folder / "data"))
@@ -181,36 +148,3 @@ def test_evaluate_finds_the_test_errors_again(promoted):
     expected = errors.per_sample(answers, data.labels_deg[unseen]).mean(axis=0)
     for angle, value in zip(("azimuth", "elevation", "angular"), expected, strict=True):
         assert run.data.metrics[f"test/{angle}_error_deg"] == pytest.approx(value, abs=0.02)
-<<<<<<< HEAD
-=======
-
-
-def test_a_bare_folder_of_pictures_and_angles_is_enough(tmp_path):
-    """What users have today: *_driver.jpg and *_gt.json, no table, no drive.json."""
-    place = Place(tmp_path)
-    folder = drives.prepared_folder(tmp_path / "dashgaze_processed", n=150)
-    layout = tmp_path / "mine.yaml"
-    layout.write_text("width: 1280\nheight: 400\nviews: {driver: {x: 640, y: 20, w: 320, h: 360}}\n")
-    done = place.python(
-        *("-m", "training", "main", "--data", str(folder), "--layout", str(layout)),
-        *("--trials", "1", "--freeze", "backbone", "--epochs_max", "5"),
-    )
-    assert "registered: gaze-tracker version 1" in done.stdout
-    # Such a folder does not say where its pictures lay: what layout= says goes into the contract.
-    crops = [json.loads(path.read_text())["crop"] for path in tmp_path.glob("mlruns/**/contract.json")]
-    rectangle = {"width": 1280, "height": 400, "x": 640, "y": 20, "w": 320, "h": 360}
-    promised = {"layout": "mine.yaml", "view": "driver", "rectangles": [rectangle]}
-    assert crops and all(promised.items() <= crop.items() for crop in crops)
-    shutil.rmtree(tmp_path / "data")
-
-
-def test_the_serving_side_needs_no_torch(promoted):
-    """Torch out of reach, not only not imported so far: an answer, and every module of the HTTP server."""
-    (image, *_), _ = five_test_images(promoted)
-    code = (
-        "import sys; sys.modules['torch'] = None; from serving import api, server; from serving.__main__ import main; "
-        "sys.exit(main(['predict', sys.argv[1], '--model', 'gaze-tracker', '--stage', 'Production']))"
-    )
-    done = promoted.python("-c", code, str(image))
-    assert {"azimuth_deg", "elevation_deg"} <= set(json.loads(done.stdout.strip().splitlines()[-1]))
->>>>>>> 3e758ae (The report shows the face rectangle; tests: one frame has the same angles everywhere, with a face rectangle and without)
