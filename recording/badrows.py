@@ -27,6 +27,10 @@ BLANK_ANGLE = "blank angle"
 BAD_ANGLE = "angle not a number"
 ABSURD_ANGLE = "angle out of range"
 DUPLICATE = "duplicate frame"
+DISAGREE = "measurements of the frame disagree"
+BESIDE_BLINK = "beside a blink"
+SPIKE = "spike"
+MOVING = "within a saccade"
 REASONS = (
     MALFORMED,
     BAD_FRAME,
@@ -39,6 +43,10 @@ REASONS = (
     BLANK_ANGLE,
     BAD_ANGLE,
     ABSURD_ANGLE,
+    DISAGREE,
+    BESIDE_BLINK,
+    SPIKE,
+    MOVING,
     DUPLICATE,
 )
 """Why a row is dropped, in the order in which the reasons are tried: each row has one."""
@@ -65,6 +73,10 @@ class BadRows:
         if reason in WRITING and not units.is_empty(text):  # a value that is not there is not written wrongly
             self._classes[reason, column] += 1
             self._first.setdefault((reason, column), (line, text))
+
+    def add_many(self, counts: Mapping[str, int]) -> None:
+        """Count rows that are left out for what they say of a frame, not for how they are written."""
+        self._counts.update(counts)
 
     def counts(self) -> dict[str, int]:
         """Reason → count, only reasons that occur, in their order."""

@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -35,17 +36,32 @@ Deliver = Callable[[int, np.ndarray], None]
 """Takes a frame number and its picture, (h, w, 3) uint8 BGR."""
 
 
+@dataclass(frozen=True)
+class Besides:
+    """``frames`` whose brightness, (h, w) uint8, is handed to ``deliver``, which must not keep the array."""
+
+    frames: frozenset[int]
+    deliver: Deliver
+
+
 def read(
-    path: Path, index: Index, frames: Iterable[int], deliver: Deliver, threads: int | None = None
+    path: Path,
+    index: Index,
+    frames: Iterable[int],
+    deliver: Deliver,
+    threads: int | None = None,
+    besides: Besides | None = None,
 ) -> dict[int, str]:
     """Decode ``frames`` and hand each to ``deliver(number, picture)``, picture (h, w, 3) uint8 BGR.
 
     ``deliver`` is called from several threads, each frame once, in no order. ``threads``: how many cores to use,
-    all by default. Returns the frames that were left out, sorted, with the reason. Whatever ``deliver`` raises
-    ends the reading and is raised here.
+    all by default. ``besides``: frames that are wanted without their colours, in the same pass. Returns the frames
+    that were left out, sorted, with the reason. Whatever ``deliver`` raises ends the reading and is raised here.
     """
     threads = threads or cores()
-    missing = set(frames)
+    coloured = frozenset(frames)
+    grey = besides.frames if besides else frozenset()
+    missing = set(coloured | grey)
     lock = threading.Lock()
     own = _Own()
 
@@ -54,7 +70,10 @@ def read(
             if frame not in missing:
                 return
             missing.discard(frame)
-        deliver(frame, video.to_bgr(picture, index.shown, own.converter))
+        if besides and frame in grey:
+            besides.deliver(frame, video.brightness(picture, index.shown, own.converter))
+        if frame in coloured:
+            deliver(frame, video.to_bgr(picture, index.shown, own.converter))
 
     damaged = _read_runs(path, index, runs(index, missing), hand_over, threads) if index.exact else set()
     left = missing - damaged

@@ -2,13 +2,16 @@
 
 import hashlib
 import logging
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from recording import badrows, frames, labels, layouts
+from recording import badrows, frames, labels, layouts, units
 from recording.exceptions import DriveError, InputError
 
 log = logging.getLogger("recording.drive")
@@ -46,9 +49,10 @@ def read(
     layout: str | Path = "dashgaze",
     track: int | None = None,
     on_bad_rows: str = badrows.STOP,
+    offset_frames: float = 0.0,
 ) -> Drive:
     """Index the video and read the labels; ``track``: which of several films (:func:`recording.video.opened`);
-    ``on_bad_rows``: :func:`recording.labels.read`.
+    ``on_bad_rows``, ``offset_frames``: :func:`recording.labels.read`.
 
     Raises :class:`DriveError` when either cannot be read, when no row is usable or when the labels name other
     frames than the video has, and :class:`InputError` when the layout does not fit.
@@ -56,7 +60,7 @@ def read(
     video, labels_file = Path(video), Path(labels_file)
     index = frames.scan(video, track)
     views = layouts.views_for(layout, index.width, index.height, f"video {video}")
-    table = labels.read(labels_file, index.frames, on_bad_rows)
+    table = labels.read(labels_file, index.frames, on_bad_rows, index.fps, offset_frames)
     if table.table.empty:
         raise DriveError(_nothing_usable(video, index.frames, labels_file, table))
     return Drive(video, labels_file, str(layout), views, index, table, (video.parent / RENDERED_MARK).is_file())
@@ -74,12 +78,48 @@ def sample_count(samples: object) -> int:
 
 
 def pick(drive: Drive, samples: int) -> pd.DataFrame:
-    """``samples`` rows of the usable labels, evenly spaced, first and last included; all where there are fewer."""
+    """``samples`` rows of the usable labels, evenly spaced, first and last included; all where there are fewer.
+
+    Frames within a saccade are left out as long as there are enough others (:func:`leaves_out`).
+    """
     table = drive.labels.table
+    if leaves_out(drive, samples):
+        table = table[~drive.labels.moving]
     if len(table) <= samples:
         return table.reset_index(drop=True)
     rows = np.linspace(0, len(table) - 1, samples).round().astype(int)
     return table.iloc[rows].reset_index(drop=True)
+
+
+def records(picked: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as what ``_gt.json`` holds: numbers where the labels have numbers, None where they have nothing."""
+    return [
+        {
+            "frame": int(frame),
+            "azimuth_deg": float(azimuth),
+            "elevation_deg": float(elevation),
+            **{name: _plain(text) for name, text in zip(picked.columns[3:], kept, strict=True)},
+        }
+        for frame, azimuth, elevation, *kept in picked.itertuples(index=False, name=None)
+    ]
+
+
+def _plain(text: str) -> str | int | float | None:
+    """A kept field as JSON: blank → None, a number that is written as one → number, anything else as it is."""
+    if text.lower() in units.EMPTY:
+        return None
+    if re.fullmatch(r"-?(0|[1-9]\d{0,17})", text):
+        return int(text)
+    if re.fullmatch(r"-?\d+\.\d+([eE][+-]?\d+)?", text):
+        value = float(text)
+        return value if math.isfinite(value) else text
+    return text
+
+
+def leaves_out(drive: Drive, samples: int) -> dict[str, int]:
+    """How many usable rows are left out for which reason, because there are enough others."""
+    moving = int(drive.labels.moving.sum())
+    return {badrows.MOVING: moving} if moving and len(drive.labels.table) - moving >= samples else {}
 
 
 def digests(drive: Drive) -> tuple[str, str, str]:

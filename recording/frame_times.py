@@ -36,8 +36,11 @@ class FrameTimes:
         return best if abs(int(self._times[best]) - time_ns) <= self._limit else None
 
 
-def read(path: Path) -> FrameTimes:
-    """The table at ``path``; :class:`DriveError` when it has no times, or they do not rise from frame to frame."""
+def read(path: Path, offset_frames: float = 0.0) -> FrameTimes:
+    """The table at ``path``, every time ``offset_frames`` usual distances between frames later than it says.
+
+    :class:`DriveError` when it has no times, or they do not rise from frame to frame.
+    """
     table = CsvFile(path)
     header = next((header for header in table.headers() if COLUMN in header.plain), None)
     if header is None:
@@ -51,7 +54,7 @@ def read(path: Path) -> FrameTimes:
             f"frame times {path}: frame {falling[0] + 1} is not later than the one before; "
             f"write the rows in the order of the video"
         )
-    return FrameTimes(times)
+    return FrameTimes(times + round(offset_frames * float(np.median(np.diff(times)))))
 
 
 def whole(text: str) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recording import frame_times, units
+from recording import cleaning, frame_times, units
 from recording.badrows import (
     ABSURD_ANGLE,
     BAD_ANGLE,
@@ -26,7 +26,6 @@ from recording.badrows import (
     BAD_FRAME,
     BLANK_ANGLE,
     BLINK,
-    DUPLICATE,
     MALFORMED,
     NEGATIVE_FRAME,
     NO_FRAME,
@@ -37,15 +36,14 @@ from recording.badrows import (
     STOP,
     BadRows,
 )
+from recording.columns import RECORDING_ID, Columns, find
 from recording.dialect import CsvFile, Header
 from recording.exceptions import DriveError, InputError
+from recording.trace import Gathered, Rows
 from recording.units import AZIMUTH_LIMIT_DEG, ELEVATION_LIMIT_DEG, EMPTY
 
 __all__ = ["AZIMUTH_LIMIT_DEG", "ELEVATION_LIMIT_DEG", "EMPTY", "ON_BAD_ROWS", "PAST_END", "REASONS", "Labels", "read"]
 
-FRAME, AZIMUTH, ELEVATION = "dash_frames", "azimuth [deg]", "elevation [deg]"
-WORN, BLINK_ID = FLAGS = ("worn", "blink id")
-RECORDING_ID = "recording id"
 _GROUPED = re.compile(r"\s*\d{1,3}([.,]\d{3})+\s*")
 
 
@@ -56,11 +54,14 @@ class Labels:
     ``table``: ``frame`` (int), ``azimuth_deg``, ``elevation_deg``, then the kept columns; one row per frame,
     sorted by frame. ``rows``: how many rows the file has. ``dropped``: reason → count, only reasons that occur,
     in the order of :data:`REASONS`. ``frames_named``: first and last frame number of rows that were usable or
-    lay past the end of the video (None when there is none). ``notes``: what was read in another way than the
+    lay past the end of the video (None when there is none). ``moving`` (n,): the frames of the table in which the
+    eyes jump. ``measured``: all rows whose frame is known. ``notes``: what was read in another way than the
     names of the columns say. ``times_file``: the table that gave the rows their frames, None when they have them.
     """
 
     table: pd.DataFrame
+    moving: np.ndarray
+    measured: Rows
     rows: int
     dropped: dict[str, int]
     frames_named: tuple[int, int] | None
@@ -76,41 +77,38 @@ class Labels:
         return "; ".join([said, *self.notes])
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Where in a row the values are, and in which unit the angles are. ``frame`` is None where times stand for it."""
-
-    frame: int | None
-    time: int | None
-    azimuth: int
-    elevation: int
-    units: tuple[str, str]
-    worn: int | None
-    blink: int | None
-
-
-def read(path: Path, frames: int | None = None, on_bad_rows: str = STOP) -> Labels:
+def read(
+    path: Path,
+    frames: int | None = None,
+    on_bad_rows: str = STOP,
+    fps: float | None = None,
+    offset_frames: float = 0.0,
+) -> Labels:
     """Read a labels CSV for a video of ``frames`` frames; None: how many there are does not matter.
 
     Blank lines are not rows. Of several usable rows for one frame (an eye tracker measures faster than the
-    camera) the first is taken. Raises :class:`DriveError` when the file cannot be read, lacks a column, holds other
-    units than its columns say, or when a whole class of rows would be dropped: the last not with
-    ``on_bad_rows="drop"``.
+    camera) the median is taken, and frames are left out as :mod:`recording.cleaning` says; the rules in time only
+    where ``fps`` is given. ``offset_frames``: by how many frames the rows come too late: the row of frame n is taken
+    for frame n − offset, whole frames where rows name frames. Raises :class:`DriveError` when the file cannot be
+    read, lacks a column, holds other units than its columns say, or when a whole class of rows would be dropped: the
+    last not with ``on_bad_rows="drop"``.
     """
     if on_bad_rows not in ON_BAD_ROWS:
         raise InputError(f"on_bad_rows={on_bad_rows!r} is unknown: choose one of {', '.join(ON_BAD_ROWS)}")
     file = CsvFile(path)
-    header, columns = _header(file)
+    header, columns = find(file)
     scales, notes = _scales(file, header, columns)
     times_file = None
     if columns.frame is None:
         times_file = path.with_name(frame_times.FILE)
         notes.append(f"frames found by time in {times_file.name}")
-    judge = _judge(columns, scales, math.inf if frames is None else frames, times_file)
+    if offset_frames:
+        notes.append(f"rows taken for frames that are {offset_frames:g} earlier")
+    judge = _judge(columns, scales, math.inf if frames is None else frames, times_file, offset_frames)
     used = {columns.frame, columns.azimuth, columns.elevation}
     kept = [(position, name) for position, name in enumerate(header.names) if position not in used]
-    bad = BadRows(path, header)
-    usable: dict[int, tuple[float, float, list[str]]] = {}
+    bad, found = BadRows(path, header), Gathered()
+    named_before: dict[int, list[str]] = {}
     rows, first, last = 0, math.inf, -math.inf
     for number, line, fields in file.rows(header):
         rows += 1
@@ -120,95 +118,41 @@ def read(path: Path, frames: int | None = None, on_bad_rows: str = STOP) -> Labe
         reason, at, frame, azimuth, elevation = judge(fields)
         if reason in (None, PAST_END):
             first, last = min(first, frame), max(last, frame)
-        if reason is None and frame in usable:
-            _check_one_recording(path, header, number, fields, [name for _, name in kept], usable[frame][2])
-            reason = DUPLICATE
+        if reason is None and frame in named_before:
+            _check_one_recording(path, header, number, fields, named_before[frame])
+        elif reason is None:
+            named_before[frame] = fields
         if reason is not None:
             bad.add(reason, number, line if at is None else fields[at], at)
-            continue
-        usable[frame] = (azimuth, elevation, [fields[position].strip() for position, _ in kept])
-    table = _table(usable, [name for _, name in kept])
+        if reason not in NOWHERE:
+            others = None if reason else [fields[position].strip() for position, _ in kept]
+            fixated = columns.fixation is None or _is_numbered(fields[columns.fixation])
+            found.add(frame, azimuth, elevation, reason == BLINK, fixated, others)
+    measured = found.rows(columns.blink is not None, columns.fixation is not None)
+    labelled = cleaning.label_frames(measured, found.usable(), fps)
+    bad.add_many(labelled.dropped)
+    table = _table(labelled, found.others, [name for _, name in kept])
     if on_bad_rows == STOP:
         bad.check(rows, {columns.azimuth: table["azimuth_deg"], columns.elevation: table["elevation_deg"]})
     named = (int(first), int(last)) if last >= 0 else None
-    return Labels(table, rows, bad.counts(), named, tuple(notes), times_file)
+    return Labels(table, labelled.moving, measured, rows, bad.counts(), named, tuple(notes), times_file)
 
 
-def _check_one_recording(
-    path: Path, header: Header, line: int, fields: list[str], kept: list[str], before: list[str]
-) -> None:
+NOWHERE = {BAD_FRAME, NEGATIVE_FRAME, NO_FRAME, PAST_END}
+"""Reasons for which a row belongs to no frame of the video."""
+
+
+def _check_one_recording(path: Path, header: Header, line: int, fields: list[str], before: list[str]) -> None:
     """Two recordings that both name a frame are two drives: the rows of one of them belong to another video."""
     if RECORDING_ID not in header.plain:
         return
     at = header.plain.index(RECORDING_ID)
-    here, there = fields[at].strip(), before[kept.index(header.names[at])]
+    here, there = fields[at].strip(), before[at].strip()
     if here != there:
         raise DriveError(
             f"labels {path}: two recordings name the same frame ({header.names[at]!r} is {there[:40]!r}, and "
             f"{here[:40]!r} in line {line}); give the rows of this video alone"
         )
-
-
-def _header(file: CsvFile) -> tuple[Header, Columns]:
-    """The header and where the columns are; :class:`DriveError` says what is missing and what was found."""
-    best: Header | None = None
-    for header in file.headers():
-        columns = _columns(file.path, header)
-        if columns is not None:
-            return header, columns
-        if best is None or (header.line == best.line and len(header.names) > len(best.names)):
-            best = header
-    path = file.path
-    if best is None:
-        raise DriveError(f"labels {path}: is empty or begins with a blank line; its first line must name the columns")
-    angles = {found[0] for found in map(units.angle_column, best.plain) if found is not None}
-    if len(angles) == 2 and frame_times.COLUMN in best.plain:
-        raise DriveError(
-            f"labels {path}: has times ({frame_times.COLUMN!r}) and no {FRAME!r}, as eye trackers write it: rows are "
-            f"joined to video frames by time. Put {frame_times.FILE} beside it, with one row per frame of the video in "
-            f"its order and the column {frame_times.COLUMN!r} (same clock), or add {FRAME!r} yourself"
-        )
-    missing = [name for name, there in ((FRAME, FRAME in best.plain), (AZIMUTH, "azimuth" in angles),
-                                        (ELEVATION, "elevation" in angles)) if not there]  # fmt: skip
-    shown = ", ".join(repr(name[:40]) for name in best.names[:20])
-    raise DriveError(
-        f"labels {path}: no column {', '.join(repr(name) for name in missing)}; found {shown}; "
-        f"rename the columns or give another file"
-    )
-
-
-def _columns(path: Path, header: Header) -> Columns | None:
-    """The columns that a line names, None when it cannot be the header; twice the same: :class:`DriveError`."""
-    plain = header.plain
-    found: dict[str, int] = {}
-    angle_units: dict[str, str] = {}
-    for wanted, exact in (("azimuth", AZIMUTH), ("elevation", ELEVATION)):
-        named = {name: units.angle_column(name) for name in plain}
-        candidates = [name for name, says in named.items() if says is not None and says[0] == wanted]
-        in_degrees = [name for name in candidates if named[name] == (wanted, "deg")] or candidates
-        if not in_degrees:
-            return None
-        name = exact if exact in in_degrees else in_degrees[0]
-        says = named[name]
-        found[wanted], angle_units[wanted] = plain.index(name), says[1] if says else "deg"
-        _check_once(path, header, name, in_degrees if name != exact else [name])
-    for name in (FRAME, *FLAGS):
-        if name in plain:
-            _check_once(path, header, name, [name])
-    frame = plain.index(FRAME) if FRAME in plain else None
-    has_times = frame_times.COLUMN in plain and path.with_name(frame_times.FILE).is_file()
-    if frame is None and not has_times:
-        return None
-    worn, blink = (plain.index(name) if name in plain else None for name in FLAGS)
-    time = plain.index(frame_times.COLUMN) if frame is None else None
-    in_units = angle_units["azimuth"], angle_units["elevation"]
-    return Columns(frame, time, found["azimuth"], found["elevation"], in_units, worn, blink)
-
-
-def _check_once(path: Path, header: Header, name: str, same: list[str]) -> None:
-    count = sum(header.plain.count(one) for one in same)
-    if count > 1:
-        raise DriveError(f"labels {path}: column {name!r} occurs {count} times; keep one")
 
 
 def _scales(
@@ -251,20 +195,25 @@ Verdict = tuple[str | None, int | None, int, float, float]
 
 
 def _judge(
-    columns: Columns, scales: tuple[units.AngleScale, units.AngleScale], frames: float, times_file: Path | None
+    columns: Columns,
+    scales: tuple[units.AngleScale, units.AngleScale],
+    frames: float,
+    times_file: Path | None,
+    offset: float,
 ) -> Callable[[list[str]], Verdict]:
     """A function from the fields of a row to its verdict."""
-    times = None if times_file is None else frame_times.read(times_file)
+    times = None if times_file is None else frame_times.read(times_file, offset)
     worn, blink = columns.worn, columns.blink
 
     def judge(fields: list[str]) -> Verdict:
         at = columns.frame if columns.frame is not None else columns.time
         assert at is not None
-        reason, frame = _frame(fields[at], frames) if times is None else _frame_at(fields[at], times, frames)
+        text = fields[at]
+        reason, frame = _frame(text, frames, round(offset)) if times is None else _frame_at(text, times, frames)
         if reason is None and worn is not None and not units.is_empty(fields[worn]):
             said = units.truth(fields[worn])
             reason, at = (BAD_FLAG, worn) if said is None else (None if said else NOT_WORN, at)
-        if reason is None and blink is not None and _is_blink(fields[blink]):
+        if reason is None and blink is not None and _is_numbered(fields[blink]):
             reason = BLINK
         if reason is not None:
             return reason, at, frame, math.nan, math.nan
@@ -277,8 +226,9 @@ def _judge(
     return judge
 
 
-def _is_blink(text: str) -> bool:
-    """Trackers count blinks from 1 and write nothing between them, which tables then fill with 0, -1 or false."""
+def _is_numbered(text: str) -> bool:
+    """Trackers count blinks and fixations from 1 and write nothing between them, which tables then fill with 0, -1 or
+    false."""
     if units.is_empty(text):
         return False
     try:
@@ -287,7 +237,7 @@ def _is_blink(text: str) -> bool:
         return units.truth(text) is not False
 
 
-def _frame(text: str, frames: float) -> tuple[str | None, int]:
+def _frame(text: str, frames: float, offset: int) -> tuple[str | None, int]:
     try:
         value = units.number(text)
         frame = int(value)
@@ -295,6 +245,9 @@ def _frame(text: str, frames: float) -> tuple[str | None, int]:
         return BAD_FRAME, -1
     if frame != value or _GROUPED.fullmatch(text):  # "12,000" is 12 here and 12000 there
         return BAD_FRAME, -1
+    if frame >= 0 > frame - offset:
+        return NO_FRAME, frame - offset
+    frame -= offset if frame >= 0 else 0
     if frame < 0:
         return NEGATIVE_FRAME, frame
     return (PAST_END if frame >= frames else None), frame
@@ -322,15 +275,15 @@ def _angle(text: str, scale: units.AngleScale, limit_deg: float) -> tuple[str | 
     return (ABSURD_ANGLE if abs(value) > limit_deg else None), value
 
 
-def _table(usable: dict[int, tuple[float, float, list[str]]], kept: list[str]) -> pd.DataFrame:
-    frames = sorted(usable)
+def _table(labelled: cleaning.Labelled, others: list[list[str] | None], kept: list[str]) -> pd.DataFrame:
     columns: dict[str, np.ndarray | pd.Series] = {
-        "frame": np.array(frames, dtype=np.int64),
-        "azimuth_deg": np.array([usable[frame][0] for frame in frames], dtype=np.float64),
-        "elevation_deg": np.array([usable[frame][1] for frame in frames], dtype=np.float64),
+        "frame": labelled.frame.astype(np.int64),
+        "azimuth_deg": labelled.angles_deg[:, 0],
+        "elevation_deg": labelled.angles_deg[:, 1],
     }
+    rows = [others[row] or [] for row in labelled.row]
     for position, name in enumerate(kept):
-        columns[_free(name, columns)] = pd.Series([usable[frame][2][position] for frame in frames], dtype=object)
+        columns[_free(name, columns)] = pd.Series([fields[position] for fields in rows], dtype=object)
     return pd.DataFrame(columns)
 
 

@@ -9,9 +9,7 @@ import errno
 import fcntl
 import json
 import logging
-import math
 import os
-import re
 import shutil
 import threading
 from collections import Counter
@@ -26,7 +24,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from recording import decoding, detection, face, files, fingerprint, frames, layouts, units
+from recording import decoding, detection, face, files, fingerprint, frames, layouts, trace
 from recording import drive as drives
 from recording.badrows import STOP
 from recording.exceptions import InputError
@@ -47,11 +45,13 @@ def prepare(
     track: int | None = None,
     on_bad_rows: str = STOP,
     face_asked: str = face.AUTO,
+    label_offset_frames: float = 0.0,
 ) -> Path:
     """Write ``samples`` evenly spaced samples of a recording into the folder ``out`` and return it.
 
     ``track``: which film of the video, where it holds several (:func:`recording.video.opened`). ``on_bad_rows``:
-    whether a class of rows that cannot be read stops it (:func:`recording.labels.read`). ``face_asked``: the face
+    whether a class of rows that cannot be read stops it; ``label_offset_frames``: so many frames too late the rows of
+    the labels are (both :func:`recording.labels.read`). ``face_asked``: the face
     rectangle that ``drive.json`` gets, ``auto``, ``none`` or ``x,y,w,h`` (:func:`recording.detection.find`); a folder
     that is complete gets another one where that is asked for. The pictures show the whole driver view in any case.
     Continues a preparation of the same inputs that was interrupted, and returns at once when it is complete.
@@ -61,13 +61,13 @@ def prepare(
     """
     count, out = drives.sample_count(samples), Path(out)
     log.info("preparing %d samples of %s with %s into %s", count, video, labels, out)
-    drive = drives.read(video, labels, layout, track, on_bad_rows)
+    drive = drives.read(video, labels, layout, track, on_bad_rows, label_offset_frames)
     picked = drives.pick(drive, count)
     if len(picked) < count:
         log.warning("only %d usable rows: all of them are used instead of %d samples", len(picked), count)
     log.info("%s: %s", drive.labels_file, drive.labels.summary())
     _check_face(face_asked, drive)
-    plan = _plan(drive, count, picked)
+    plan = _plan(drive, count, picked, label_offset_frames)
     with _reported(out), _locked(out):
         known = files.read_json(out / DRIVE) if (out / DRIVE).exists() else None
         _check_same(out, known, plan)
@@ -78,13 +78,14 @@ def prepare(
             return out
         _remove_torn(out)
         _write_json(out / DRIVE, plan)
-        lost = _extract(drive, picked, out)
+        lost, pictures = _extract(drive, picked, out)
+        trace.Trace(drive.labels.measured, *pictures.arrays()).write(out)
         _finish(out, plan, drive, picked, lost, face_asked)
     log.info("%s: %d samples ready", out, len(picked) - len(lost))
     return out
 
 
-def _plan(drive: drives.Drive, count: int, picked: pd.DataFrame) -> dict[str, Any]:
+def _plan(drive: drives.Drive, count: int, picked: pd.DataFrame, label_offset_frames: float) -> dict[str, Any]:
     """What ``drive.json`` says before the first sample is written. Nothing in it depends on time or place."""
     video, table, recording = drives.digests(drive)
     return {
@@ -107,7 +108,8 @@ def _plan(drive: drives.Drive, count: int, picked: pd.DataFrame) -> dict[str, An
             "sha256": table,
             "rows": drive.labels.rows,
             "usable": len(drive.labels.table),
-            "dropped": drive.labels.dropped,
+            "dropped": drive.labels.dropped | drives.leaves_out(drive, count),
+            **({"offset_frames": label_offset_frames} if label_offset_frames else {}),
         },
         "layout": {
             "name": Path(drive.layout).name,
@@ -129,6 +131,7 @@ IDENTITY: dict[str, Callable[[dict[str, Any]], Any]] = {
     "video": lambda plan: plan["video"]["sha256"],
     "track": lambda plan: plan["video"].get("track", 0),
     "labels": lambda plan: plan["labels"]["sha256"],
+    "label_offset_frames": lambda plan: plan["labels"].get("offset_frames", 0.0),
     "layout": lambda plan: plan["layout"]["views"],
     "samples": lambda plan: plan["samples"]["asked"],
 }
@@ -213,10 +216,10 @@ def _is_whole(out: Path, frame: int, views: tuple[str, ...]) -> bool:
     return (out / f"{stem}_gt.json").is_file() and all((out / f"{stem}_{view}.jpg").is_file() for view in views)
 
 
-def _extract(drive: drives.Drive, picked: pd.DataFrame, out: Path) -> dict[int, str]:
-    """Write the samples that are not there yet; returns the frames that are left out, with the reason."""
+def _extract(drive: drives.Drive, picked: pd.DataFrame, out: Path) -> tuple[dict[int, str], trace.Glimpses]:
+    """Write the samples that are not there yet; returns the frames left out with the reason, and the small pictures."""
     views = tuple(drive.views)
-    rows = {row["frame"]: row for row in _records(picked)}
+    rows = {row["frame"]: row for row in drives.records(picked)}
     todo = [frame for frame in rows if not _is_whole(out, frame, views)]
     there = len(rows) - len(todo)
     if there:
@@ -224,19 +227,22 @@ def _extract(drive: drives.Drive, picked: pd.DataFrame, out: Path) -> dict[int, 
     threads = frames.cores()
     made = (out / fingerprint.FILE).is_file()
     recorder = fingerprint.Recorder(drive.index.seconds, drive.views["driver"], [] if made else list(rows))
+    glimpses = trace.Glimpses(drive.views["driver"])
+    shown = trace.stretches(drive.labels.measured, drive.index.frames)
+    besides = decoding.Besides(frozenset(shown.tolist()), glimpses.take)
     with (
         tqdm(total=len(rows), initial=there, desc="frames", unit="frame", mininterval=0.5) as bar,
         _Writer(out, drive.views, rows, bar, threads) as writer,
     ):
         deliver = recorder.before(writer.take, frozenset(todo))
-        lost = decoding.read(drive.video, drive.index, {*todo, *recorder.frames}, deliver, threads)
+        lost = decoding.read(drive.video, drive.index, {*todo, *recorder.frames}, deliver, threads, besides)
     if not made:
         fingerprint.write(out, recorder.fingerprint())
     lost = {frame: reason for frame, reason in lost.items() if frame in rows}
     for reason, count in Counter(lost.values()).items():
         first = [frame for frame, why in lost.items() if why == reason][:5]
         log.warning("%s: %d frames left out (%s): %s …", drive.video, count, reason, first)
-    return lost
+    return lost, glimpses
 
 
 class _Writer:
@@ -285,31 +291,6 @@ class _Writer:
         self.room.release()
         if not job.cancelled() and job.exception() is not None:
             self.failure = self.failure or job.exception()
-
-
-def _records(picked: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as what ``_gt.json`` holds: numbers where the labels have numbers, None where they have nothing."""
-    return [
-        {
-            "frame": int(frame),
-            "azimuth_deg": float(azimuth),
-            "elevation_deg": float(elevation),
-            **{name: _plain(text) for name, text in zip(picked.columns[3:], kept, strict=True)},
-        }
-        for frame, azimuth, elevation, *kept in picked.itertuples(index=False, name=None)
-    ]
-
-
-def _plain(text: str) -> str | int | float | None:
-    """A kept field as JSON: blank → None, a number that is written as one → number, anything else as it is."""
-    if text.lower() in units.EMPTY:
-        return None
-    if re.fullmatch(r"-?(0|[1-9]\d{0,17})", text):
-        return int(text)
-    if re.fullmatch(r"-?\d+\.\d+([eE][+-]?\d+)?", text):
-        value = float(text)
-        return value if math.isfinite(value) else text
-    return text
 
 
 def _finish(

@@ -58,9 +58,9 @@ class Shown:
         return self.scaled[0] if self.transposed else self.scaled[1]
 
     def upright(self, picture: np.ndarray) -> np.ndarray:
-        """A picture (h, w, 3) as stored → as shown, contiguous."""
+        """A picture (h, w) or (h, w, 3) as stored → as shown, contiguous."""
         if self.transposed:
-            picture = picture.transpose(1, 0, 2)
+            picture = picture.swapaxes(0, 1)
         rows, columns = (slice(None, None, -1 if turned else None) for turned in self.flipped)
         return np.ascontiguousarray(picture[rows, columns])
 
@@ -160,6 +160,25 @@ def _lying(picture: av.VideoFrame) -> tuple[bool, tuple[bool, bool]]:
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return False, (d < 0, a < 0)
     return True, (b < 0, c < 0)
+
+
+def brightness(picture: av.VideoFrame, how: Shown, converter: VideoReformatter) -> np.ndarray:
+    """A decoded picture → (h, w) uint8 as shown: how bright it is, without its colours.
+
+    Where the picture is stored as brightness and colour, as videos are, and as it is shown, nothing is computed: the
+    array is a part of the picture and must not outlive it. ``converter`` as for :func:`to_bgr`.
+    """
+    first = picture.format.components[0]
+    if (
+        not picture.format.is_rgb and first.bits == 8 and picture.format.is_planar
+        and how == Shown((picture.width, picture.height), (picture.width, picture.height))
+    ):  # fmt: skip
+        plane: Any = picture.planes[0]
+        stored: np.ndarray = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        return stored[: picture.height, : picture.width]
+    width, height = how.scaled
+    grey = converter.reformat(picture, width, height, "gray", threads=1).to_ndarray()
+    return how.upright(grey)
 
 
 def to_bgr(picture: av.VideoFrame, how: Shown, converter: VideoReformatter) -> np.ndarray:

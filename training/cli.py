@@ -77,6 +77,13 @@ def parser() -> argparse.ArgumentParser:
         "--face", default=AUTO, help="face rectangle: auto, none, or x,y,w,h in the driver view (auto)"
     )
     prepare.add_argument("--on_bad_rows", "--on-bad-rows", default=STOP, help=_BAD_ROWS)
+    prepare.add_argument(
+        "--label_offset_frames",
+        "--label-offset-frames",
+        type=_typed("label_offset_frames", float),
+        default=0.0,
+        help="by how many frames the rows of the CSV come too late (0)",
+    )
     prepare.add_argument("--track", type=_typed("track", int), default=-1, help=_TRACK)
     prepare.set_defaults(run=_prepare)
 
@@ -178,6 +185,7 @@ def _prepared(arguments: argparse.Namespace) -> Path:
         track=arguments.track if arguments.track >= 0 else None,
         on_bad_rows=arguments.on_bad_rows,
         face_asked=arguments.face,
+        label_offset_frames=arguments.label_offset_frames,
     )
 
 

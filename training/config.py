@@ -39,6 +39,8 @@ class JobConfig:
     """What the network reads of the driver view: the face (auto: found on the drive), x,y,w,h, or none: all of it."""
     on_bad_rows: str = STOP
     """When a class of rows of the CSV cannot be read: stop, or drop them."""
+    label_offset_frames: float = 0.0
+    """By how many frames the rows of the CSV come too late; what the report found, to be corrected."""
     trials: int = 12
     """Trials of the search."""
     timeout: float = 0
@@ -83,6 +85,10 @@ class JobConfig:
         if self.on_bad_rows not in ON_BAD_ROWS:
             raise InputError(f"on_bad_rows={self.on_bad_rows!r} is unknown: choose one of {', '.join(ON_BAD_ROWS)}")
         parse(self.face)
+        if self.data and self.label_offset_frames:
+            raise InputError(
+                "label_offset_frames= acts when a recording is prepared: give video= and labels=, not data="
+            )
         if self.split not in splits.SPLIT_CHOICES:
             raise InputError(f"split={self.split!r} is unknown: choose one of {', '.join(splits.SPLIT_CHOICES)}")
         if self.study and not all(c.isalnum() or c in "-_." for c in self.study):
@@ -121,6 +127,8 @@ class EvaluateConfig:
     """Which film of a video with several, from 0; -1: the one that the file marks as its default, else the first."""
     on_bad_rows: str = STOP
     """When a class of rows of the CSV cannot be read: stop, or drop them."""
+    label_offset_frames: float = 0.0
+    """By how many frames the rows of the CSV come too late."""
     scenarios: int = 10
     """Equal parts of the drive that are reported one by one."""
     work: str = "data"
@@ -141,6 +149,7 @@ class EvaluateConfig:
             layout=self.layout,
             track=self.track,
             on_bad_rows=self.on_bad_rows,
+            label_offset_frames=self.label_offset_frames,
             work=self.work,
         )
 

@@ -110,14 +110,23 @@ def prepare_data(config: JobConfig) -> Recordings:
         video, labels, layout = Path(config.video), Path(config.labels), config.layout
         inputs = f"{video.resolve()} {labels.resolve()} {layout}" + ("" if track is None else f" {track}")
         place = hashlib.sha256(inputs.encode()).hexdigest()[:8]
-        folder = work / "prepared" / f"{video.stem}-{place}-{config.samples}"
+        shifted = f"-offset{config.label_offset_frames:g}" if config.label_offset_frames else ""
+        folder = work / "prepared" / f"{video.stem}-{place}-{config.samples}{shifted}"
     else:
         track = None
         log.info("no recording given: using the %s (made by this project, not a real drive)", RENDERED)
         video, labels = sample_drive.render(work / "sample-drive")
         layout, folder = "dashgaze", work / "prepared" / f"sample-drive-{config.samples}"
     made = preparation.prepare(
-        video, labels, config.samples, layout, folder, track, config.on_bad_rows, face_asked=config.face
+        video,
+        labels,
+        config.samples,
+        layout,
+        folder,
+        track,
+        config.on_bad_rows,
+        face_asked=config.face,
+        label_offset_frames=config.label_offset_frames,
     )
     return recordings.with_faces(recordings.load((made,)), config.face)
 

@@ -14,7 +14,8 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("drive")
     fast = {"preset": "ultrafast"}
     video = recordings.video(folder / "v.mp4", 600, recordings.COMPOSITE, options=fast)
-    more = ["1,abc,1,2,True,", "1,7,,2,True,", "broken", "1,900,1,2,True,", "1,3,1,2,True,"]
+    again = ",".join(map(str, recordings.angles(3)))
+    more = ["1,abc,1,2,True,", "1,7,,2,True,", "broken", "1,900,1,2,True,", f"1,3,{again},True,"]
     return video, recordings.labels(folder / "l.csv", range(600), more)
 
 

@@ -17,7 +17,7 @@ HEADER = (
 
 
 def gaze_csv(path: Path, times: np.ndarray) -> Path:
-    rows = [f"s,r,{time},800.1,600.2,1.0,,,{n % 40 - 20},{n % 7 - 3}" for n, time in enumerate(times)]
+    rows = [f"s,r,{time},800.1,600.2,1.0,,,{n / 10 - 30},{n % 7 / 10}" for n, time in enumerate(times)]
     path.write_text("\n".join([HEADER, *rows]))
     return path
 
@@ -39,9 +39,10 @@ def test_rows_get_the_nearest_frame(tmp_path: Path) -> None:
     times = START - 10**9 + 5_000_000 * np.arange(600)
     read = labels.read(gaze_csv(tmp_path / "gaze.csv", times), 30)
     nearest = np.round((times - START) / STEP).astype(int)
-    first = {frame: n for n, frame in reversed(list(enumerate(nearest))) if 0 <= frame < 30}
     assert read.table["frame"].tolist() == list(range(30))
-    assert read.table["azimuth_deg"].tolist() == [float(first[frame] % 40 - 20) for frame in range(30)]
+    assert read.table["azimuth_deg"].tolist() == pytest.approx(
+        [np.median(np.flatnonzero(nearest == frame) / 10 - 30) for frame in range(30)]
+    )
     assert read.dropped["no frame at that time"] == pytest.approx(400, abs=2)
     assert "frames found by time in frame_times.csv" in read.summary()
 
@@ -50,7 +51,7 @@ def test_a_gap_between_frames_has_no_rows(tmp_path: Path) -> None:
     frame_csv(tmp_path, np.delete(START + STEP * np.arange(30), range(10, 20)))
     read = labels.read(gaze_csv(tmp_path / "gaze.csv", START + STEP * np.arange(30)), 20)
     assert read.table["frame"].tolist() == list(range(20))
-    assert read.table["azimuth_deg"].tolist() == [float(n - 20) for n in [*range(10), *range(20, 30)]]
+    assert read.table["azimuth_deg"].tolist() == [n / 10 - 30 for n in [*range(10), *range(20, 30)]]
     assert read.dropped == {"no frame at that time": 10}
 
 

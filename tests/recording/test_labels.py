@@ -51,7 +51,7 @@ def write(path: Path, *lines: str, header: str = HEADER) -> Path:
         ("1,5,1.0,-inf,True,", "angle not a number"),
         ("1,5,180.1,2.0,True,", "angle out of range"),
         ("1,5,1.0,-90.5,True,", "angle out of range"),
-        ("1,3,8.0,9.0,True,", "duplicate frame"),
+        ("1,3,1.0,2.0,True,", "duplicate frame"),
     ],
 )
 def test_a_bad_row_is_counted_under_its_reason(line: str, reason: str, tmp_path: Path) -> None:
@@ -77,13 +77,14 @@ def test_bytes_that_are_no_text_cost_their_own_line(tmp_path: Path) -> None:
     assert read.table["frame"].tolist() == [0, 2]
 
 
-def test_of_several_rows_for_a_frame_the_first_usable_one_is_taken(tmp_path: Path) -> None:
+def test_of_several_rows_for_a_frame_the_median_is_taken(tmp_path: Path) -> None:
     # An eye tracker at 200 Hz writes six or seven rows for each frame of a camera at 30.
-    path = write(tmp_path / "l.csv", "1,7,9.0,9.0,True,3", "2,7,1.0,2.0,True,", "3,7,5.0,6.0,True,")
-    read = labels.read(path, 100)
-    assert read.table["azimuth_deg"].tolist() == [1.0]
+    rows = ["1,7,9.0,9.0,True,3", "2,7,1.0,2.0,True,", "3,7,1.4,2.2,True,", "4,7,1.2,2.6,True,", "5,7,40,2.1,True,"]
+    read = labels.read(write(tmp_path / "l.csv", *rows), 100)
+    assert read.table["azimuth_deg"].tolist() == pytest.approx([1.3])  # one value that jumps away does not pull it
+    assert read.table["elevation_deg"].tolist() == pytest.approx([2.15])
     assert read.table["timestamp [ns]"].tolist() == ["2"]
-    assert read.dropped == {"blink": 1, "duplicate frame": 1}
+    assert read.dropped == {"blink": 1, "duplicate frame": 3}
 
 
 def test_rows_come_out_in_the_order_of_the_frames(tmp_path: Path) -> None:

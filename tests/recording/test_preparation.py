@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from recording import decoding, frames, preparation, prepared
+from recording import decoding, frames, preparation, prepared, trace
 from recording.exceptions import DriveError, InputError
 from tests import recordings
 
@@ -51,7 +51,7 @@ def test_every_sample_shows_the_frame_that_its_row_names(ready: Path) -> None:
 def test_a_sample_has_its_views_and_its_truth(ready: Path) -> None:
     names = {f"frame_00000_{part}" for part in ("driver.jpg", "road.jpg", "camera.jpg", "gt.json")}
     assert names <= {path.name for path in ready.iterdir()}
-    assert len(list(ready.iterdir())) == 4 * 40 + 3
+    assert len(list(ready.iterdir())) == 4 * 40 + 4
     truth = json.loads((ready / "frame_00599_gt.json").read_text())
     azimuth, elevation = recordings.angles(599)
     assert truth == {
@@ -296,3 +296,32 @@ def test_another_film_is_another_preparation(tmp_path: Path) -> None:
     assert cv2.imread(str(out / "frame_00000_driver.jpg")).shape == (128, 160, 3)
     with pytest.raises(InputError, match="prepared with other track and layout"):
         preparation.prepare(both, truth, 3, "driver", out, track=0)
+
+
+def test_the_trace_has_every_measurement_and_every_frame_of_a_short_drive(ready: Path) -> None:
+    kept = trace.read(ready)
+    assert kept.shown.tolist() == list(range(600))
+    assert kept.pictures.shape == (600, 64, 64)
+    assert len(kept.rows.frame) == 602  # all rows that belong to a frame, the blank one and the second one included
+    assert np.isnan(kept.rows.angles_deg[kept.rows.frame == 7]).any(axis=1).tolist() == [False, True]
+    # The number of each frame is drawn as bars in the driver view: small pictures show it, too.
+    brightness = kept.pictures[:, 16:20].astype(int)
+    assert np.abs(np.diff(brightness, axis=0)).max(axis=(1, 2)).min() > 20
+
+
+def test_rows_that_come_late_are_shifted_and_said(drive: tuple[Path, Path], ready: Path, tmp_path: Path) -> None:
+    out = preparation.prepare(*drive, 40, "dashgaze", tmp_path / "out", label_offset_frames=7)
+    for row in prepared.load(out).table.itertuples():
+        assert (row.azimuth_deg, row.elevation_deg) == recordings.angles(row.frame + 7)
+        assert recordings.number(cv2.imread(str(out / row.driver)), 3, 4) == row.frame  # frames stay the video's
+    assert json.loads((out / "drive.json").read_text())["labels"]["offset_frames"] == 7
+    with pytest.raises(InputError, match="other label_offset_frames"):
+        preparation.prepare(*drive, 40, "dashgaze", out)
+
+
+def test_a_damaged_trace_is_one_line(ready: Path, tmp_path: Path) -> None:
+    for cut in (0, 100, 4000):
+        (tmp_path / "trace.npz").write_bytes((ready / "trace.npz").read_bytes()[:cut])
+        with pytest.raises(InputError, match=r"trace\.npz: is damaged"):
+            trace.read(tmp_path)
+    assert trace.read(tmp_path / "nothing") is None

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from recording import angles, labels
+from recording import angles, badrows, labels
 from training.sample import tracker
 from training.sample.recipe import Recipe
 from training.sample.rendering.camera import rotation
@@ -28,7 +28,7 @@ def test_labels_have_the_blemishes_of_real_exports(tmp_path):
     read = labels.read(path, round(recipe.seconds * recipe.fps))
     reasons = {
         labels.MALFORMED, labels.BAD_FRAME, labels.PAST_END, labels.NOT_WORN, labels.BLINK, labels.BLANK_ANGLE,
-        labels.DUPLICATE,
+        badrows.DUPLICATE,
     }  # fmt: skip
     assert reasons <= set(read.dropped)
     assert len(read.table) >= 1000  # enough for the samples=1000 of the README

@@ -1,0 +1,112 @@
+"""One label for each frame, from all that was measured while it was shown.
+
+Eye trackers measure several times per video frame, blinks and jumps blur what they measure, and single values are
+wrong. So of several measurements the median is taken, and a frame is left out where they disagree, beside a blink,
+and where one value jumps there and back faster than an eye can. Frames within a saccade are marked: what was measured
+in one moment of a frame is not where the eyes pointed in another. Each rule acts only where the file gives the
+evidence for it; at a few frames per second neighbours say nothing of each other.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from recording.badrows import BESIDE_BLINK, DISAGREE, DUPLICATE, SPIKE
+from recording.trace import Rows
+
+DISAGREE_DEG, DISAGREE_SHARE = 2.0, 1 / 3
+"""More than this share of a frame's measurements farther than this from their median: they disagree."""
+USUAL_TIMES = 4.0
+"""A tracker whose measurements always differ is noisy: only so many times as much as usual is a disagreement."""
+BLINK_MARGIN_S = 0.1
+"""Lids begin to fall before a tracker says that they blink, and are still rising after it."""
+DENSE_FPS = 20.0
+"""From this rate on, neighbouring frames tell whether an eye jumped or a value did."""
+SPIKE_DEG, RETURN_DEG = 5.0, 1.5
+"""A value so far from both its neighbours, which are no farther than this from each other, is a spike."""
+SACCADE_DEG_S = 90.0
+"""Eyes that follow something are slower, jumps of more than 3° faster (Bahill, Clark and Stark 1975)."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One row per frame that has a label, f of them, sorted.
+
+    ``frame`` (f,), ``angles_deg`` (f, 2); ``row`` (f,): the first of the frame's rows; ``moving`` (f,): the eyes jump
+    while it is shown. ``dropped``: how many of the other rows were left out for which reason.
+    """
+
+    frame: np.ndarray
+    angles_deg: np.ndarray
+    row: np.ndarray
+    moving: np.ndarray
+    dropped: Counter[str]
+
+
+def label_frames(rows: Rows, usable: np.ndarray, fps: float | None) -> Labelled:
+    """The labels of the frames from the ``usable`` (r,) ones of all ``rows``.
+
+    ``fps`` None: rules in time are not asked. The rows of a frame that is left out count under its reason once, and as
+    duplicates otherwise.
+    """
+    at = np.flatnonzero(usable)
+    at = at[np.argsort(rows.frame[at], kind="stable")]
+    frame, starts = np.unique(rows.frame[at], return_index=True)
+    groups = np.split(at, starts[1:]) if len(frame) else []
+    angles = np.array([np.median(rows.angles_deg[group], axis=0) for group in groups]).reshape(-1, 2)
+    reason = np.full(len(frame), "", dtype=object)
+    reason[_disagree(rows.angles_deg, angles, groups)] = DISAGREE
+    if fps is not None:
+        reason[(reason == "") & _beside_blink(frame, rows, fps)] = BESIDE_BLINK
+        reason[(reason == "") & _spikes(frame, angles, fps)] = SPIKE
+    moving = _moving(frame, angles, rows, groups, fps)
+    kept = reason == ""
+    dropped = Counter(reason[~kept].tolist())
+    dropped[DUPLICATE] = len(at) - len(frame)
+    first = np.array([group[0] for group in groups], dtype=np.int64)
+    return Labelled(frame[kept], angles[kept], first[kept], moving[kept], +dropped)
+
+
+def _disagree(measured: np.ndarray, medians: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
+    away = [np.abs(measured[group] - median).max(axis=1) for group, median in zip(groups, medians, strict=True)]
+    usual = np.median([np.median(one) for one in away if len(one) > 2] or [0.0])
+    limit = max(DISAGREE_DEG, USUAL_TIMES * float(usual))
+    return np.array([(one > limit).mean() > DISAGREE_SHARE for one in away], dtype=bool)
+
+
+def _beside_blink(frame: np.ndarray, rows: Rows, fps: float) -> np.ndarray:
+    blinks = np.unique(rows.frame[rows.blink])
+    if not len(blinks):
+        return np.zeros(len(frame), dtype=bool)
+    after = np.searchsorted(blinks, frame)
+    near = [np.abs(blinks[np.clip(after - step, 0, len(blinks) - 1)] - frame) for step in (0, 1)]
+    return np.asarray(np.minimum(*near) <= int(BLINK_MARGIN_S * fps))
+
+
+def _spikes(frame: np.ndarray, angles: np.ndarray, fps: float) -> np.ndarray:
+    found = np.zeros(len(frame), dtype=bool)
+    if fps < DENSE_FPS or len(frame) < 3:
+        return found
+    before, here, after = angles[:-2], angles[1:-1], angles[2:]
+    dense = (np.diff(frame)[:-1] == 1) & (np.diff(frame)[1:] == 1)
+    away = np.abs(here - (before + after) / 2).max(axis=1) > SPIKE_DEG
+    back = np.abs(after - before).max(axis=1) < RETURN_DEG
+    found[1:-1] = dense & away & back
+    return found
+
+
+def _moving(
+    frame: np.ndarray, angles: np.ndarray, rows: Rows, groups: list[np.ndarray], fps: float | None
+) -> np.ndarray:
+    """By the tracker's own fixations where most rows have one, else by speed where frames are dense."""
+    if rows.says_fixation:
+        inside = np.array([rows.fixation[group].mean() for group in groups])
+        return inside < 0.5 if len(inside) and inside.mean() > 0.5 else np.zeros(len(frame), dtype=bool)
+    moving = np.zeros(len(frame), dtype=bool)
+    if fps is None or fps < DENSE_FPS or len(frame) < 2:
+        return moving
+    fast = (np.diff(frame) == 1) & (np.abs(np.diff(angles, axis=0)).max(axis=1) > SACCADE_DEG_S / fps)
+    moving[1:] |= fast
+    moving[:-1] |= fast
+    return moving

@@ -1,0 +1,88 @@
+"""Which columns of a labels CSV hold what: found by their names, missing and doubled ones named."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from recording import frame_times, units
+from recording.dialect import CsvFile, Header
+from recording.exceptions import DriveError
+
+FRAME, AZIMUTH, ELEVATION = "dash_frames", "azimuth [deg]", "elevation [deg]"
+WORN, BLINK_ID = FLAGS = ("worn", "blink id")
+RECORDING_ID, FIXATION_ID = "recording id", "fixation id"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where in a row the values are, and in which unit the angles are. ``frame`` is None where times stand for it."""
+
+    frame: int | None
+    time: int | None
+    azimuth: int
+    elevation: int
+    units: tuple[str, str]
+    worn: int | None
+    blink: int | None
+    fixation: int | None
+
+
+def find(file: CsvFile) -> tuple[Header, Columns]:
+    """The header and where the columns are; :class:`DriveError` says what is missing and what was found."""
+    best: Header | None = None
+    for header in file.headers():
+        columns = _columns(file.path, header)
+        if columns is not None:
+            return header, columns
+        if best is None or (header.line == best.line and len(header.names) > len(best.names)):
+            best = header
+    path = file.path
+    if best is None:
+        raise DriveError(f"labels {path}: is empty or begins with a blank line; its first line must name the columns")
+    angles = {found[0] for found in map(units.angle_column, best.plain) if found is not None}
+    if len(angles) == 2 and frame_times.COLUMN in best.plain:
+        raise DriveError(
+            f"labels {path}: has times ({frame_times.COLUMN!r}) and no {FRAME!r}, as eye trackers write it: rows are "
+            f"joined to video frames by time. Put {frame_times.FILE} beside it, with one row per frame of the video in "
+            f"its order and the column {frame_times.COLUMN!r} (same clock), or add {FRAME!r} yourself"
+        )
+    missing = [name for name, there in ((FRAME, FRAME in best.plain), (AZIMUTH, "azimuth" in angles),
+                                        (ELEVATION, "elevation" in angles)) if not there]  # fmt: skip
+    shown = ", ".join(repr(name[:40]) for name in best.names[:20])
+    raise DriveError(
+        f"labels {path}: no column {', '.join(repr(name) for name in missing)}; found {shown}; "
+        f"rename the columns or give another file"
+    )
+
+
+def _columns(path: Path, header: Header) -> Columns | None:
+    """The columns that a line names, None when it cannot be the header; twice the same: :class:`DriveError`."""
+    plain = header.plain
+    found: dict[str, int] = {}
+    angle_units: dict[str, str] = {}
+    for wanted, exact in (("azimuth", AZIMUTH), ("elevation", ELEVATION)):
+        named = {name: units.angle_column(name) for name in plain}
+        candidates = [name for name, says in named.items() if says is not None and says[0] == wanted]
+        in_degrees = [name for name in candidates if named[name] == (wanted, "deg")] or candidates
+        if not in_degrees:
+            return None
+        name = exact if exact in in_degrees else in_degrees[0]
+        says = named[name]
+        found[wanted], angle_units[wanted] = plain.index(name), says[1] if says else "deg"
+        _check_once(path, header, name, in_degrees if name != exact else [name])
+    for name in (FRAME, *FLAGS, FIXATION_ID):
+        if name in plain:
+            _check_once(path, header, name, [name])
+    frame = plain.index(FRAME) if FRAME in plain else None
+    has_times = frame_times.COLUMN in plain and path.with_name(frame_times.FILE).is_file()
+    if frame is None and not has_times:
+        return None
+    flags = (plain.index(name) if name in plain else None for name in (*FLAGS, FIXATION_ID))
+    time = plain.index(frame_times.COLUMN) if frame is None else None
+    in_units = angle_units["azimuth"], angle_units["elevation"]
+    return Columns(frame, time, found["azimuth"], found["elevation"], in_units, *flags)
+
+
+def _check_once(path: Path, header: Header, name: str, same: list[str]) -> None:
+    count = sum(header.plain.count(one) for one in same)
+    if count > 1:
+        raise DriveError(f"labels {path}: column {name!r} occurs {count} times; keep one")
