@@ -1,18 +1,18 @@
 """One decoder that says of every picture whether it is sound, as far as its format lets it.
 
 - H.264, MPEG-4 part 2, MJPEG: FFmpeg's decoders mark pictures that they had to mend, or refuse the packet.
-- H.265: FFmpeg's decoder has no such check; it paints whatever the damaged bytes mean. Where the encoder wrote the
-  entry points of wavefronts (x265 does by default), the packet is decoded twice: once reading on from row to row,
-  once jumping to each row's entry point. A sound packet gives the same picture both ways, a damaged one does not: the
-  arithmetic decoder does not arrive where the next row begins. Without them, only what breaks the syntax is seen.
+- MJPEG: what libjpeg-turbo finds wrong counts as well, where it takes the recording's first pictures for sound (there
+  are cameras whose every picture has a few bytes too many).
+- H.265: FFmpeg's decoder has no such check; it paints whatever the damaged bytes mean. Whether its data ends where the
+  decoder does is looked at apart (:mod:`recording.endings`).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
-import numpy as np
 
-from recording import bitstream
+from recording import bitstream, pictures
+from recording.endings import Endings
 
 if TYPE_CHECKING:
     Packet = av.Packet[av.VideoStream]
@@ -23,56 +23,41 @@ to mend, and would take messages from the camera that it does not understand for
 USUAL = "crccheck+explode"
 
 
+class Damaged(Exception):
+    """A packet that does not decode, or to something else than its encoder meant."""
+
+
 class Decoder:
-    """The decoder of an opened track. ``threads`` of them decode packets ahead of each other."""
+    """The decoder of an opened track. ``threads`` of them decode packets ahead of each other.
 
-    def __init__(self, stream: av.VideoStream, threads: int) -> None:
-        self.context = stream.codec_context
-        options = {"err_detect": DETECTING.get(self.context.name, USUAL)}
-        self.twin: av.VideoCodecContext | None = None
-        if self.context.name == "hevc" and bitstream.has_entry_points(self.context.extradata):
-            threads = 1  # decoders that run ahead do not give their pictures at the same time
-            self.twin = av.CodecContext.create("hevc", "r")
-            self.twin.extradata = self.context.extradata
-            self.twin.thread_type, self.twin.thread_count = "SLICE", 2
-            self.twin.options = dict(options)
-        self.threads = threads
+    ``strict``: for MJPEG, whether libjpeg-turbo is asked too (:class:`recording.frames.Index`).
+    """
+
+    def __init__(self, stream: av.VideoStream, threads: int, strict: bool = False) -> None:
+        self.context, self.threads = stream.codec_context, threads
+        self.strict = strict and self.context.name == "mjpeg"
+        header = self.context.extradata
+        by_length = bool(bitstream.length_bytes(self.context.name, header))
+        self.endings = Endings(header) if self.context.name == "hevc" and header and by_length else None
         self.context.thread_type, self.context.thread_count = ("AUTO" if threads > 1 else "SLICE"), threads
-        self.context.options = options
+        self.context.options = {"err_detect": DETECTING.get(self.context.name, USUAL)}
 
-    def decode(
-        self, packet: "av.Packet[av.VideoStream] | None", everything: bool = True
-    ) -> list[tuple[av.VideoFrame, bool]]:
+    def decode(self, packet: "Packet | None", everything: bool = True) -> list[tuple[av.VideoFrame, bool]]:
         """The pictures that come out for a packet (None: for the end), each with whether it is sound.
 
-        ``everything``: also a picture that no other refers to. Raises FFmpeg's error where the packet does not decode.
+        ``everything``: also a picture that no other refers to. Raises :class:`Damaged`: with several threads, an
+        earlier packet may be meant.
         """
+        if self.endings is not None and packet is not None and not self.endings.fit(packet, everything):
+            raise Damaged("its data does not end where the picture does")
+        if self.strict and packet is not None and not pictures.is_sound_jpeg(bytes(packet)):
+            raise Damaged("libjpeg-turbo finds it damaged")
         self.context.skip_frame = "DEFAULT" if everything else "NONREF"
-        if self.twin is None:
+        try:
             return [(picture, not picture.is_corrupt) for picture in self.context.decode(packet)]
-        self.twin.skip_frame = self.context.skip_frame
-        again = {picture.pts: picture for picture in self.twin.decode(packet)}
-        pictures = self.context.decode(packet)
-        return [(picture, not picture.is_corrupt and _same(picture, again.get(picture.pts))) for picture in pictures]
+        except av.error.FFmpegError as error:
+            raise Damaged(str(error)) from error
 
     def flush(self) -> None:
         """Forget everything: what comes next is decoded from a key frame on."""
         self.context.flush_buffers()
-        if self.twin is not None:
-            self.twin.flush_buffers()
-
-
-def _same(one: av.VideoFrame, other: av.VideoFrame | None) -> bool:
-    if other is None or one.format.name != other.format.name:
-        return False
-    width = 2 if one.format.components[0].bits > 8 else 1
-    return all(
-        np.array_equal(_samples(plane, width), _samples(same, width))
-        for plane, same in zip(one.planes, other.planes, strict=True)
-    )
-
-
-def _samples(plane: Any, width: int) -> np.ndarray:
-    """The bytes of a plane without what is left over at the end of its lines."""
-    stored: np.ndarray = np.frombuffer(plane, np.uint8)
-    return np.asarray(stored.reshape(-1, plane.line_size)[: plane.height, : plane.width * width])

@@ -25,7 +25,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from recording import video
-from recording.decoder import Decoder
+from recording.decoder import Damaged, Decoder
 from recording.frames import HELD_BACK, Index, cores
 from recording.runs import Reader, Run, Untrusted, runs
 
@@ -178,6 +178,8 @@ def _in_order(path: Path, index: Index, threads: int) -> Iterator[tuple[int, av.
         with Reader(path, index, threads) as reader:
             try:
                 for frame, picture in reader.pictures(_all_from(index, start)):
+                    if threads > 1 and frame > last + 1:
+                        break  # whether what is missing is damaged, one thread tells
                     if frame > last:
                         yield frame, picture
                         last = frame
@@ -232,7 +234,7 @@ def _counted(path: Path, index: Index, threads: int) -> Iterator[tuple[int, av.V
 def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.VideoFrame | None, bool]]:
     """Every picture that decodes, in presentation order, with whether it is sound; None where a packet does not."""
     with video.opened(path, index.track) as (container, stream):
-        decoder = Decoder(stream, threads)
+        decoder = Decoder(stream, threads, index.strict)
         packets = (packet for packet in container.demux(stream) if packet.size)  # an empty one would end the decoding
         ended = False
         while not ended:
@@ -243,6 +245,6 @@ def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.V
             ended = packet is None
             try:
                 yield from decoder.decode(packet)
-            except av.error.FFmpegError as error:
+            except Damaged as error:
                 log.debug("video %s: a packet does not decode: %s", path, error)
                 yield None, False

@@ -14,12 +14,13 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import av
 import numpy as np
 
-from recording import bitstream, video
+from recording import bitstream, pictures, video
 from recording.exceptions import DriveError
 
 log = logging.getLogger("recording.frames")
@@ -44,7 +45,8 @@ class Index:
     own times, so a variable rate is kept. ``exact``: the arrays that follow tell which packet holds which frame.
     ``times``: presentation time per packet, in the order in which packets are stored and decoded; ``numbers``: the
     frame that each packet holds; ``keys``: positions of the packets where decoding can start; ``damaged``: positions
-    of packets whose bytes no encoder writes. Empty where not exact.
+    of packets whose bytes no encoder writes. Empty where not exact. ``strict``: pictures of MJPEG must be sound to
+    libjpeg-turbo as well.
     """
 
     track: int
@@ -57,6 +59,7 @@ class Index:
     numbers: np.ndarray
     keys: np.ndarray
     damaged: frozenset[int]
+    strict: bool = False
 
     @property
     def width(self) -> int:
@@ -101,8 +104,7 @@ def scan(path: Path, track: int | None = None) -> Index:
         exact = _is_exact(container, stream, packets, times)
         fps, seconds = _clock(path, stream, packets)
         _say_count(path, stream, len(packets.presented))
-        if stream.codec_context.name == "hevc" and not bitstream.has_entry_points(stream.codec_context.extradata):
-            log.info("video %s: H.265 without entry points: most damage inside its packets cannot be noticed", path)
+        strict = stream.codec_context.name == "mjpeg" and _first_are_sound(path, number)
     stored = np.array(packets.presented if exact else [], dtype=np.int64)
     return Index(
         number,
@@ -115,6 +117,7 @@ def scan(path: Path, track: int | None = None) -> Index:
         np.argsort(np.argsort(stored, kind="stable"), kind="stable"),
         np.array(packets.keys if exact else [], dtype=np.int64),
         frozenset(packets.damaged if exact else ()),
+        strict,
     )
 
 
@@ -213,7 +216,7 @@ def _first_pictures(path: Path, track: int) -> tuple[list[int | None] | None, av
 
     The times are None when one of these packets does not decode.
     """
-    pictures: list[av.VideoFrame] = []
+    decoded: list[av.VideoFrame] = []
     with video.opened(path, track) as (container, stream):
         decoder = stream.codec_context
         decoder.thread_count = 1
@@ -221,12 +224,22 @@ def _first_pictures(path: Path, track: int) -> tuple[list[int | None] | None, av
             for position, packet in enumerate(container.demux(stream)):
                 if position >= CHECKED_FRAMES or packet.size == 0:
                     break
-                pictures += decoder.decode(packet)
-            pictures += decoder.decode(None)
+                decoded += decoder.decode(packet)
+            decoded += decoder.decode(None)
         except av.error.FFmpegError:
-            return None, pictures[0] if pictures else _first_that_decodes(path, track)
-    times = [picture.pts for picture in pictures]
-    return times, pictures[0] if pictures else _first_that_decodes(path, track)
+            return None, decoded[0] if decoded else _first_that_decodes(path, track)
+    times = [picture.pts for picture in decoded]
+    return times, decoded[0] if decoded else _first_that_decodes(path, track)
+
+
+def _first_are_sound(path: Path, track: int) -> bool:
+    """Whether libjpeg-turbo takes the first pictures of an MJPEG for sound, but for a few that may be damaged."""
+    with video.opened(path, track) as (container, stream):
+        try:
+            first = [bytes(packet) for packet in islice(container.demux(stream), CHECKED_FRAMES) if packet.size]
+        except av.error.FFmpegError:
+            return False
+    return sum(map(pictures.is_sound_jpeg, first)) >= 0.8 * len(first)
 
 
 def _first_that_decodes(path: Path, track: int) -> av.VideoFrame | None:

@@ -132,6 +132,16 @@ def _decode_jpeg(data: bytes, name: str) -> tuple[Picture, bytes]:
         raise _damaged(name, str(error)) from None
 
 
+def is_sound_jpeg(data: bytes) -> bool:
+    """Whether libjpeg-turbo and the search for zeros find nothing wrong with a JPEG, of whatever kind it is."""
+    try:
+        _walk(data, "")
+        simplejpeg.decode_jpeg(data, "RGB", strict=True)
+    except (InputError, ValueError):
+        return False
+    return True
+
+
 def _walk(data: bytes, name: str) -> bytes:
     """A JPEG's EXIF block. On the way its scans are counted, and none may be overwritten with zeros.
 

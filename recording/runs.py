@@ -17,7 +17,7 @@ import numpy as np
 from av.video.frame import PictureType
 
 from recording import video
-from recording.decoder import Decoder
+from recording.decoder import Damaged, Decoder
 from recording.frames import Index
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Reader:
             return []
         try:
             return self.decoder.decode(packet, everything)
-        except av.error.FFmpegError as error:
+        except Damaged as error:
             log.debug("video %s: packet %d: %s", self.path, position, error)
             sieve.damaged(position - self.decoder.threads + 1)  # threads may speak of an earlier packet
             return []
@@ -126,7 +126,7 @@ class Reader:
         """Open the file, anew where it was open."""
         self.opening.close()
         self.container, self.stream = self.opening.enter_context(video.opened(self.path, self.index.track))
-        self.decoder = Decoder(self.stream, self.threads)
+        self.decoder = Decoder(self.stream, self.threads, self.index.strict)
         self.packets = self.container.demux(self.stream)
         self.position = 0  # of the packet that is read next
 

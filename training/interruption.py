@@ -56,12 +56,20 @@ def follow_starter() -> None:
         threading.Thread(target=_wait, args=(starter,), name="starter", daemon=True).start()
 
 
+def is_orphan() -> bool:
+    """Whether whoever started this process was gone before it could be followed: the first process has adopted it."""
+    adopter = _beyond_shells()
+    return adopter is not None and (adopter.pid == 1 or adopter.name() == "systemd") and _starter() is None
+
+
 def _starter() -> psutil.Process | None:
     """The Python process that started this one, over the shells between; ``None`` where it is another program."""
-    for process in psutil.Process().parents():
-        if process.name() not in _SHELLS:
-            return process if process.name().startswith(("python", "mlflow")) else None
-    return None
+    process = _beyond_shells()
+    return process if process is not None and process.name().startswith(("python", "mlflow")) else None
+
+
+def _beyond_shells() -> psutil.Process | None:
+    return next((process for process in psutil.Process().parents() if process.name() not in _SHELLS), None)
 
 
 def _wait(process: psutil.Process) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import mlflow
 from mlflow.data.pandas_dataset import from_pandas
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_PROJECT_ENV
 
 from recording.exceptions import GazeError
 from recording.recordings import Recordings
-from training import sqlite
+from training import interruption, sqlite
 from training.orphans import end_run
 from training.store import EXPERIMENT
 
@@ -36,6 +37,8 @@ def tracked_run(name: str) -> Iterator[str]:
     if inside:
         mlflow.set_tag("mlflow.runName", name)
     try:
+        if inside and _was_started_here(run) and interruption.is_orphan():
+            raise KeyboardInterrupt  # `mlflow run` was told to end before this process could notice
         yield run.info.run_id
     except GazeError as error:
         mlflow.set_tag("error", " ".join(str(error).split())[:4900])
@@ -50,6 +53,11 @@ def tracked_run(name: str) -> Iterator[str]:
         mlflow.end_run("FAILED")
         raise
     mlflow.end_run("FINISHED")
+
+
+def _was_started_here(run: mlflow.entities.Run) -> bool:
+    """Whether ``mlflow run`` made the run, to start its command on this machine and not in a container."""
+    return MLFLOW_PROJECT_ENTRY_POINT in run.data.tags and run.data.tags.get(MLFLOW_PROJECT_ENV) != "docker"
 
 
 def end_unstarted(status: str, why: str) -> None:

@@ -63,6 +63,21 @@ def test_a_signal_that_was_switched_off_stays_off(monkeypatch):
         signal.signal(signal.SIGHUP, before)
 
 
+def test_a_command_whose_starter_died_at_once_knows_that_it_is_an_orphan():
+    """MLflow is killed while Python starts: there is nobody left to be followed."""
+    code = "from training import interruption; print(interruption.is_orphan())"
+    late = f"(sleep 0.5; {sys.executable} -c '{code}') &"
+    for command, orphaned in ((late, "True\n"), (f"{sys.executable} -c '{code}'; true", "False\n")):
+        process = subprocess.Popen(
+            ["sh", "-c", command],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert process.stdout.read() == orphaned
+        process.wait(10)
+
+
 def test_a_command_of_mlflow_run_ends_when_mlflow_is_gone(tmp_path):
     """As MLflow starts it: through a shell that stays between, without a word when MLflow is killed."""
     script = tmp_path / "command.py"

@@ -65,6 +65,14 @@ def test_pretrain_reaches_the_training_of_the_base(run_id, tmp_path, monkeypatch
     assert mlflow.get_run(run_id).info.status == "FINISHED"
 
 
+def test_the_command_of_a_dead_mlflow_run_ends_its_run(run_id, monkeypatch, tmp_path):
+    monkeypatch.setattr("training.interruption.is_orphan", lambda: True)
+    mlflow.MlflowClient().set_tag(run_id, "mlflow.project.entryPoint", "main")
+    with pytest.raises(KeyboardInterrupt):
+        cli.main(["main", "--data", str(tmp_path / "never-looked-at")])
+    assert mlflow.get_run(run_id).info.status == "KILLED"
+
+
 def test_an_empty_run_id_is_none(tracking, monkeypatch, tmp_path):
     """It named experiment 0; a run of one's own lies in the project's experiment."""
     monkeypatch.setenv("MLFLOW_RUN_ID", "")

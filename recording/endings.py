@@ -1,0 +1,63 @@
+"""Whether the data of an H.265 picture ends where its decoder does: damage that FFmpeg's decoder does not see.
+
+H.265's arithmetic decoder makes a picture of whatever bytes it gets. But it must arrive exactly where the data ends,
+and after damage it does not: it needs more bytes than there are, or is finished before they are used up. So a picture
+is decoded again on its own, with bytes added behind its end, which must change nothing, and with its last bytes
+exchanged, which must change something. The pictures it refers to are missing then and grey; what is read from the
+bytes does not depend on them (ITU-T H.265, 9.3), and filters at the edges of blocks are left out because they do.
+"""
+
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+
+from recording import bitstream
+
+if TYPE_CHECKING:
+    Packet = av.Packet[av.VideoStream]
+
+_PICTURES = 32  # types of units below this hold a part of a picture
+_UNUSED = {0, 2, 4, 6, 8, 10, 12, 14}  # no other picture refers to these (table 7-1)
+_AS_TRAILING = {8: 0, 9: 1}  # a decoder that starts here leaves out what is shown before its key frame
+_RANDOM = np.random.default_rng(0).integers(4, 256, (4, 16), dtype=np.uint8)  # no bytes that begin something
+_TAIL = _RANDOM.shape[1]
+_SHORTEST = _TAIL + 24  # a part with less behind its header says nothing
+
+
+class Endings:
+    """Looks at the packets of one H.265 track, whose own header is ``header`` (hvcC; ISO/IEC 14496-15, 8.3.3.1)."""
+
+    def __init__(self, header: bytes) -> None:
+        self._width = (header[21] & 3) + 1
+        self._decoder = av.CodecContext.create("hevc", "r")
+        self._decoder.extradata = header
+        self._decoder.thread_type, self._decoder.thread_count = "SLICE", 1  # threads jump to where rows should begin
+        self._decoder.options = {"flags": "output_corrupt", "skip_loop_filter": "all"}
+
+    def fit(self, packet: "Packet", everything: bool = True) -> bool:
+        """Whether every part of the picture ends with its data; ``everything``: also of one that no other refers to."""
+        units = list(bitstream.units(memoryview(packet), self._width))
+        parts = [number for number, unit in enumerate(units) if unit[0] >> 1 < _PICTURES]
+        if not parts or (not everything and units[parts[0]][0] >> 1 in _UNUSED):
+            return True
+        kept = [bytes([_AS_TRAILING.get(unit[0] >> 1, unit[0] >> 1) << 1]) + unit[1:] for unit in units]
+        as_it_is = self._decoded(kept)
+        longer = [unit.rstrip(b"\0") + _RANDOM[0].tobytes() if n in parts else unit for n, unit in enumerate(kept)]
+        if as_it_is is None or self._decoded(longer) != as_it_is:
+            return False
+        last = kept[parts[-1]].rstrip(b"\0")
+        if len(last) < _SHORTEST:
+            return True
+        exchanged = ([*kept[: parts[-1]], last[:-_TAIL] + tail.tobytes(), *kept[parts[-1] + 1 :]] for tail in _RANDOM)
+        return any(self._decoded(changed) != as_it_is for changed in exchanged)
+
+    def _decoded(self, units: list[bytes]) -> list[bytes] | None:
+        """The planes of the picture alone, None where there is none."""
+        packet = av.Packet(b"".join(len(unit).to_bytes(self._width) + unit for unit in units))
+        try:
+            pictures = [*self._decoder.decode(packet), *self._decoder.decode(None)]
+        except av.error.FFmpegError:
+            pictures = []
+        self._decoder.flush_buffers()
+        return [bytes(plane) for plane in pictures[0].planes] if pictures else None
