@@ -19,7 +19,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
-from recording import preprocess
+from recording import preprocess, sample_files
 from recording.exceptions import InputError
 from registry.network import GazeNetwork
 
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="a version's model.onnx")
     parser.add_argument("--count", type=int, default=500, help="pictures of each kind (%(default)s)")
     given = parser.parse_args()
-    sound = [path.read_bytes() for path in sorted(given.data.glob("*_driver.jpg"))]
+    sound = [path.read_bytes() for path in sorted(given.data.glob(f"*{sample_files.DRIVER}"))]
     network = GazeNetwork(given.model, 1)
     random = np.random.default_rng(0)
     print("| damage | answered | more than 1° off |\n|---|---|---|")

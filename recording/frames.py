@@ -20,7 +20,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from recording import bitstream, pictures, video
+from recording import bitstream, layouts, pictures, video
 from recording.exceptions import DriveError
 
 log = logging.getLogger("recording.frames")
@@ -31,8 +31,6 @@ CHECKED_FRAMES = 24
 """So many packets from the start are decoded to see that decoder and index agree."""
 HELD_BACK = 16
 """A picture is stored at most so many places from where it is shown (H.264, H.265: 16 pictures are kept)."""
-DEFAULT_FPS = 30.0
-"""Where neither the pictures nor the header have times."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +190,7 @@ def _clock(path: Path, stream: av.VideoStream, packets: _Packets) -> tuple[float
                 return rate, count / rate
         if len(seconds) > 1:
             return (len(seconds) - 1) / float(seconds[-1]), seconds
-    rate = next((rate for rate in rates if math.isfinite(rate) and rate > 0), DEFAULT_FPS)
+    rate = next((rate for rate in rates if math.isfinite(rate) and rate > 0), layouts.DEFAULT_FPS)
     said = "video %s: its pictures have no times of their own, or their clock was set back; %g per second are assumed"
     log.warning(said, path, rate)
     return rate, np.arange(len(packets.presented) - len(hidden)) / rate

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from recording import files, units
+from recording import files, sample_files, units
 from recording.exceptions import InputError
 
 _LIMITS = {"azimuth_deg": units.AZIMUTH_LIMIT_DEG, "elevation_deg": units.ELEVATION_LIMIT_DEG}
@@ -48,17 +48,17 @@ def scales(folder: Path, pictures: list[Path]) -> dict[str, units.AngleScale]:
 
 
 def _truth(picture: Path) -> Path:
-    return picture.with_name(picture.name.removesuffix("_driver.jpg") + "_gt.json")
+    return picture.with_name(sample_files.truth(sample_files.stem_of(picture.name)))
 
 
 def row(picture: Path, position: int, scales: dict[str, units.AngleScale]) -> dict[str, Any]:
     """The row of one sample of a bare folder; ``position`` numbers it when its name holds no number."""
-    stem, truth = picture.name.removesuffix("_driver.jpg"), _truth(picture)
+    stem, truth = sample_files.stem_of(picture.name), _truth(picture)
     if not truth.is_file():
         raise InputError(f"{truth}: is missing")
     fields = files.read_json(truth)
     numbered = re.search(r"(\d+)$", stem)
-    road = picture.with_name(f"{stem}_road.jpg")
+    road = picture.with_name(sample_files.picture(stem, "road"))
     values: dict[str, Any] = {
         "frame": int(numbered.group(1)) if numbered else position,
         "driver": picture.name,

@@ -18,6 +18,9 @@ VIEWS = ("driver", "road", "camera")
 SMALLEST_VIEW = 16
 """A scaled view narrower or lower than this many pixels shows no eyes: the video is too small."""
 
+DEFAULT_FPS = 30.0
+"""Of a dash camera's recording, where neither its pictures nor its header have times."""
+
 
 @dataclass(frozen=True)
 class View:

@@ -25,6 +25,7 @@ from recording.exceptions import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_PIXELS = 50_000_000
+JPEG_QUALITY = 95
 MAX_SCANS = 100
 """A progressive JPEG may repeat its scans thousands of times at a few bytes each; cameras write about ten."""
 
@@ -77,6 +78,14 @@ def decode(data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXELS) ->
     picture, exif = _decode_png(data, name) if data.startswith(_PNG) else _decode_jpeg(data, name)
     mirrored, turns = _UPRIGHT.get(_orientation(exif, name), (False, 0))
     return np.ascontiguousarray(np.rot90(np.fliplr(picture) if mirrored else picture, turns))
+
+
+def encode(picture: npt.NDArray[np.uint8]) -> bytes:
+    """(h, w, 3) uint8 BGR → JPEG bytes of :data:`JPEG_QUALITY`: the one writer of pictures that networks will see."""
+    done, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not done:
+        raise ValueError(f"a picture of shape {picture.shape} cannot be encoded as JPEG")
+    return encoded.tobytes()
 
 
 def encoded_size(data: bytes, name: str = "image") -> tuple[int, int]:

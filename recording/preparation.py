@@ -19,20 +19,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from recording import decoding, detection, face, files, fingerprint, frames, layouts, trace
+from recording import decoding, detection, face, files, fingerprint, frames, layouts, sample_files, trace
 from recording import drive as drives
 from recording.badrows import STOP
 from recording.exceptions import InputError
+from recording.pictures import encode
 from recording.prepared import COMPLETE, DRIVE, FORMAT, TABLE, TIME
 
 log = logging.getLogger("recording.preparation")
 
-JPEG_QUALITY = 95
 PREPARING = "preparing"
 
 
@@ -188,7 +187,7 @@ def _reported(out: Path) -> Iterator[None]:
 
 def _full(out: Path) -> str:
     pictures = [path.stat().st_size for path in out.glob("frame_*") if path.is_file()]
-    done = sum(path.name.endswith("_gt.json") for path in out.glob("frame_*"))
+    done = sum(path.name.endswith(sample_files.TRUTH) for path in out.glob("frame_*"))
     plan = files.read_json(out / DRIVE) if (out / DRIVE).is_file() else None
     needed = ""
     if plan is not None and done:
@@ -206,14 +205,11 @@ def _remove_torn(out: Path) -> None:
         path.unlink()
 
 
-def _stem(frame: int) -> str:
-    return f"frame_{frame:05d}"
-
-
 def _is_whole(out: Path, frame: int, views: tuple[str, ...]) -> bool:
     """Whether a sample is on disk: its ``_gt.json`` is written last."""
-    stem = _stem(frame)
-    return (out / f"{stem}_gt.json").is_file() and all((out / f"{stem}_{view}.jpg").is_file() for view in views)
+    stem = sample_files.stem(frame)
+    names = (sample_files.truth(stem), *(sample_files.picture(stem, view) for view in views))
+    return all((out / name).is_file() for name in names)
 
 
 def _extract(drive: drives.Drive, picked: pd.DataFrame, out: Path) -> tuple[dict[int, str], trace.Glimpses]:
@@ -278,12 +274,11 @@ class _Writer:
         self.pool.submit(self._write, frame, picture).add_done_callback(self._done)
 
     def _write(self, frame: int, picture: np.ndarray) -> None:
-        stem = _stem(frame)
+        stem = sample_files.stem(frame)
         for name, view in self.views.items():
             crop = picture[view.y : view.y + view.h, view.x : view.x + view.w]
-            _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-            files.write_bytes(self.out / f"{stem}_{name}.jpg", encoded.tobytes())
-        _write_json(self.out / f"{stem}_gt.json", self.rows[frame])
+            files.write_bytes(self.out / sample_files.picture(stem, name), encode(crop))
+        _write_json(self.out / sample_files.truth(stem), self.rows[frame])
         with self.lock:
             self.bar.update()
 
@@ -303,7 +298,7 @@ def _finish(
     table = pd.DataFrame({"frame": kept["frame"]})
     for view in layouts.VIEWS:
         if view in drive.views:
-            table[view] = [f"{_stem(frame)}_{view}.jpg" for frame in kept["frame"]]
+            table[view] = [sample_files.picture(sample_files.stem(frame), view) for frame in kept["frame"]]
     table = pd.concat([table, kept.drop(columns=["frame", TIME], errors="ignore")], axis=1)
     seconds = drive.index.seconds[kept["frame"].to_numpy()].round(6)
     table.insert(list(table).index("elevation_deg") + 1, TIME, seconds)

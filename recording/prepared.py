@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recording import badrows, face, files, ground_truth, layouts, preprocess, units
+from recording import badrows, face, files, ground_truth, layouts, preprocess, sample_files, units
 from recording.exceptions import InputError
 
 log = logging.getLogger("recording.prepared")
@@ -28,7 +28,6 @@ FORMAT = 1
 """Of the prepared folder; another number means that it must be prepared again."""
 TIME_ROUNDING_S = 1e-3
 """Times closer than this to a constant rate are that rate: the table has microseconds, ``fps`` six decimals."""
-DEFAULT_FPS = 30.0
 COMPLETE = "complete"
 PREPARE_COMMAND = "python -m training prepare --video VIDEO --labels CSV --out FOLDER"
 
@@ -145,7 +144,7 @@ def _load_prepared(folder: Path) -> Samples:
         exact = dict.fromkeys(ground_truth.ANGLES, float)
         table = pd.read_csv(folder / TABLE, dtype=dict.fromkeys(layouts.VIEWS, str), converters=exact)
         angles = table[["driver", "azimuth_deg", "elevation_deg"]].itertuples(index=False, name=None)
-        video, fps, recording = about["video"], about["video"]["fps"] or DEFAULT_FPS, about["recording_sha256"]
+        video, fps, recording = about["video"], about["video"]["fps"] or layouts.DEFAULT_FPS, about["recording_sha256"]
         layout = layouts.parse(
             {"width": video["width"], "height": video["height"], "views": about["layout"]["views"]},
             about["layout"]["name"],
@@ -179,7 +178,7 @@ def _check_row(folder: Path, file: str, azimuth: float, elevation: float) -> Non
 
 
 def _load_bare(folder: Path) -> Samples:
-    pictures = sorted(folder.glob("*_driver.jpg"))
+    pictures = sorted(folder.glob(f"*{sample_files.DRIVER}"))
     if not pictures:
         raise InputError(
             f"no samples found in {folder}: looked for {TABLE} with {DRIVE}, and for *_driver.jpg with *_gt.json; "
@@ -223,7 +222,7 @@ def _load_bare(folder: Path) -> Samples:
     for position, azimuth, elevation in zip(order, table["azimuth_deg"], table["elevation_deg"], strict=True):
         _add_to_digest(digest, content[position], azimuth, elevation)
     named = digest.hexdigest()
-    return Samples(folder, folder.name, table, DEFAULT_FPS, named, named, rendered=False, layout=None)
+    return Samples(folder, folder.name, table, layouts.DEFAULT_FPS, named, named, rendered=False, layout=None)
 
 
 def _add_to_digest(digest: "hashlib._Hash", picture_sha256: bytes, azimuth: float, elevation: float) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from recording import preparation, recordings
+from recording import preparation, recordings, sample_files
 from recording.recordings import Recordings
 from training.measuring import splits
 from training.measuring.splits import Split
@@ -145,7 +145,7 @@ def _photographed(name: str, faces: Path, parts: dict[str, list[dict[str, str]]]
         (folder / part).mkdir(parents=True, exist_ok=True)
         for at, row in enumerate(rows):
             stem = folder / part / f"frame_{at:05d}"
-            shutil.copyfile(faces / "images" / row["image"], f"{stem}_driver.jpg")
+            shutil.copyfile(faces / "images" / row["image"], f"{stem}{sample_files.DRIVER}")
             truth = {"azimuth_deg": float(row["azimuth [deg]"]), "elevation_deg": float(row["elevation [deg]"])}
-            Path(f"{stem}_gt.json").write_text(json.dumps(truth))
+            Path(f"{stem}{sample_files.TRUTH}").write_text(json.dumps(truth))
     return Drive(name, tuple(folder / part for part in parts), "by-drive")

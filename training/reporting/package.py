@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from recording import face, preprocess
+from recording import face, pictures, preprocess
 from recording.exceptions import InputError
 from recording.face import Cutter, Face
 from recording.recordings import Recordings
@@ -25,7 +25,6 @@ from registry.lineage import of as footage_of
 from registry.network import INPUT_NAME, OUTPUT_NAME
 from training.measuring.splits import Split
 
-JPEG_QUALITY = 95
 HELD_OUT_SIDE = 640
 """Pixels of the longer side of held-out pictures; more where the face would have fewer than the network reads."""
 
@@ -142,12 +141,7 @@ def golden(kept: Holdout, cut: Cutter = face.whole) -> list[bytes]:
 
 def encode(crop: np.ndarray) -> bytes:
     """(h, w, 3) uint8 RGB → JPEG bytes."""
-    done, encoded = cv2.imencode(
-        ".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
-    if not done:
-        raise ValueError(f"a crop of shape {crop.shape} cannot be encoded as JPEG")
-    return encoded.tobytes()
+    return pictures.encode(cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
 
 
 def assemble(folder: Path, network: nn.Module, kept: Holdout) -> None:
