@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from recording.exceptions import InputError
 
 SCHEME = "models:/"
+DEFAULT_MODEL_NAME = "gaze-tracker"
 
 # The stages that are promoted to, and the alias that moves with each.
 ALIASES = {"Staging": "staging", "Production": "production"}
@@ -25,7 +26,7 @@ _UNSEARCHABLE = re.compile(r"""[/:'"`\\\x00-\x1f\x7f]""")
 class Selector:
     """Which version is wanted: the one in a stage, the one behind an alias, or a fixed number."""
 
-    model: str = "gaze-tracker"
+    model: str = DEFAULT_MODEL_NAME
     stage: str = "Production"
     alias: str = ""
     version: int = 0

@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        added.add_argument("--model-name", default=versions.DEFAULT_MODEL_NAME, help="default: %(default)s")
+        added.add_argument("--model-name", default=addresses.DEFAULT_MODEL_NAME, help="default: %(default)s")
         added.set_defaults(run=run)
         return added
 

@@ -14,8 +14,6 @@ from recording.face import NONE
 from registry.addresses import check_readable
 from registry.store import database_file
 
-DEFAULT_MODEL_NAME = "gaze-tracker"
-
 # The tag that repeats the contract's seal: a whole package put in the place of another is found by it.
 SEAL_TAG = "contract_seal"
 # The face rectangle that it reads, in the contract's words.

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from recording.exceptions import InputError
+from registry.addresses import DEFAULT_MODEL_NAME
 
 
 def main(argv: list[str]) -> NoReturn:
     """Become the app, until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m serving app", description="The Ground Truth Comparison app.")
     parser.add_argument("--data", default="", help="prepared folder to open with (the newest under data/prepared)")
-    parser.add_argument("--model", default="gaze-tracker", help="registered model (%(default)s)")
+    parser.add_argument("--model", default=DEFAULT_MODEL_NAME, help="registered model (%(default)s)")
     parser.add_argument("--stage", default="Production", help="stage that the app follows (%(default)s)")
     parser.add_argument("--cache", default="", help="where copies of versions are kept ($XDG_CACHE_HOME/gaze-serving)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")

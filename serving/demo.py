@@ -19,9 +19,9 @@ from pathlib import Path
 import mlflow
 
 from recording.exceptions import GazeError, InputError
+from registry.addresses import DEFAULT_MODEL_NAME
 from registry.command_line import leave
 
-MODEL = "gaze-tracker"
 PATIENCE_S = 120.0
 GRACE_S = 15.0
 # Enough to pass the gate on the rendered sample drive, in minutes.
@@ -48,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         if _answers(url):
             raise InputError(f"{name}: something answers on {url} already; stop it or give --{name}-port another port")
     signal.signal(signal.SIGTERM, lambda *_: _interrupt())
-    env = os.environ | {"MLFLOW_TRACKING_URI": address["tracking"]}
+    # A tracking server would start eight processes more, for scorers and traces that nothing here has.
+    env = os.environ | {"MLFLOW_TRACKING_URI": address["tracking"], "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
         env.pop(name, None)
     with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
@@ -133,13 +134,13 @@ def _answers(url: str, good: bool = False) -> bool:
 def _have_production(env: dict[str, str]) -> None:
     """Train and promote where that was not done yet."""
     client = mlflow.MlflowClient(env["MLFLOW_TRACKING_URI"])
-    versions = client.search_model_versions(f"name='{MODEL}'")
+    versions = client.search_model_versions(f"name='{DEFAULT_MODEL_NAME}'")
     if any(version.current_stage == "Production" for version in versions):
         return
     if not versions:
         print("no version yet: fine-tuning on the rendered sample drive; this takes some minutes", flush=True)
         _run([sys.executable, "-m", "training", "main", *TRAINING], env)
-    newest = max(int(version.version) for version in client.search_model_versions(f"name='{MODEL}'"))
+    newest = max(int(version.version) for version in client.search_model_versions(f"name='{DEFAULT_MODEL_NAME}'"))
     promote = ["registry", "promote", "--version", str(newest), "--why", "first one of make demo"]
     _run([sys.executable, "-m", *promote], env)
 

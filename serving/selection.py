@@ -2,12 +2,12 @@
 
 import argparse
 
-from registry.addresses import Selector
+from registry.addresses import DEFAULT_MODEL_NAME, Selector
 
 
 def add_selector(parser: argparse.ArgumentParser) -> None:
     """``--model`` with one of ``--stage``, ``--alias`` and ``--version``, and ``--cache``."""
-    parser.add_argument("--model", default="gaze-tracker", help="registered model (%(default)s)")
+    parser.add_argument("--model", default=DEFAULT_MODEL_NAME, help="registered model (%(default)s)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--stage", default="Production", help="follow this stage (%(default)s)")
     which.add_argument("--alias", default="", help="follow this alias instead")

@@ -26,7 +26,7 @@ os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
 import packages  # noqa: E402
 
-from registry import versions  # noqa: E402
+from registry import addresses  # noqa: E402
 
 SHARED = ("journey", "postgres")
 """Fixtures that take minutes to build: one worker gets all tests that use one."""
@@ -43,7 +43,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         of_module = any(definition.scope == "module" for given in fixtures.values() for definition in given)
         if shared or of_module:
             item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.nodeid.partition("::")[0]))
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    # And what stays together before single tests, which fill the gaps: a long group at the end would leave a core idle.
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("slow", "xdist_group")])
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -97,7 +98,7 @@ def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: by
 def make_version(tracking: str, tmp_path: Path) -> Callable[..., int]:
     """``make_version(bias_deg=(1, 2), …)`` registers a tiny package (:func:`packages.make_package`); its number."""
 
-    def make(*, model_name: str = versions.DEFAULT_MODEL_NAME, **options: object) -> int:
+    def make(*, model_name: str = addresses.DEFAULT_MODEL_NAME, **options: object) -> int:
         return packages.register_package(tmp_path / "packages", model_name=model_name, **options)
 
     return make

@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 from recording.badrows import ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
 from recording.face import AUTO, parse
-from registry.addresses import Selector, check_name
+from registry.addresses import DEFAULT_MODEL_NAME, Selector, check_name
 from training.measuring import splits
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class JobConfig:
     """Of everything random."""
     study: str = ""
     """Name of the search; the name of an unfinished one resumes it; empty: a new one."""
-    model_name: str = "gaze-tracker"
+    model_name: str = DEFAULT_MODEL_NAME
     """Registered model that gets the best checkpoint as a new version."""
     work: str = "data"
     """Where prepared folders, caches and studies go."""
@@ -111,7 +111,7 @@ class EvaluateConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)  # the command line's help
 
-    model: str = "models:/gaze-tracker/Production"
+    model: str = f"models:/{DEFAULT_MODEL_NAME}/Production"
     """Address of the version: models:/NAME/STAGE, models:/NAME/NUMBER or models:/NAME@ALIAS."""
     data: str = ""
     """Prepared folder."""

@@ -15,6 +15,7 @@ import mlflow
 from recording import preparation, recordings
 from recording.recordings import Recordings
 from registry import contract, versions
+from registry.addresses import DEFAULT_MODEL_NAME
 from registry.network import GazeNetwork
 from registry.registration import check as check_registration
 from training import bases, checkpoints, final, registration, tracking, workplace
@@ -215,7 +216,7 @@ def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, tr
     seconds = ", ".join(f"{part} {value:.0f} s" for part, value in clock.seconds.items())
     best = result.search.config()
     promote = f"python -m registry promote --version {version} --stage Production"
-    if config.model_name != "gaze-tracker":
+    if config.model_name != DEFAULT_MODEL_NAME:
         promote += f" --model-name {config.model_name}"
     return "\n".join(
         [

@@ -13,6 +13,7 @@ import streamlit as st
 from recording import angles, preprocess
 from recording.exceptions import GazeError
 from recording.prepared import Samples
+from registry.addresses import DEFAULT_MODEL_NAME
 from registry.holdout import Holdout
 from serving import catalog, crops, pictures, prepared
 from serving.catalog import Catalog
@@ -48,7 +49,7 @@ def options() -> Options:
     """What stands after ``--`` in ``streamlit run serving/app.py -- …``."""
     parser = argparse.ArgumentParser(prog="streamlit run serving/app.py --")
     parser.add_argument("--data", default="")
-    parser.add_argument("--model", default="gaze-tracker")
+    parser.add_argument("--model", default=DEFAULT_MODEL_NAME)
     parser.add_argument("--stage", default="Production")
     parser.add_argument("--cache", default="")
     given = parser.parse_args(sys.argv[1:])
