@@ -17,7 +17,7 @@ def journey(tmp_path_factory) -> Place:
     torch.manual_seed(5)
     torch.save(model.build().state_dict(), place.folder / "gaze_tracker_endterm.pth")
     done = place.mlflow_run(
-        *("-P", "samples=300", "-P", f"video={video}", "-P", f"labels={labels}"),
+        *("-P", "samples=200", "-P", f"video={video}", "-P", f"labels={labels}"),
         *("-P", f"base={place.folder / 'gaze_tracker_endterm.pth'}", "-P", "trials=3", "-P", "study=journey"),
         *SMALL,
     )

@@ -31,8 +31,8 @@ def mlflow_run(place: Place, project: Path, *parameters: str, home: Path | None)
 
 def test_the_main_job_runs_in_the_environment_that_conda_makes_of_the_file(tmp_path):
     place, log = Place(tmp_path), standin_conda.install(tmp_path / "conda")
-    data = drives.prepared_folder(tmp_path / "samples", n=150)
-    parameters = ["-P", "samples=100", "-P", f"data={data}", "-P", "trials=1", "-P", "freeze=backbone"]
+    data = drives.prepared_folder(tmp_path / "samples", n=90, fps=3)
+    parameters = ["-P", "samples=90", "-P", f"data={data}", "-P", "trials=1", "-P", "freeze=backbone"]
     parameters += ["-P", "epochs_max=5", "-P", "bn=source", "-P", f"work={tmp_path / 'data'}"]
     done = mlflow_run(place, ROOT, *parameters, home=tmp_path / "conda")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

@@ -31,6 +31,7 @@ def carry_out(folder: Path) -> None:
     """COPY and ``RUN pip`` in ``folder``, with a virtual environment in place of the image's Python."""
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PIP_NO_COMPILE"] = "0"  # which switches compiling off: what is imported is compiled then, the rest not
     for instruction, arguments in steps():
         if instruction == "COPY":
             source, target = arguments.split()

@@ -19,7 +19,7 @@ from registry.state import State, drifts
 
 RACER = Path(__file__).with_name("racer.py")
 MODEL = "gaze-tracker"
-ROUNDS = 50
+ROUNDS = 20
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def names_of_production() -> set[int]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*get_latest_versions:FutureWarning")
-def test_fifty_races_of_two_processes_leave_one_production_version_and_every_line(make_version: Callable) -> None:
+def test_races_of_two_processes_leave_one_production_version_and_every_line(make_version: Callable) -> None:
     versions = [make_version(bias_deg=(bias, 1), n_holdout=20) for bias in (1, 1.1)]
     with ExitStack() as stack:
         racers = [stack.enter_context(racer("race", MODEL)) for _ in versions]

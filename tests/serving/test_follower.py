@@ -279,12 +279,19 @@ def test_registry_dies_and_comes_back(make_version, tmp_path, start_server) -> N
             _end(registry)
 
 
+@pytest.fixture(scope="module")
+def real_graph(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A network of the size that people serve, of random weights."""
+    folder = tmp_path_factory.mktemp("real")
+    package.export(model.build(), folder)
+    return (folder / contract.NETWORK).read_bytes()
+
+
 # The server's process has no torch, is up in under 3 s after the interpreter, and takes less than 400 MB with a network
 # of the size that people serve.
 @pytest.mark.parametrize("precision", ["float32", "auto"])
-def test_start_is_light(make_version, tmp_path, start_server, precision) -> None:
-    package.export(model.build(), tmp_path / "real")
-    make_version(graph=(tmp_path / "real" / "model.onnx").read_bytes())
+def test_start_is_light(make_version, real_graph, start_server, precision) -> None:
+    make_version(graph=real_graph)
     stages.promote("gaze-tracker", 1, force=True, why="a network of random weights")
     began = time.monotonic()
     server = start_server("--poll", "1", "--precision", precision)
