@@ -80,7 +80,7 @@ def decode(data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXELS) ->
     return np.ascontiguousarray(np.rot90(np.fliplr(picture) if mirrored else picture, turns))
 
 
-def encode(picture: npt.NDArray[np.uint8]) -> bytes:
+def encode(picture: npt.NDArray[Any]) -> bytes:
     """(h, w, 3) uint8 BGR → JPEG bytes of :data:`JPEG_QUALITY`: the one writer of pictures that networks will see."""
     done, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not done:

@@ -18,7 +18,7 @@ LONG = ["--bn", "target", "--epochs_min", "5", "--epochs_max", "5"]
 """An epoch after layer3 takes about a second: whoever sees the first one has time to strike before the fifth."""
 
 
-def wait_for(what, process=None, seconds: float = 180):
+def wait_for(what, process=None, seconds: float = 300):
     """Poll until ``what()`` is true and return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
