@@ -68,14 +68,9 @@ def test_a_command_whose_starter_died_at_once_knows_that_it_is_an_orphan():
     code = "from training import interruption; print(interruption.is_orphan())"
     late = f"(sleep 0.5; {sys.executable} -c '{code}') &"
     for command, orphaned in ((late, "True\n"), (f"{sys.executable} -c '{code}'; true", "False\n")):
-        process = subprocess.Popen(
-            ["sh", "-c", command],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        assert process.stdout.read() == orphaned
-        process.wait(10)
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, text=True, env=env) as process:
+            assert process.stdout.read() == orphaned
 
 
 def test_a_command_of_mlflow_run_ends_when_mlflow_is_gone(tmp_path):
