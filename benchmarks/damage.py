@@ -11,13 +11,14 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 
 from benchmarks.machine import machine
-from recording import decoding, frames, prepared
+from recording import decoding, frames, pictures, prepared
 from recording.exceptions import DriveError
 
 FRAMES, GROUP, NOISE = 48, 12, 3
@@ -57,7 +58,8 @@ def _pictures(folder: Path) -> list[np.ndarray]:
     random = np.random.default_rng(0)
     found = []
     for row in range(FRAMES):
-        picture = cv2.imread(str(samples.driver_file(row * len(samples.table) // FRAMES // 4)))
+        file = samples.driver_file(row * len(samples.table) // FRAMES // 4)
+        picture = pictures.decode(file.read_bytes(), str(file))[..., ::-1]
         scale = min(1.0, 400 / max(picture.shape[:2]))
         width, height = (int(side * scale) // 2 * 2 for side in picture.shape[1::-1])
         resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.float64)
@@ -65,13 +67,13 @@ def _pictures(folder: Path) -> list[np.ndarray]:
     return found
 
 
-def _encoded(path: Path, pictures: list[np.ndarray], codec: str, options: dict[str, str]) -> Path:
+def _encoded(path: Path, shown: list[np.ndarray], codec: str, options: dict[str, str]) -> Path:
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=30, options=options)
-        stream.height, stream.width = pictures[0].shape[:2]
+        stream: Any = container.add_stream(codec, rate=30, options=options)
+        stream.height, stream.width = shown[0].shape[:2]
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.gop_size = GROUP
-        for picture in pictures:
+        for picture in shown:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "bgr24")))
         container.mux(stream.encode())
     return path
