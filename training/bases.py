@@ -13,7 +13,7 @@ from recording.angles import pitch_yaw_to_deg
 from training.context import Job
 from training.learning import batchnorm, model
 from training.learning.finetune import predict
-from training.learning.trunk import features, fill
+from training.learning.trunk import features
 from training.measuring.alignment import Alignment, align
 
 log = logging.getLogger(__name__)
@@ -38,14 +38,12 @@ class Bases:
 
 
 def prepare(job: Job, into: Path) -> Bases:
-    """Write the base in every BatchNorm variant searched, and fill the activation cache for each.
+    """Write the base in every BatchNorm variant searched.
 
     Only training samples are looked at: statistics and alignment must not see held-out frames.
     """
     space = job.config.space()
-    boundaries = tuple({"backbone", *space.freeze} - {"none"})
     labels = job.recordings.labels_deg[job.split.train]
-    fill(job.base.network, boundaries if "source" in space.bn else ("backbone",), job.samples, job.cache, job.device)
     answers_deg = _training_answers(job, job.base.network)
     as_it_is = align(answers_deg, labels)
     log.info("%s", as_it_is.describe())
@@ -56,7 +54,6 @@ def prepare(job: Job, into: Path) -> Bases:
         alignment = as_it_is
         if bn == "target":
             batchnorm.adapt(network, job.samples.pictures, job.samples.train, job.device)
-            fill(network, boundaries, job.samples, job.cache, job.device)
             alignment = align(_training_answers(job, network), labels)
             if alignment.changes() != as_it_is.changes():
                 log.info("with statistics re-estimated on the drive: %s", alignment.describe())

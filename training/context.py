@@ -37,6 +37,11 @@ class Job:
         return torch.device(choose_device(self.config.device))
 
     @property
+    def together(self) -> tuple[str, ...]:
+        """The boundaries whose activations are made in one pass, when the first of them is wanted."""
+        return tuple(sorted(set(self.config.space().freeze) - {"backbone", "none"}))
+
+    @property
     def work(self) -> Path:
         """Where prepared folders, caches and studies go."""
         return Path(self.config.work)

@@ -48,8 +48,7 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
     if not result["best"]["number"]:
         return Final(_solved(job, starts, found, samples), len(samples.train), 0)
     config = replace(config, batch_size=result["batch_size"])
-    growth = len(samples.train) / len(job.split.train)
-    an_epoch = growth * (result["seconds"] - result["cache_seconds"]) / max(1, result["epochs"])
+    an_epoch = len(samples.train) * result["sample_seconds"]
     epochs = planned_epochs(result["best"]["number"], an_epoch, deadline - time.monotonic())
     log.info("final training: %d epochs on %d samples, from %s", epochs, len(samples.train), found.checkpoint.stem)
     return Final(_continued(job, found, samples, config, epochs), len(samples.train), epochs)
@@ -68,8 +67,7 @@ def _solved(job: Job, starts: Bases, found: SearchResult, samples: Dataset) -> n
     config = found.config()
     network = model.load(starts.variants[config.bn].path)
     if config.head != "base":
-        # No augmented views: nothing is trained on them.
-        pooled = features(network, "backbone", replace(samples, augmentation=None), job.cache, job.device)
+        pooled = features(network, "backbone", samples, job.cache, job.device)
         targets, train, block = job.recordings.targets, samples.train, job.split.block
         closed_form.install(config.head, network, pooled, targets, train, block)
     return network

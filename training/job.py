@@ -69,7 +69,7 @@ def run(config: JobConfig) -> int:
         identity |= {"face": faces} if (faces := data.cut_in_words()) else {}  # none: as studies were begun before
         with (
             closing(ActivationCache(work / "cache")) as cache,
-            closing(Study(work / "studies" / name, name, space, identity)) as study,
+            closing(Study(work / "studies" / name, name, space, identity, len(split.train))) as study,
         ):
             study.end_orphans(run_id)
             if study.resumed:
@@ -161,6 +161,7 @@ def search(job: Job, starts: Bases, study: Study) -> SearchResult:
             number=number,
             config=trial,
             base=starts.variants[trial.bn].path,
+            together=job.together,
             samples=job.recordings.folders,
             faces=job.recordings.faces,
             train=job.split.train,

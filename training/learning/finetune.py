@@ -15,8 +15,11 @@ their alternatives; docs/benchmarks.md says which of them were measured so far):
 - What is registered goes on from the best trial on all samples that may be trained on, at a rate that falls to zero
   (:func:`finish`): the average does much of what a falling rate does, not all of it.
 - Before each validation the tail's BatchNorm statistics are re-estimated for the averaged weights.
+- Pictures have their full size from the first step on: smaller ones at first, three times as many steps in the same
+  time, made gaze worse on a rendered drive (eyes are small; docs/benchmarks.md).
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +47,8 @@ WARM_UP_STEPS = 20
 WEIGHT_DECAY = 1e-4
 DROPOUT = 0.1
 GRADIENT_NORM = 1.0  # a single odd batch of 16 cannot throw a trial off
-PATIENCE = 5  # epochs without a better validation error before a trial stops early
+PATIENCE = 5  # epochs without a better validation error before a trial stops early; with few samples more
+PATIENT_STEPS = 60
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ class Outcome:
     tail: dict[str, torch.Tensor]
     epochs: list[Epoch]
     ended: str  # "complete", "early stop", "pruned", "timeout"
+    sample_seconds: float
+    """What training took for a sample, on the average."""
 
 
 class OutOfMemory(RuntimeError):
@@ -136,6 +142,7 @@ def finetune(
     batch does not fit, :class:`FloatingPointError` when no epoch has a finite error.
     """
     training = _Training(tail, source, targets, train, config, criterion, optimizer_class, dropout)
+    patience = max(PATIENCE, math.ceil(PATIENT_STEPS / training.steps_per_epoch))
     best, best_tail, epochs, ended = None, None, [], "complete"
     with _memory_named():
         for number in range(config.epochs + 1):
@@ -170,12 +177,13 @@ def finetune(
             if not keep_going(epoch):
                 ended = "pruned"
                 break
-            if _stands_still(epochs):
+            if _stands_still(epochs, patience):
                 ended = "early stop"
                 break
     if best is None or best_tail is None:
         raise FloatingPointError(f"diverged: no epoch with a finite error at lr={config.lr:g}")
-    return Outcome(best, {key: value.cpu() for key, value in best_tail.items()}, epochs, ended)
+    state = {key: value.cpu() for key, value in best_tail.items()}
+    return Outcome(best, state, epochs, ended, training.seconds / max(1, training.seen))
 
 
 def finish(
@@ -227,12 +235,12 @@ class _Training:
         self.steps_per_epoch = max(1, len(train) // config.batch_size)
         decay = 1 - 1 / (1 + self.steps_per_epoch)
         self.average = AveragedModel(tail, multi_avg_fn=get_ema_multi_avg_fn(decay=decay))
-        self.step = 0
+        self.step, self.seen, self.seconds = 0, 0, 0.0
         self.out_of_time = False
 
     def epoch(self, rate: Callable[[int], float], deadline: float = float("inf")) -> float:
         """One pass over the training samples, the rate of each step times ``config.lr``; the mean loss."""
-        losses = []
+        losses, began = [], time.monotonic()
         order = self.train[torch.randperm(len(self.train), generator=self.draw).numpy()]
         first = self.step == 0
         self.tail.train()
@@ -249,9 +257,11 @@ class _Training:
                 self.average.update_parameters(self.tail)
             losses.append(loss.detach())
             self.step += 1
+            self.seen += len(rows)
             if time.monotonic() > deadline:
                 self.out_of_time = True
                 break
+        self.seconds += time.monotonic() - began
         return float(torch.stack(losses).mean())
 
     def averaged(self) -> nn.Sequential:
@@ -264,11 +274,11 @@ class _Training:
         return judged
 
 
-def _stands_still(epochs: list[Epoch]) -> bool:
-    """Whether the best *trained* epoch lies :data:`PATIENCE` epochs back; the start may be hard to reach at first."""
+def _stands_still(epochs: list[Epoch], patience: int) -> bool:
+    """Whether the best *trained* epoch lies ``patience`` epochs back; the start may be hard to reach at first."""
     trained = [epoch for epoch in epochs if epoch.number and np.isfinite(epoch.angular_error_deg)]
     best = min(trained, key=lambda epoch: epoch.angular_error_deg, default=None)
-    return best is not None and epochs[-1].number - best.number >= PATIENCE
+    return best is not None and epochs[-1].number - best.number >= patience
 
 
 @contextmanager

@@ -7,7 +7,7 @@ file keyed by everything they depend on. A sample costs 1 KiB behind the pooled 
 """
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -149,6 +149,9 @@ def features(
     """
     if freeze == "none":
         return Features(samples.pictures, np.arange(len(samples.pictures))[None], device, samples.augmentation)
+    if freeze == "backbone":
+        # Plain pictures only: what learns behind it is a line, or not much more, and each copy costs a whole pass.
+        samples = replace(samples, augmentation=None)
     rows = fill(network, (freeze,), samples, cache, device)[freeze]
     return Features(rows, samples.place(), device, samples.augmentation)
 

@@ -27,6 +27,11 @@ LEARNING_RATES = {
 }
 """What each freeze choice searches of ``lr_min`` to ``lr_max``: the fewer layers learn, the more of it they bear. A
 choice that is not named searches all of it."""
+HEADS = {"backbone": HEAD_CHOICES}
+"""Where the head may start, by freeze choice; at the base's (aligned) where nothing is named: once layers before it
+learn, a solved head first gets far worse and does not make up for it (docs/benchmarks.md)."""
+ENOUGH_STEPS = 400
+"""Of the trial that trains most of the network: with few samples, so many more epochs."""
 SEARCH_SHARE = 0.65
 USUAL_LR = 3e-4
 FIRST_LR = {"backbone": 2e-4, "layer3": 5e-4}
@@ -82,7 +87,7 @@ class SearchSpace:
         return TrialConfig(
             freeze=freeze,
             bn=trial.suggest_categorical("bn", self.bn),
-            head=trial.suggest_categorical("head", HEAD_CHOICES),
+            head=trial.suggest_categorical("head", HEADS[freeze]) if freeze in HEADS else "base",
             # A parameter for each choice: one that is named alike for all would mix what suits one with another.
             lr=trial.suggest_float(f"lr_{freeze}", *self.learning_rates(freeze), log=True),
             epochs=trial.suggest_int("epochs", self.epochs_min, self.epochs_max),
@@ -97,8 +102,9 @@ class SearchSpace:
             return None
         epochs = range(self.epochs_min, self.epochs_max + 1)
         return [
-            {"freeze": freeze, "bn": bn, "head": head, f"lr_{freeze}": rates[freeze][0], "epochs": number}
-            for freeze, bn, head, number in itertools.product(self.freeze, self.bn, HEAD_CHOICES, epochs)
+            self._parameters(freeze, bn, head, rates[freeze][0], number)
+            for freeze, bn, number in itertools.product(self.freeze, self.bn, epochs)
+            for head in HEADS.get(freeze, ("base",))
         ]
 
     def runs(self) -> int:
@@ -106,21 +112,22 @@ class SearchSpace:
         points = self.points()
         return self.trials if points is None else min(self.trials, len(points))
 
-    def opening(self) -> list[dict[str, Any]]:
+    def opening(self, samples: int) -> list[dict[str, Any]]:
         """Parameters of the first trials: closed forms, then most of the network for longest, then the others.
 
-        Where there are few different trials, all of them that are to be run, so that none is run twice.
+        ``samples`` are trained on. Where there are few different trials, all of them that are to be run, so that none is run twice.
         """
-        first, points = self._first_trials(), self.points()
+        first, points = self._first_trials(samples), self.points()
         if points is not None and len(points) <= 2 * self.trials:
             rest = [point for point in points if point not in first]
             first += [rest[k] for k in np.random.default_rng(self.seed).permutation(len(rest))]
         return first[: self.trials]
 
-    def _first_trials(self) -> list[dict[str, Any]]:
+    def _first_trials(self, samples: int) -> list[dict[str, Any]]:
         cheapest_first = sorted(self.freeze, key=FREEZE_CHOICES.index)
         target = "target" if "target" in self.bn else self.bn[0]
-        longest = self.epochs_min + (self.epochs_max - self.epochs_min) // 3
+        enough = math.ceil(ENOUGH_STEPS / max(1, samples // self.batch_size))
+        longest = min(max(enough, self.epochs_min + (self.epochs_max - self.epochs_min) // 3), self.epochs_max)
         trials, others = [], cheapest_first
         if cheapest_first[0] == "backbone":
             heads = [("ridge", bn) for bn in sorted(self.bn, key=target.__ne__)] + [("lad", target), ("affine", target)]
@@ -129,23 +136,23 @@ class SearchSpace:
             others = cheapest_first[1:]
         for freeze in reversed(others):
             epochs = longest if freeze == others[-1] else self.epochs_min
-            # From the base's head: with its trunk open a solved one first gets far worse (docs/benchmarks.md).
             trials.append(self._first(freeze, target, "base", epochs))
         return trials
 
     def _first(self, freeze: str, bn: str, head: str, epochs: int) -> dict[str, Any]:
         low, high = self.learning_rates(freeze)
-        return {
-            "freeze": freeze,
-            "bn": bn,
-            "head": head,
-            f"lr_{freeze}": min(max(FIRST_LR.get(freeze, USUAL_LR), low), high),
-            "epochs": epochs,
-        }
+        return self._parameters(freeze, bn, head, min(max(FIRST_LR.get(freeze, USUAL_LR), low), high), epochs)
+
+    @staticmethod
+    def _parameters(freeze: str, bn: str, head: str, lr: float, epochs: int) -> dict[str, Any]:
+        """As :meth:`suggest` asks for them."""
+        started = {"head": head} if freeze in HEADS else {}
+        return {"freeze": freeze, "bn": bn, **started, f"lr_{freeze}": lr, "epochs": epochs}
 
     def identity(self) -> dict[str, Any]:
         """The part that must not change between a study and its resumption, as JSON keeps it."""
         kept = {name: value for name, value in asdict(self).items() if name not in ("trials", "timeout")}
+        kept["heads"] = {freeze: list(heads) for freeze, heads in HEADS.items()}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
 
 

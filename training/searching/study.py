@@ -56,12 +56,12 @@ class SearchResult:
 class Study:
     """A study in its folder: ``study.db``, the best trial's checkpoint, and a lock while somebody runs it.
 
-    ``identity`` is everything that must be the same for results to be comparable; resuming with another one is an
+    ``samples`` is how many are trained on. ``identity`` is everything that must be the same for results to be comparable; resuming with another one is an
     :class:`InputError` that names what differs.
     """
 
-    def __init__(self, folder: Path, name: str, space: SearchSpace, identity: dict[str, Any]):
-        self.folder, self.name, self.space = Path(folder), name, space
+    def __init__(self, folder: Path, name: str, space: SearchSpace, identity: dict[str, Any], samples: int):
+        self.folder, self.name, self.space, self.samples = Path(folder), name, space, samples
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / "lock").open("a")
         try:
@@ -91,7 +91,7 @@ class Study:
         self.resumed = bool(self.study.trials)
         self._repair()
         planned = [one.system_attrs.get("fixed_params", one.params) for one in self.study.get_trials(deepcopy=False)]
-        for parameters in self.space.opening():  # after an interruption, or with more trials than before: what lacks
+        for parameters in self.space.opening(self.samples):  # after an interruption, or with more trials than before: what lacks
             if parameters not in planned:
                 self.study.enqueue_trial(parameters)
 
@@ -111,7 +111,7 @@ class Study:
         """The next trial. Its random numbers depend on the seed and on how many trials are finished, so that a search
         that was killed and resumed draws what an uninterrupted one does."""
         drawn = int(np.random.SeedSequence([self.space.seed, len(self.finished())]).generate_state(1)[0])
-        startup = len(self.space.opening()) + 2
+        startup = len(self.space.opening(self.samples)) + 2
         self.study.sampler = optuna.samplers.TPESampler(seed=drawn, n_startup_trials=startup)
         return self.study.ask()
 

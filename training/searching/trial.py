@@ -27,7 +27,7 @@ from training import sqlite
 from training.learning import closed_form, model
 from training.learning.cache import ActivationCache
 from training.learning.finetune import Epoch, Outcome, OutOfMemory, TrialConfig, finetune
-from training.learning.trunk import dataset, features
+from training.learning.trunk import dataset, features, fill
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class TrialSpec:
     config: TrialConfig
     base: Path
     """The base in safetensors, with the statistics of ``config.bn`` and the head aligned to the labels."""
+    together: tuple[str, ...]
+    """Boundaries whose activations are made in one pass when the first of them is wanted."""
     samples: tuple[Path, ...]
     """Prepared folders."""
     faces: tuple[Face | None, ...]
@@ -73,6 +75,8 @@ class TrialResult:
     seconds: float
     cache_seconds: float
     """Of these, spent on filling (or checking) the activation cache."""
+    sample_seconds: float
+    """What training took for a sample."""
 
 
 class Interrupted(BaseException):
@@ -157,6 +161,7 @@ def _tracked(spec: TrialSpec, connection: Connection) -> TrialResult:
         batch_size,
         time.monotonic() - began,
         cache_seconds,
+        outcome.sample_seconds,
     )
     # The best epoch's figures, not the last one's, are what the runs table compares.
     mlflow.log_metrics(
@@ -208,6 +213,8 @@ def _train(
         if config.head != "base":
             pooled = features(network, "backbone", samples, cache, device)
             closed_form.install(config.head, network, pooled, data.targets, spec.train, spec.block)
+        if config.freeze in spec.together:
+            fill(network, spec.together, samples, cache, device)
         source = features(network, config.freeze, samples, cache, device)
         source.keep_on_device()
         cache_seconds = time.monotonic() - began

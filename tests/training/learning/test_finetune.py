@@ -76,10 +76,10 @@ def test_a_trial_stops_early_by_its_trained_epochs_not_by_its_start(network):
     epochs = [finetune.Epoch(0, None, 1, 1, 1, 2.0, 0.1)]
     for number, error in enumerate([9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0], start=1):
         epochs.append(finetune.Epoch(number, 1, 1, 1, 1, error, 0.1))
-        assert not finetune._stands_still(epochs)
+        assert not finetune._stands_still(epochs, finetune.PATIENCE)
     for number in range(8, 8 + finetune.PATIENCE):
         epochs.append(finetune.Epoch(number, 1, 1, 1, 1, 3.5, 0.1))
-    assert finetune._stands_still(epochs)
+    assert finetune._stands_still(epochs, finetune.PATIENCE)
 
 
 def test_the_final_training_learns_and_comes_to_rest(network, monkeypatch):

@@ -9,7 +9,7 @@ from training.searching.space import SearchSpace
 
 
 def test_closed_forms_open_and_the_choice_that_trains_most_comes_next_with_the_most_epochs():
-    opening = SearchSpace(freeze=("none", "layer2", "backbone", "layer3")).opening()
+    opening = SearchSpace(freeze=("none", "layer2", "backbone", "layer3")).opening(1000)
     assert [one["freeze"] for one in opening] == ["backbone"] * 4 + ["none", "layer2", "layer3"]
     assert [(one["head"], one["bn"]) for one in opening[:4]] == [
         ("ridge", "target"),
@@ -18,18 +18,24 @@ def test_closed_forms_open_and_the_choice_that_trains_most_comes_next_with_the_m
         ("affine", "target"),
     ]
     assert [one["epochs"] for one in opening] == [5, 5, 5, 5, 13, 5, 5]
-    assert [one["head"] for one in opening[4:]] == ["base", "base", "base"]
+    assert not any("head" in one for one in opening[4:]), "only a frozen backbone keeps what a solved head reads"
+
+
+@pytest.mark.parametrize(("samples", "epochs"), [(1000, 13), (300, 23), (75, 30)])
+def test_with_few_samples_the_choice_that_trains_most_gets_more_epochs(samples, epochs):
+    opening = SearchSpace().opening(samples)
+    assert [one["epochs"] for one in opening if one["freeze"] == "none"] == [epochs]
 
 
 def test_the_opening_stays_within_the_searched_ranges():
     (only,) = SearchSpace(
         freeze=("layer3",), bn=("source",), lr_min=1e-3, lr_max=1e-2, epochs_min=7, epochs_max=7
-    ).opening()
-    assert only == {"freeze": "layer3", "bn": "source", "head": "base", "lr_layer3": 1e-3, "epochs": 7}
-    assert len(SearchSpace(trials=2).opening()) == 2
-    two = SearchSpace(trials=2, freeze=("layer3", "backbone")).opening()
+    ).opening(1000)
+    assert only == {"freeze": "layer3", "bn": "source", "lr_layer3": 1e-3, "epochs": 7}
+    assert len(SearchSpace(trials=2).opening(1000)) == 2
+    two = SearchSpace(trials=2, freeze=("layer3", "backbone")).opening(1000)
     assert [one["freeze"] for one in two] == ["backbone", "layer3"]  # few trials: fewer heads
-    frozen = SearchSpace(freeze=("backbone",), bn=("source",)).opening()
+    frozen = SearchSpace(freeze=("backbone",), bn=("source",)).opening(1000)
     assert [one["head"] for one in frozen] == ["ridge", "lad", "affine"]
 
 
@@ -78,7 +84,7 @@ def test_a_space_that_makes_no_sense_is_refused(options, message):
 @pytest.mark.parametrize("freeze", FREEZE_CHOICES)
 def test_every_freeze_choice_opens_and_is_searched(freeze):
     space = SearchSpace(freeze=(freeze,), trials=6)
-    rates = {trial[f"lr_{freeze}"] for trial in space.opening()}
+    rates = {trial[f"lr_{freeze}"] for trial in space.opening(1000)}
     low, high = space.learning_rates(freeze)
     assert all(low <= rate <= high for rate in rates)
 
@@ -89,4 +95,4 @@ def test_a_freeze_choice_that_has_no_range_of_its_own_searches_all(monkeypatch):
     space = SearchSpace(freeze=("backbone", "stem"), trials=8, lr_min=1e-4, lr_max=1e-3)
     assert space.learning_rates("stem") == (1e-4, 1e-3)
     monkeypatch.setattr("training.searching.space.FREEZE_CHOICES", ("backbone", "stem", "none"))
-    assert [trial["lr_stem"] for trial in space.opening() if "lr_stem" in trial] == [3e-4]
+    assert [trial["lr_stem"] for trial in space.opening(1000) if "lr_stem" in trial] == [3e-4]

@@ -19,7 +19,7 @@ IDENTITY = {"data": "a", "seed": 0}
 
 @pytest.fixture
 def study(tmp_path):
-    made = Study(tmp_path, "one", SearchSpace(), IDENTITY)
+    made = Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000)
     yield made
     made.close()
 
@@ -33,11 +33,11 @@ def asked(study: Study) -> optuna.Trial:
 def test_a_study_resumes_only_with_the_settings_it_was_begun_with(study, tmp_path):
     study.study.tell(asked(study), 2.0)
     with pytest.raises(InputError, match="run by another process"):
-        Study(tmp_path, "one", SearchSpace(), IDENTITY)
+        Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000)
     study.close()
     with pytest.raises(InputError, match=r"seed \(0 then, 1 now\)"):
-        Study(tmp_path, "one", SearchSpace(), IDENTITY | {"seed": 1})
-    again = Study(tmp_path, "one", SearchSpace(), IDENTITY)
+        Study(tmp_path, "one", SearchSpace(), IDENTITY | {"seed": 1}, 1000)
+    again = Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000)
     assert again.resumed
     assert len(again.finished()) == 1
     again.close()
@@ -46,7 +46,7 @@ def test_a_study_resumes_only_with_the_settings_it_was_begun_with(study, tmp_pat
 def test_a_trial_that_a_kill_left_running_is_tried_again_with_the_same_parameters(study, tmp_path):
     parameters = asked(study).params
     study.close()
-    again = Study(tmp_path, "one", SearchSpace(), IDENTITY)
+    again = Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000)
     states = [trial.state for trial in again.study.trials]
     assert states.count(TrialState.RUNNING) == 0
     assert states[0] == TrialState.FAIL
@@ -59,7 +59,7 @@ def test_a_trial_that_a_kill_left_running_is_tried_again_with_the_same_parameter
 # SQLAlchemy reads its address as a URL: %20 is a space there, and what follows a ? no longer the path.
 @pytest.mark.parametrize("name", ["a%20b", "what?", "50%", "my drive#2"])
 def test_a_folder_whose_name_means_something_in_an_address_is_used_as_it_is(tmp_path, name):
-    made = Study(tmp_path / name, "one", SearchSpace(), IDENTITY)
+    made = Study(tmp_path / name, "one", SearchSpace(), IDENTITY, 1000)
     made.close()
     assert (tmp_path / name / "study.db").exists()
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -84,7 +84,7 @@ def only_checkpoint(number, config, checkpoint, seconds_left):
 def test_a_resumed_study_counts_the_cache_seconds_of_its_own_session(tmp_path, monkeypatch):
     """The job takes them off the seconds of its search, which came out negative."""
     for trials, expected in ((2, 200.0), (3, 100.0), (3, 0.0)):
-        study = Study(tmp_path, "one", SearchSpace(trials=trials), IDENTITY)
+        study = Study(tmp_path, "one", SearchSpace(trials=trials), IDENTITY, 1000)
         found = without_training(study, monkeypatch, cache_seconds=100).run(only_checkpoint)
         study.close()
         assert found.cache_seconds == expected
@@ -94,7 +94,7 @@ def drawn(folder, monkeypatch, interrupted: bool) -> list[dict]:
     """The parameters of ten trials after each other; the ninth is cut off and resumed, or not."""
 
     def opened(trials: int) -> Study:
-        return without_training(Study(folder, "one", SearchSpace(trials=trials), IDENTITY), monkeypatch, 0)
+        return without_training(Study(folder, "one", SearchSpace(trials=trials), IDENTITY, 1000), monkeypatch, 0)
 
     if interrupted:
         study = opened(trials=8)
@@ -123,7 +123,7 @@ def test_what_is_different_only_once_is_trained_once(tmp_path, monkeypatch):
         ({"bn": ("source", "target"), "epochs_max": 3}, 9),
     ):
         space = SearchSpace(trials=9, **point, **options)
-        study = without_training(Study(tmp_path / str(runs), "one", space, IDENTITY), monkeypatch, 0)
+        study = without_training(Study(tmp_path / str(runs), "one", space, IDENTITY, 1000), monkeypatch, 0)
         study.run(only_checkpoint)
         different = {tuple(sorted(trial.params.items())) for trial in study.finished()}
         study.close()
@@ -134,9 +134,9 @@ def test_what_is_different_only_once_is_trained_once(tmp_path, monkeypatch):
 def test_a_study_file_that_is_none_is_one_line(tmp_path, content):
     (tmp_path / "study.db").write_bytes(content)
     with pytest.raises(InputError, match=r"study 'one': .*study\.db cannot be used .*choose another study name"):
-        Study(tmp_path, "one", SearchSpace(), IDENTITY)
+        Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000)
     (tmp_path / "study.db").unlink()
-    Study(tmp_path, "one", SearchSpace(), IDENTITY).close()  # the lock was given back
+    Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000).close()  # the lock was given back
 
 
 def test_a_trial_that_mlflow_did_not_hear_is_not_lost(study, monkeypatch):
@@ -153,11 +153,11 @@ def test_a_trial_that_mlflow_did_not_hear_is_not_lost(study, monkeypatch):
         study.run(lambda number, config, checkpoint, seconds: types.SimpleNamespace(name="trial-000"))
     assert study.finished() == []
     waiting = study.study.get_trials(states=(TrialState.WAITING,))
-    assert SearchSpace().opening()[0] in [trial.system_attrs["fixed_params"] for trial in waiting]
+    assert SearchSpace().opening(1000)[0] in [trial.system_attrs["fixed_params"] for trial in waiting]
 
 
 def test_a_search_whose_time_is_up_ends_with_what_it_has(tmp_path, monkeypatch):
-    study = without_training(Study(tmp_path, "one", SearchSpace(trials=50, timeout=4), IDENTITY), monkeypatch, 0)
+    study = without_training(Study(tmp_path, "one", SearchSpace(trials=50, timeout=4), IDENTITY, 1000), monkeypatch, 0)
     left = []
 
     def spec(number, config, checkpoint, seconds_left):

@@ -25,14 +25,16 @@ def spec(tmp_path, monkeypatch) -> TrialSpec:
     pictures = np.random.default_rng(0).integers(0, 255, (N, 224, 224, 3), dtype=np.uint8)
     train, validation = np.arange(5), np.arange(5, N)
     used = Dataset(pictures, {"test": 1}, train, validation, Augmentation())
-    drive = SimpleNamespace(targets=np.random.default_rng(1).normal(0, 0.2, (N, 2)))
+    drive = SimpleNamespace(cut_to=lambda faces: drive, targets=np.random.default_rng(1).normal(0, 0.2, (N, 2)))
     monkeypatch.setattr(trial.recordings, "load", lambda folders: drive)
     monkeypatch.setattr(trial, "dataset", lambda *_: used)
     return TrialSpec(
         number=0,
         config=TrialConfig("layer3", "source", 1e-3, 1, batch_size=5),
         base=tmp_path / "base.safetensors",
+        together=("layer3",),
         samples=(),
+        faces=(),
         train=train,
         validation=validation,
         block=np.arange(N),
