@@ -115,7 +115,8 @@ class SearchSpace:
     def opening(self, samples: int) -> list[dict[str, Any]]:
         """Parameters of the first trials: closed forms, then most of the network for longest, then the others.
 
-        ``samples`` are trained on. Where there are few different trials, all of them that are to be run, so that none is run twice.
+        ``samples`` are trained on. Where there are few different trials, all of them that are to be run, so that none
+        is run twice.
         """
         first, points = self._first_trials(samples), self.points()
         if points is not None and len(points) <= 2 * self.trials:

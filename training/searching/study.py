@@ -56,8 +56,8 @@ class SearchResult:
 class Study:
     """A study in its folder: ``study.db``, the best trial's checkpoint, and a lock while somebody runs it.
 
-    ``samples`` is how many are trained on. ``identity`` is everything that must be the same for results to be comparable; resuming with another one is an
-    :class:`InputError` that names what differs.
+    ``samples`` is how many are trained on. ``identity`` is everything that must be the same for results to be
+    comparable; resuming with another one is an :class:`InputError` that names what differs.
     """
 
     def __init__(self, folder: Path, name: str, space: SearchSpace, identity: dict[str, Any], samples: int):
@@ -91,7 +91,9 @@ class Study:
         self.resumed = bool(self.study.trials)
         self._repair()
         planned = [one.system_attrs.get("fixed_params", one.params) for one in self.study.get_trials(deepcopy=False)]
-        for parameters in self.space.opening(self.samples):  # after an interruption, or with more trials than before: what lacks
+        for parameters in self.space.opening(
+            self.samples
+        ):  # after an interruption, or with more trials than before: what lacks
             if parameters not in planned:
                 self.study.enqueue_trial(parameters)
 

@@ -71,7 +71,7 @@ def without_training(study: Study, monkeypatch, cache_seconds: float) -> Study:
     def run_one(asked, checkpoint):
         checkpoint.touch()
         best = Epoch(1, 0.1, 0.1, 1.0, 1.0, 2.0, seconds=0.0)
-        study._tell(asked, TrialResult(2.0, best, "complete", 1, 16, 1.0, cache_seconds))
+        study._tell(asked, TrialResult(2.0, best, "complete", 1, 16, 1.0, cache_seconds, 0.1))
 
     monkeypatch.setattr(study, "_run_one", run_one)
     return study
