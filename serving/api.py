@@ -32,7 +32,7 @@ from serving.service import Service, gaze
 
 log = logging.getLogger("serving.api")
 
-PICTURE_TYPES = ("image/jpeg", "image/jpg", "image/pjpeg", "image/png", "image/x-png")
+PICTURE_TYPES = ("image/jpeg", "image/jpg", "image/pjpeg", "image/png", "image/x-png", "application/octet-stream")
 """Content types of a raw picture; the registered two, and what clients write for them. Which it is, its bytes say."""
 
 

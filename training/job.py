@@ -103,7 +103,9 @@ def run(config: JobConfig) -> int:
 def prepare_data(config: JobConfig) -> Recordings:
     """The prepared folder(s) that the job works on: given, made from the recording, or the rendered sample drive."""
     if config.data:
-        given = recordings.load(tuple(Path(part.strip()) for part in config.data.split(",") if part.strip()))
+        alone = Path(config.data).is_dir()  # also where its name has a comma in it
+        parts = [config.data] if alone else [part.strip() for part in config.data.split(",") if part.strip()]
+        given = recordings.load(tuple(map(Path, parts)))
         given.layouts(config.layout)  # a layout file that cannot be read is found now, not at registration
         return recordings.with_faces(given, config.face)
     work, track = Path(config.work), config.track if config.track >= 0 else None

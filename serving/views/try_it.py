@@ -86,6 +86,8 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
         path = Path(file.name)
         index = frames.scan(path)
         first = min(index.frames, _FRAMES)
+        with video.opened(path, index.track) as (container, _):
+            films = len(video.films(container))
         bar = st.progress(0.0, "Looking at the frames …")
         rows: list[dict[str, float]] = []
         shown: np.ndarray | None = None
@@ -102,6 +104,11 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
             )
             bar.progress((number + 1) / first)
         bar.empty()
+    if films > 1:
+        said = (
+            "The file holds {} films; number {} is answered here. `python -m serving predict --track N` takes another."
+        )
+        st.caption(said.format(films, index.track))
     if index.frames > _FRAMES:
         st.caption(f"Only the first {_FRAMES} frames are answered here; `python -m serving predict` takes all.")
     if len(rows) < first:

@@ -143,7 +143,7 @@ def test_damage_is_refused_on_every_way_in(client: TestClient) -> None:
         assert "damaged JPEG" in words
 
 
-@pytest.mark.parametrize("kind", ["image/jpg", "image/pjpeg", "Image/JPEG", "image/x-png"])
+@pytest.mark.parametrize("kind", ["image/jpg", "image/pjpeg", "Image/JPEG", "image/x-png", "application/octet-stream"])
 def test_other_names_of_the_two_types(client: TestClient, kind: str) -> None:
     response = client.post("/v1/gaze", content=JPEG, headers={"content-type": kind})
     assert response.json()["answers"][0]["azimuth_deg"] == pytest.approx(10, abs=0.6)

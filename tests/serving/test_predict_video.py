@@ -96,6 +96,23 @@ def test_damaged_frames_are_not_answered_and_counted(tmp_path: Path, capsys: pyt
     assert copied.seconds[-1] == pytest.approx(119 / 30, abs=1e-3), "what is left out must not shift what follows"
 
 
+def test_the_app_leaves_out_damaged_frames_and_says_so_and_which_film_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = [recordings.video(tmp_path / f"{n}.mp4", 90, options={"x264-params": "scenecut=0"}) for n in range(2)]
+    video = recordings.damage(recordings.joined(tmp_path / "v.mp4", *films), [40], seed=0)
+    answered: list[np.ndarray] = []
+    said: list[str] = []
+    monkeypatch.setattr(try_it.shared, "answer", lambda *given: answered.append(given[1]) or (0.0, 0.0))
+    for place in ("warning", "caption"):
+        monkeypatch.setattr(try_it.st, place, said.append)
+    upload: Any = SimpleNamespace(name="v.mp4", getbuffer=video.read_bytes)
+    try_it._video(Sides(), upload, "driver")  # type: ignore[arg-type]
+    assert 30 <= len(answered) < 90
+    assert f"{90 - len(answered)} of 90 frames left out ({decoding.DAMAGED})." in said
+    assert any(line.startswith("The file holds 2 films; number 0 is answered here") for line in said)
+
+
 def test_another_film_is_answered_when_it_is_chosen(tmp_path: Path) -> None:
     parts = [recordings.video(tmp_path / f"{n}.mp4", 4, size) for n, size in enumerate([(192, 96), (160, 128)])]
     both = recordings.joined(tmp_path / "v.mp4", *parts)
