@@ -59,6 +59,18 @@ def find(files: Sequence[Path], asked: str) -> Choice:
     return choose([boxes * np.tile([width / w, height / h], 2) for boxes, (w, h) in looks], width, height)
 
 
+def find_in(picture: Picture, name: str) -> Face:
+    """The face in a single picture of a driver view; :class:`InputError` where none is found."""
+    height, width = picture.shape[:2]
+    face = choose([detect(picture)], width, height).face
+    if face is None:
+        raise InputError(
+            f"{name}: no face found, where this version needs one (it was trained on drives with the face in different "
+            "places); give a picture that shows the face from the front, or the face alone"
+        )
+    return face
+
+
 def detect(picture: Picture) -> Boxes:
     """The faces in a picture (h, w, 3) uint8 RGB of any size; takes about 0.05 s of one core."""
     height, width = picture.shape[:2]
@@ -80,14 +92,15 @@ def detect(picture: Picture) -> Boxes:
     return found_at
 
 
-def choose(looks: Sequence[Boxes], width: int, height: int) -> Choice:
+def choose(looks: Sequence[Boxes], width: int, height: int, least: int = LEAST_SEEN) -> Choice:
     """One rectangle in a driver view of ``width`` × ``height`` pixels from what was detected in each picture.
 
     The face is where most pictures have one. The rectangle holds what they agree on, but for outliers, and a margin.
     It is a square, as the pictures of faces are that networks learn from, as far as the view has room for one.
+    ``least``: how many pictures have to agree; of fewer, all.
     """
     agreed = _agreed([boxes for boxes in looks if len(boxes)])
-    if len(agreed) < max(LEAST_SEEN, LEAST_SHARE * len(looks)):
+    if len(agreed) < max(1, min(least, len(looks)), LEAST_SHARE * len(looks)):
         return Choice(None, len(agreed), len(looks))
     left, top = np.quantile(agreed[:, :2], _OUTLIERS, axis=0)
     right, bottom = np.quantile(agreed[:, :2] + agreed[:, 2:], 1 - _OUTLIERS, axis=0)

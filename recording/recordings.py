@@ -136,17 +136,14 @@ def with_faces(recordings: Recordings, asked: str) -> Recordings:
     """The recordings with a face rectangle chosen for each drive, which is said in the log.
 
     ``asked``: ``auto`` (what the prepared folder says; where it does not, it is looked for now), ``none`` or
-    ``x,y,w,h``. Several drives are used whole where they do not have one rectangle in common: a model has one.
+    ``x,y,w,h``. Several drives of which one has no face are all used whole: a model reads faces or driver views.
     Raises :class:`~recording.exceptions.InputError` as :func:`recording.detection.find` does.
     """
     chosen = tuple(_chosen(drive, asked) for drive in recordings.drives)
     for drive, choice in zip(recordings.drives, chosen, strict=True):
         log.log(logging.WARNING if choice.failed else logging.INFO, "%s: %s", drive.name, choice.describe())
-    if len({choice.face for choice in chosen}) > 1:
-        log.warning(
-            "NO FACE RECTANGLE: these drives do not have one in common, so all are used whole, in which eyes are "
-            "small; face=x,y,w,h gives one to all"
-        )
+    if len({choice.face is None for choice in chosen}) > 1:
+        log.warning("NO FACE RECTANGLE: not every drive has one, so all are used whole; face=x,y,w,h gives one to all")
         return recordings.cut_to((None,) * len(chosen))
     drives = zip(recordings.drives, chosen, strict=True)
     return Recordings(tuple(replace(drive, chosen=choice) for drive, choice in drives))

@@ -121,7 +121,7 @@ def errors(package: Package, held_out: Holdout) -> Floats:
 
     Held-out pictures show the driver view, so that each version reads of it what its own contract says.
     """
-    cut = package.contract.crop.cut_driver_view
+    cut = package.contract.crop.settled(held_out.face).cut_driver_view
     return errors_of(package.network.predict_encoded(held_out.jpegs, held_out.names, cut), held_out)
 
 

@@ -1,6 +1,7 @@
 """What a registered version reads of a picture: where the driver view is in it, and where the face is in that."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,6 +10,8 @@ from recording.exceptions import InputError
 from recording.face import NONE, Face
 from recording.layouts import Layout, View
 from recording.pictures import Picture
+
+DETECTED: Literal["detected"] = "detected"
 
 
 class Strict(BaseModel):
@@ -36,33 +39,55 @@ class Crop(Strict):
     rectangles: tuple[Rectangle, ...] | None = None
     """The driver view: one for each variant of the layout, none where the whole picture is the driver; ``None`` in
     versions that were registered before contracts had rectangles."""
-    face: Rectangle | None = None
-    """The part of the driver view that the network reads; ``None``: all of it."""
+    face: Rectangle | Literal["detected"] | None = None
+    """The part of the driver view that the network reads; ``None``: all of it. ``detected``: the face, wherever it is,
+    of a version that was trained on several drives with different rectangles."""
 
     @classmethod
-    def of(cls, layout: str, variants: Iterable[Layout], face: Face | None = None) -> "Crop":
-        """The promise for pictures that were cut out with the variants of a layout, and then to the face."""
+    def of(cls, layout: str, variants: Iterable[Layout], faces: Iterable[Face | None] = ()) -> "Crop":
+        """The promise for pictures that were cut out with the variants of a layout, and then to each drive's face."""
         views = tuple(_rectangle(one.width, one.height, one.views["driver"]) for one in variants)
-        seen = None if face is None else _rectangle(face.width, face.height, face.view)
-        return cls(layout=layout, rectangles=views, face=seen)
+        different = set(faces) or {None}
+        return cls(layout=layout, rectangles=views, face=DETECTED if len(different) > 1 else _face(different.pop()))
+
+    @property
+    def detected(self) -> bool:
+        """Whether the face rectangle has to be found on the pictures."""
+        return self.face == DETECTED
 
     @property
     def rectangle(self) -> Face | None:
-        """The face rectangle."""
+        """The face rectangle that the contract holds."""
         one = self.face
-        return None if one is None else Face(one.width, one.height, View(one.x, one.y, one.w, one.h))
+        return Face(one.width, one.height, View(one.x, one.y, one.w, one.h)) if isinstance(one, Rectangle) else None
 
     @property
     def face_in_words(self) -> str:
-        """``none``, or the rectangle and the size of the driver view that it lies in."""
-        return NONE if self.face is None else f"{self.rectangle} of {self.face.width}x{self.face.height}"
+        """``none``, ``detected``, or the rectangle and the size of the driver view that it lies in."""
+        if not isinstance(self.face, Rectangle):
+            return self.face or NONE
+        return f"{self.rectangle} of {self.face.width}x{self.face.height}"
+
+    def settled(self, found: Face | None) -> "Crop":
+        """For pictures of one drive: with the rectangle that was ``found`` there, where one has to be found."""
+        return self.model_copy(update={"face": _face(found)}) if self.detected else self
 
     def cut(self, picture: Picture, name: str = "picture") -> Picture:
-        """What the network reads of a picture of the driver view; :class:`InputError` for other proportions."""
+        """What the network reads of a picture of the driver view.
+
+        Raises :class:`InputError` for other proportions, or where the face has to be found and is not.
+        """
+        if self.detected:
+            return self.cut_driver_view(picture, name)
         return picture if self.rectangle is None else self.rectangle.cut(picture, name)
 
     def cut_driver_view(self, picture: Picture, name: str = "picture") -> Picture:
         """:meth:`cut` for what is known to show the driver view, whatever its proportions became."""
+        if self.detected:
+            # Here: half a second and 20 MB, which no other version needs.
+            from recording import detection
+
+            return detection.find_in(picture, name).cut(picture, name)
         return picture if self.rectangle is None else self.rectangle.cut_scaled(picture, name)
 
     def variants(self) -> tuple[Layout, ...]:
@@ -78,6 +103,10 @@ class Crop(Strict):
                 "register the model again, or give the driver view alone"
             )
         return layouts.variants(self.layout)
+
+
+def _face(face: Face | None) -> Rectangle | None:
+    return None if face is None else _rectangle(face.width, face.height, face.view)
 
 
 def _rectangle(width: int, height: int, view: View) -> Rectangle:

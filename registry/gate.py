@@ -299,6 +299,9 @@ def against(new: Package, old: Package, configuration: Configuration, who: str, 
     if old.holdout.drive != new.holdout.drive:
         # It may be part of what the challenger was trained on: then there is nothing to compare.
         name = f"against {who}, that one's samples"
+        if old.holdout.squeezed and new.contract.crop.face is not None:
+            found = "its pictures are too small for the challenger's face rectangle: not compared"
+            return [*checks, Check(f"{name}: pictures", found, "said only", True)]
         checks += _on_samples(comparison.compare(old, new, old.holdout), name, configuration, False)
     return checks
 

@@ -3,14 +3,16 @@
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from recording import files
+from recording import files, preprocess
 from recording.exceptions import ContractError
+from recording.face import Face
 from recording.fingerprint import Fingerprint
+from recording.layouts import View
 from recording.scenarios import COUNT
 from registry import lineage
 from registry.lineage import Footage
@@ -52,6 +54,8 @@ class Holdout:
     model against these. Empty in versions registered before they were kept."""
     moments: Fingerprint = field(default_factory=Fingerprint)
     """By which the drive's moments are known again in a copy; empty in versions registered before it was kept."""
+    face: Face | None = None
+    """The face rectangle of the drive, for versions that have to find it on every drive; ``None``: there is none."""
     elsewhere: tuple[Footage, ...] = ()
     """Frames of other recordings that the model, or one that it was fine-tuned from, was trained or validated on."""
 
@@ -79,6 +83,12 @@ class Holdout:
 
     def __len__(self) -> int:
         return len(self.jpegs)
+
+    @property
+    def squeezed(self) -> bool:
+        """Whether its pictures are what networks read of the whole driver view: versions before faces were cut."""
+        size = (preprocess.INPUT_SIZE, preprocess.INPUT_SIZE)
+        return all(preprocess.encoded_size(jpeg) == size for jpeg in self.jpegs)
 
     @property
     def footage(self) -> Footage:
@@ -118,6 +128,8 @@ class Holdout:
             "trained_frames": self.trained_frames,
             "trained_drives": np.array(self.trained_drives, dtype=np.str_),
         }
+        if self.face is not None:
+            arrays["face"] = np.array([self.face.width, self.face.height, *astuple(self.face.view)], dtype=np.int64)
         arrays |= {_BASELINE + name: answers for name, answers in sorted(self.baselines_deg.items())}
         arrays |= _packed(_MOMENTS, self.moments)
         for number, part in enumerate(self.elsewhere):
@@ -157,6 +169,7 @@ class Holdout:
                         for name in stored.files
                         if name.startswith(_BASELINE)
                     },
+                    face=_face(stored["face"].tolist()) if "face" in stored.files else None,
                     moments=_moments(stored, _MOMENTS),
                     elsewhere=_footage(stored),
                 )
@@ -164,6 +177,10 @@ class Holdout:
             raise ContractError(
                 f"{FILE_NAME}: not the held-out samples of a version ({error}); register again"
             ) from error
+
+
+def _face(numbers: list[int]) -> Face:
+    return Face(numbers[0], numbers[1], View(*numbers[2:]))
 
 
 def _packed(prefix: str, moments: Fingerprint) -> dict[str, np.ndarray]:

@@ -95,7 +95,8 @@ def supported() -> bool:
 def open_checked(package: contract.VerifiedPackage, threads: int) -> BFloat16Network:
     """The verified package's network in bfloat16; :class:`Unfit` when it does not keep the contract so."""
     graph = package.content(contract.NETWORK)
-    held_out, cut = package.holdout().jpegs, package.contract.crop.cut_driver_view
+    kept = package.holdout()
+    held_out, cut = kept.jpegs, package.contract.crop.settled(kept.face).cut_driver_view
     if not held_out:
         raise Unfit("it has no held-out samples to compare the precisions on")
     spread = np.unique(np.linspace(0, len(held_out) - 1, min(len(held_out), COMPARED)).round().astype(int))

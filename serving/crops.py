@@ -1,12 +1,13 @@
 """The driver view of a picture, cut out the way the model's training pictures were: its contract says how."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
 from recording.exceptions import InputError
 from recording.layouts import Layout, View
+from recording.pictures import Picture
 from registry.crop import Crop
 
 CropChoice = Literal["driver", "composite", "face", "auto"]
@@ -20,7 +21,17 @@ ROUNDING = 2
 """Edges of the same view scaled from two sizes differ by so many pixels at most."""
 
 
-def driver_slices(width: int, height: int, crop: str, promised: Crop) -> tuple[slice, slice]:
+class Promise(Protocol):
+    """What of a picture a version reads: its contract's, or one that follows a stream (:mod:`serving.steady`)."""
+
+    def variants(self) -> tuple[Layout, ...]: ...
+
+    def cut(self, picture: Picture, name: str) -> Picture: ...
+
+    def cut_driver_view(self, picture: Picture, name: str) -> Picture: ...
+
+
+def driver_slices(width: int, height: int, crop: str, promised: Promise) -> tuple[slice, slice]:
     """Rows and columns of the driver view in a picture of that size.
 
     ``driver``: the whole picture is it. ``composite``: it is part of a composite frame of the layout that
@@ -42,13 +53,13 @@ def driver_slices(width: int, height: int, crop: str, promised: Crop) -> tuple[s
     return slice(view.y, view.y + view.h), slice(view.x, view.x + view.w)
 
 
-def driver_view(picture: np.ndarray, crop: str, promised: Crop) -> np.ndarray:
+def driver_view(picture: np.ndarray, crop: str, promised: Promise) -> np.ndarray:
     """The driver view of ``picture`` (h, w, 3), see :func:`driver_slices`; a view into the same memory."""
     height, width = picture.shape[:2]
     return picture[driver_slices(width, height, crop, promised)]
 
 
-def network_view(picture: np.ndarray, crop: str, promised: Crop, name: str = "picture") -> np.ndarray:
+def network_view(picture: np.ndarray, crop: str, promised: Promise, name: str = "picture") -> np.ndarray:
     """What the network reads of ``picture`` (h, w, 3): the driver view cut to the face rectangle that is promised.
 
     Raises :class:`InputError` as :func:`driver_slices`, and where a picture that should be the driver view has other

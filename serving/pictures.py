@@ -3,8 +3,7 @@
 import numpy as np
 
 from recording import preprocess
-from registry.crop import Crop
-from serving.crops import WHOLE, network_view
+from serving.crops import WHOLE, Promise, network_view
 
 
 def read(
@@ -12,7 +11,7 @@ def read(
     name: str,
     *,
     crop: str = "driver",
-    promised: Crop = WHOLE,
+    promised: Promise = WHOLE,
     max_pixels: int = preprocess.MAX_PIXELS,
 ) -> np.ndarray:
     """JPEG or PNG bytes → (224, 224, 3) uint8 RGB: what the network reads of it, as training saw it.

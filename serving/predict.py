@@ -5,13 +5,13 @@ import csv
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -21,14 +21,19 @@ from recording import frames as indices
 from recording import pictures as encoded
 from recording.badrows import ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
+from recording.frames import Index
+from registry.crop import Crop
 from serving import crops, pictures, videos
 from serving.batching import Batcher, available_cores
 from serving.loader import Loader, cache_folder
 from serving.predictor import Predictor
 from serving.selection import add_selector, selector
+from serving.steady import LOOKED_AT, settle
 
 # Pictures that are decoded ahead of their answers: keeps every core busy and bounds memory.
 _AHEAD = 64
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,14 +108,15 @@ class Session:
         self._promised = predictor.contract.crop
 
     def images(self, files: list[Path]) -> Iterator[Row]:
-        """One row per file; :class:`InputError` names the first that is no picture."""
+        """One row per file; :class:`InputError` names the first that is no picture.
+
+        Where the version has to find the face, the pictures are taken to be of one drive.
+        """
+        shown = (self._view(preprocess.decode(_read(file), str(file))) for file in _spread(files))
+        promised = self._promised if self._crop == "face" else settle(self._promised, shown, "the given pictures")
 
         def answer(file: Path) -> Future[np.ndarray]:
-            try:
-                data = file.read_bytes()
-            except OSError as error:
-                raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-            return self._submit(pictures.read(data, str(file), crop=self._crop, promised=self._promised))
+            return self._submit(pictures.read(_read(file), str(file), crop=self._crop, promised=promised))
 
         jobs = ((file, self._pool.submit(answer, file)) for file in files)
         progress = tqdm(_ahead(jobs), total=len(files), desc="images", unit="image", disable=_quiet(len(files)))
@@ -132,11 +138,12 @@ class Session:
         """
         index = indices.scan(path, track)
         count = index.frames
+        promised = self._settled(path, index)
         copy = videos.Copy(annotated, index.fps) if annotated else None
         answered = 0
         try:
             jobs = (
-                (number, frame, self._pool.submit(self._answer_frame, frame, f"{path} frame {number}"))
+                (number, frame, self._pool.submit(self._answer_frame, frame, promised, f"{path} frame {number}"))
                 for number, frame in decoding.in_order_rgb(path, index)
             )
             # Whole frames wait in this queue: fewer of them than of small pictures.
@@ -158,11 +165,38 @@ class Session:
         if answered < count:
             print(f"{path}: {count - answered} of {count} frames left out ({decoding.DAMAGED})", file=sys.stderr)
 
-    def _answer_frame(self, frame: np.ndarray, name: str) -> Future[np.ndarray]:
-        return self._submit(preprocess.resize(crops.network_view(frame, self._crop, self._promised, name)))
+    def _answer_frame(self, frame: np.ndarray, promised: Crop, name: str) -> Future[np.ndarray]:
+        return self._submit(preprocess.resize(crops.network_view(frame, self._crop, promised, name)))
+
+    def _settled(self, path: Path, index: Index) -> Crop:
+        """The contract's promise; with the face of this video where the version has to find it."""
+        if self._crop == "face" or not self._promised.detected:
+            return self._promised
+        shown: dict[int, np.ndarray] = {}
+
+        def keep(number: int, picture: np.ndarray) -> None:
+            shown[number] = self._view(picture)[..., ::-1].copy()  # from BGR, and without the rest of the frame
+
+        decoding.read(path, index, _spread(range(index.frames)), keep)
+        return settle(self._promised, [shown[number] for number in sorted(shown)], str(path))
+
+    def _view(self, picture: np.ndarray) -> np.ndarray:
+        return crops.driver_view(picture, self._crop, self._promised)
 
     def _submit(self, picture: np.ndarray) -> Future[np.ndarray]:
         return self._batcher.submit(self._predictor, [picture])[0]
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def _spread(among: Sequence[T]) -> list[T]:
+    """Some of them, first and last included, to look for the face in."""
+    return [among[k] for k in np.unique(np.linspace(0, len(among) - 1, LOOKED_AT).round().astype(int))] if among else []
 
 
 def measured(labels_file: Path, on_bad_rows: str = STOP) -> dict[int, tuple[float, float]]:

@@ -10,9 +10,9 @@ import numpy as np
 
 from recording import angles
 from recording.exceptions import InputError
-from registry.crop import Crop
 from serving import pictures
 from serving.batching import Batcher, Busy, available_cores
+from serving.crops import Promise
 from serving.follower import Follower
 from serving.limits import Limits, Refused, busy
 from serving.metrics import Metrics
@@ -22,6 +22,11 @@ from serving.predictor import Predictor
 log = logging.getLogger("serving.service")
 
 T = TypeVar("T")
+
+
+def contracted(predictor: Predictor) -> Promise:
+    """What a version reads of pictures that have nothing to do with each other."""
+    return predictor.contract.crop
 
 
 class Service:
@@ -37,8 +42,13 @@ class Service:
         # As many as cores: bounds the memory of decoded pictures to this many times the pixel limit.
         self._decoders = ThreadPoolExecutor(available_cores(), thread_name_prefix="decode")
 
-    async def answer(self, images: list[Encoded], *, crop: str = "driver") -> tuple[Predictor, np.ndarray]:
-        """The predictor that answered all of ``images`` and its (n, 2) degrees; :class:`Refused` otherwise."""
+    async def answer(
+        self, images: list[Encoded], *, crop: str = "driver", promise: Callable[[Predictor], Promise] = contracted
+    ) -> tuple[Predictor, np.ndarray]:
+        """The predictor that answered all of ``images`` and its (n, 2) degrees; :class:`Refused` otherwise.
+
+        ``promise``: what a version reads of a picture, its contract's by default.
+        """
         predictor = self._ready()
         self._check_count(images)
         try:
@@ -47,7 +57,7 @@ class Service:
             raise busy() from None
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
-                decoded = await self._decode(images, crop, predictor.contract.crop)
+                decoded = await self._decode(images, crop, promise(predictor))
                 answers = await self._batcher.answer(predictor, decoded)
         except InputError as error:
             raise Refused(422, str(error), reason="picture") from None
@@ -85,7 +95,7 @@ class Service:
                 413, f"{len(images)} pictures in one request; at most {self.limits.max_images}", reason="count"
             )
 
-    async def _decode(self, images: list[Encoded], crop: str, promised: Crop) -> list[np.ndarray]:
+    async def _decode(self, images: list[Encoded], crop: str, promised: Promise) -> list[np.ndarray]:
         def one(number: int, image: Encoded) -> np.ndarray:
             name = f"image {number}"
             return pictures.read(image.data, name, crop=crop, promised=promised, max_pixels=self.limits.max_pixels)

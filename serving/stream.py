@@ -5,9 +5,12 @@ import json
 
 from fastapi import WebSocket, WebSocketDisconnect
 
+from serving.crops import Promise
 from serving.limits import Refused
 from serving.payloads import Encoded
+from serving.predictor import Predictor
 from serving.service import Service, gaze
+from serving.steady import Steady
 
 
 class Slot:
@@ -69,12 +72,20 @@ async def answer_latest(socket: WebSocket, service: Service, *, crop: str) -> No
 
 async def _answer(socket: WebSocket, service: Service, slot: Slot, crop: str) -> None:
     answered = 0
+    following: dict[int, Steady] = {}
+
+    def promise(predictor: Predictor) -> Promise:
+        if predictor.version not in following:
+            following.clear()
+            following[predictor.version] = Steady(predictor.contract.crop)
+        return following[predictor.version]
+
     while True:
         number, data = await slot.take()
         answered += 1
         answer: dict[str, object] = {"frame": number, "dropped": number - answered}
         try:
-            predictor, angles = await service.answer([Encoded(data, f"frame {number}")], crop=crop)
+            predictor, angles = await service.answer([Encoded(data, f"frame {number}")], crop=crop, promise=promise)
             answer |= gaze(angles)[0] | predictor.identity
         except Refused as refused:
             answer["error"] = refused.message

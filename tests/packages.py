@@ -148,7 +148,8 @@ def make_package(
     two_numbers = safetensors.numpy.save({"fc.3.bias": np.array(bias_deg, dtype=np.float32)})
     (folder / contract.WEIGHTS).write_bytes(two_numbers if weights is None else weights)
     held_out.write(folder / "holdout.npz")
-    predicted = contract.GazeNetwork(folder / contract.NETWORK).predict_encoded(held_out.jpegs)
+    cut = (crop or Crop(layout="dashgaze")).settled(held_out.face).cut_driver_view
+    predicted = contract.GazeNetwork(folder / contract.NETWORK).predict_encoded(held_out.jpegs, cut=cut)
     constant = np.broadcast_to(held_out.labels_deg.mean(axis=0), held_out.labels_deg.shape)
     known = {"constant": constant, "calibrated": constant * 0.9} | held_out.baselines_deg
     stated = {

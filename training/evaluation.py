@@ -41,7 +41,8 @@ def run(config: EvaluateConfig) -> int:
         found = resolving.find(Selector.parse(config.model))
         package = opening.fetch(found.model, found.version, found.seal, Path(scratch) / "model")
         data = job.prepare_data(wanted)
-        data = data.cut_to((package.contract.crop.rectangle,) * len(data.drives))
+        if not package.contract.crop.detected:  # else each drive's own
+            data = data.cut_to((package.contract.crop.rectangle,) * len(data.drives))
         chosen, scope = held_out(data, package.holdout())
         with closing(ActivationCache(Path(config.work) / "cache")) as cache:
             crops = pictures.array(data, cache)[chosen]

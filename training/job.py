@@ -201,7 +201,7 @@ def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchR
     alignment = starts.variants[found.config().bn].alignment
     trained = job.recordings.labels_deg[split.train]
     verdict = reach(
-        network.predict_encoded(kept.jpegs, kept.names, packages.crop.cut_driver_view),
+        network.predict_encoded(kept.jpegs, kept.names, packages.crop.settled(kept.face).cut_driver_view),
         kept.baselines_deg,
         truth,
         block,

@@ -46,7 +46,7 @@ def assemble(job: Job, trained: Final, starts: Bases, into: Path) -> Packages:
     fitted = baselines.fit(starts.answers_deg, job.recordings.labels_deg[job.split.train])
     kept = replace(kept, baselines_deg=fitted.answers(base_deg))
     package.assemble(into / "model", trained.network, kept)
-    crop = Crop.of(*job.recordings.layouts(job.config.layout), job.recordings.faces[0])
+    crop = Crop.of(*job.recordings.layouts(job.config.layout), job.recordings.faces)
     return Packages(into / "model", into / "base", kept, base_deg, fitted, crop)
 
 
@@ -56,7 +56,7 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases, trained
     digests = {
         "data": data.digest, "drive": packages.holdout.drive, "base": job.base.digest, "code": git_commit()
     }  # fmt: skip
-    golden = package.golden(packages.holdout, packages.crop.cut_driver_view)
+    golden = package.golden(packages.holdout, packages.crop.settled(packages.holdout.face).cut_driver_view)
     stated = contract.Errors.model_fields  # of the calibrations the contract states one; the holdout has them all
     figures = {who: errors.means() for who, errors in result.errors.items() if who in stated}
     shared = {"split": split.name, "leaking": split.leaking, "samples": len(split.test)}

@@ -14,6 +14,7 @@ from recording.arrows import Arrow
 from recording.exceptions import GazeError
 from serving import crops
 from serving.predictor import Predictor
+from serving.steady import Steady
 from serving.views import shared
 
 # A visitor waits for the answer: about ten seconds of video.
@@ -89,13 +90,14 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
         with video.opened(path, index.track) as (container, _):
             films = len(video.films(container))
         bar = st.progress(0.0, "Looking at the frames …")
+        steady = Steady(found.contract.crop)
         rows: list[dict[str, float]] = []
         shown: np.ndarray | None = None
         for number, frame in decoding.in_order_rgb(path, index):
             if number >= _FRAMES:
                 break
             view = crops.driver_view(frame, crop, found.contract.crop)
-            azimuth, elevation = shared.answer(found, frame, crop)
+            azimuth, elevation = shared.answer(found, frame, crop, steady)
             rows.append({"time": float(index.seconds[number]), "azimuth": azimuth, "elevation": elevation})
             shown = (
                 shown

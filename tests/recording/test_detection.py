@@ -66,7 +66,7 @@ def test_at_an_edge_it_is_moved_into_the_view_and_in_a_narrow_view_cut() -> None
     assert detection.choose(looks(*[(5, 100, 90)] * 9), 100, 360).face.view == View(0, 86, 100, 117)
 
 
-@pytest.mark.parametrize(("seen", "empty"), [(9, 39), (2, 0), (0, 48)])
+@pytest.mark.parametrize(("seen", "empty"), [(9, 39), (2, 1), (0, 48)])
 def test_too_few_detections_are_no_rectangle(seen: int, empty: int) -> None:
     chosen = detection.choose(looks(*[(100, 120, 80)] * seen, empty=empty), 320, 360)
     assert chosen.failed and (chosen.seen, chosen.looked_at) == (seen, seen + empty)

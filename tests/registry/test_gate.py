@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import packages
 import pytest
 
 from recording.exceptions import ContractError, GateRefused, InputError
+from recording.face import Face
 from recording.fingerprint import Fingerprint
+from recording.layouts import View
 from registry import gate, history, resolving, stages, versions
 from registry.crop import Crop, Rectangle
 from registry.gate import Decision
@@ -196,6 +199,48 @@ def test_models_that_read_differently_cut_pictures_are_not_compared(judge: Calla
     one, same, moved = (Crop(layout=name, rectangles=(place,)) for name, place in zip("aba", places, strict=True))
     assert failed(judge({"crop": moved}, champion={"crop": one})) == ["against champion v1: pictures"]
     assert judge({"crop": same}, champion={"crop": one}).passed  # another name for the same place
+
+
+SEEN = Face(320, 360, View(60, 80, 200, 200))
+
+
+def framed(held_out: packages.Holdout) -> packages.Holdout:
+    """The painted pictures in the face rectangle of a grey driver view."""
+    for number, jpeg in enumerate(held_out.jpegs):
+        view = np.full((360, 320, 3), 128, np.uint8)
+        painted = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        view[80:280, 60:260] = cv2.resize(painted, (200, 200))
+        held_out.jpegs[number] = cv2.imencode(".jpg", view)[1].tobytes()
+    return held_out
+
+
+@pytest.mark.parametrize("faces", [[SEEN], [SEEN, Face(320, 360, View(0, 0, 99, 99))]], ids=["fixed", "detected"])
+def test_each_version_reads_its_own_part_of_the_held_out_pictures(judge: Callable, faces: list[Face]) -> None:
+    """A champion that reads the whole view, and a challenger that reads the face: on the same pictures."""
+    kept = framed(packages.make_holdout(60))
+    kept.face = SEEN
+    outcome = judge(
+        {"crop": Crop.of("dashgaze", (), faces), "holdout": kept, "bias_deg": (1, 1)},
+        champion={"crop": Crop.of("dashgaze", ()), "holdout": kept},
+    )
+    assert outcome.passed
+    assert "better" in found(outcome, "against champion v1, the challenger's samples: 3-D error")
+    behind = judge(
+        {"crop": Crop.of("dashgaze", ()), "holdout": kept},
+        champion={"crop": Crop.of("dashgaze", (), faces), "holdout": kept},
+    )
+    assert "against champion v3, the challenger's samples: 3-D error" in failed(behind)
+
+
+def test_pictures_of_before_faces_were_cut_say_nothing_of_a_face(judge: Callable) -> None:
+    old = packages.make_holdout(60, drive="e" * 64)
+    new = framed(packages.make_holdout(60))
+    outcome = judge(
+        {"crop": Crop.of("dashgaze", (), [SEEN]), "holdout": new},
+        champion={"crop": Crop.of("dashgaze", ()), "holdout": old},
+    )
+    assert outcome.passed
+    assert "too small" in found(outcome, "against champion v1, that one's samples: pictures")
 
 
 def test_a_single_scenario_must_not_get_much_worse(judge: Callable) -> None:

@@ -8,7 +8,9 @@ import packages
 import pytest
 
 from recording.exceptions import ContractError
+from recording.face import Face
 from recording.fingerprint import Fingerprint
+from recording.layouts import View
 from registry.holdout import Holdout
 from registry.lineage import Footage
 
@@ -19,6 +21,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         for name, rate, size in (("e", 25.0, 4), ("f", 30.0, 7))
     ]
     written = packages.make_holdout(12, moments=packages.make_moments(1), elsewhere=tuple(elsewhere))
+    written.face = Face(950, 1068, View(300, 250, 420, 400))
     written.write(tmp_path / "holdout.npz")
     found = Holdout.read((tmp_path / "holdout.npz").read_bytes())
     for field in fields(Holdout):

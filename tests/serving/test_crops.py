@@ -123,7 +123,7 @@ def test_a_made_up_layout_answers_the_same_angles_everywhere(make_version, tmp_p
     folder = preparation.prepare(video, labels, 12, layout, tmp_path / "prepared", face_asked=asked)
     data = recordings.load((folder,))
     layout.unlink()  # whoever serves the model has no layout file
-    make_version(crop=Crop.of(*data.layouts("dashgaze"), data.faces[0]))
+    make_version(crop=Crop.of(*data.layouts("dashgaze"), data.faces))
     stages.promote("gaze-tracker", 1, force=True, why="its held-out pictures are painted all over")
     loader = Loader(Selector(), tmp_path / "cache")
     predictor: Predictor = loader.load(loader.find())
@@ -152,7 +152,7 @@ def test_a_made_up_layout_answers_the_same_angles_everywhere(make_version, tmp_p
 
 
 def test_a_picture_of_other_proportions_than_the_driver_view_is_refused() -> None:
-    promised = Crop.of("dashgaze", layouts.DASHGAZE, Face(950, 1068, View(300, 250, 420, 420)))
+    promised = Crop.of("dashgaze", layouts.DASHGAZE, [Face(950, 1068, View(300, 250, 420, 420))])
     photograph = np.zeros((480, 640, 3), np.uint8)
     with pytest.raises(InputError, match=r"photo: 640x480 pixels have not the proportions .* with crop=face$"):
         crops.network_view(photograph, "driver", promised, "photo")

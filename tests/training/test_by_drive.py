@@ -30,6 +30,9 @@ def test_by_drive_goes_through_to_a_version_that_was_tested_on_the_last_drive(tr
     assert len(np.unique(kept.blocks)) == 10  # the tenths of the last drive
     assert not len(kept.trained_frames)  # none of its frames
     assert sorted(len(part.frames) for part in kept.elsewhere) == [24, 24]  # and those of the two others are known
+    # The drawn face is in another place in each drive: each was cut by its own rectangle, and serving has to find it.
+    assert package.contract.crop.face == "detected"
+    assert kept.face is not None
     assert set(kept.baselines_deg) == {"constant", "calibrated", "affine"}
 
     # What the last lines said of it is what the gate says.

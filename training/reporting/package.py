@@ -91,6 +91,7 @@ def held_out(recordings: Recordings, split: Split, before: Holdout | None = None
         fps=drive.fps,
         trained_frames=np.array([], dtype=np.int64),
         moments=recordings.moments[tested],
+        face=recordings.faces[tested],
     )
     return with_lineage(now, before, footage)
 

@@ -1,0 +1,58 @@
+"""Versions of several drives: the face is found per stream, per picture, or on all pictures given."""
+
+import numpy as np
+import pytest
+
+from recording.exceptions import InputError
+from recording.face import Face
+from recording.layouts import DASHGAZE, View
+from registry.crop import Crop
+from serving import crops, steady
+from tests import faces
+
+FOUND = Crop.of("dashgaze", DASHGAZE, [Face(320, 360, View(20, 30, 100, 100)), Face(320, 360, View(90, 80, 120, 120))])
+FIXED = Crop.of("dashgaze", DASHGAZE, [Face(320, 360, View(20, 30, 100, 100))] * 2)
+NOBODY = faces.portrait(at=(-500, 0))
+
+
+def moved(across: float) -> np.ndarray:
+    return faces.portrait(at=(160 + across, 180))
+
+
+def test_drives_with_different_rectangles_promise_to_find_the_face() -> None:
+    assert FOUND.detected and FOUND.face_in_words == "detected"
+    assert not FIXED.detected and FIXED.face_in_words == "20,30,100,100 of 320x360"
+    assert Crop.of("dashgaze", DASHGAZE, [None, None]).face_in_words == "none"
+    assert Crop.model_validate_json(FOUND.model_dump_json()) == FOUND
+
+
+def test_in_a_single_picture_the_face_is_cut_out_and_no_face_is_one_line() -> None:
+    cut = FOUND.cut(moved(40))
+    assert 120 < cut.shape[0] == cut.shape[1] < 200
+    assert np.abs(FOUND.cut(moved(-30)).astype(int).mean() - cut.mean()) < 10, "the face is in the same place of both"
+    with pytest.raises(InputError, match=r"^image 2: no face found, where this version needs one"):
+        FOUND.cut(NOBODY, "image 2")
+    assert crops.network_view(NOBODY, "face", FOUND).shape == NOBODY.shape
+
+
+def test_over_a_stream_the_rectangle_stays_where_it_was_found() -> None:
+    stream = steady.Steady(FOUND)
+    with pytest.raises(InputError, match=r"^frame 1: no face found so far"):
+        stream.cut(NOBODY, "frame 1")
+    for _ in range(steady.LOOKED_AT):
+        stream.cut(moved(0), "frame")
+    there = stream.cut(moved(0), "frame")
+    for picture in (moved(25), NOBODY):  # a head that turns away is in the rectangle still
+        assert np.array_equal(stream.cut(picture, "frame"), stream._settled.cut(picture))
+        assert stream.cut(picture, "frame").shape == there.shape
+    assert steady.Steady(FIXED).cut(NOBODY, "frame").shape == (100, 100, 3)
+
+
+def test_pictures_of_one_drive_have_one_rectangle_as_in_training() -> None:
+    settled = steady.settle(FOUND, [moved(-20), NOBODY, moved(0), moved(20)], "the given pictures")
+    assert settled.rectangle is not None and not settled.detected
+    one = settled.rectangle.view
+    assert one.x < 160 - 20 - 50 and one.x + one.w > 160 + 20 + 50
+    with pytest.raises(InputError, match="the given pictures: the 3 pictures looked at do not agree on a face"):
+        steady.settle(FOUND, [NOBODY] * 3, "the given pictures")
+    assert steady.settle(FIXED, [NOBODY], "these") is FIXED
