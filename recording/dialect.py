@@ -188,7 +188,10 @@ def _fields(line: str, delimiter: str) -> list[str] | None:
         return None
     if '"' not in line:
         return line.split(delimiter)
-    try:
-        return next(csv.reader([line], delimiter=delimiter, strict=True))
-    except csv.Error:
-        return None
+    for spaces in (False, True):  # "a" , "b": spaces around the separators, outside the quotes
+        text = re.sub(rf'"[ \t]+(?={re.escape(delimiter)}|$)', '"', line.rstrip()) if spaces else line
+        try:
+            return next(csv.reader([text], delimiter=delimiter, strict=True, skipinitialspace=spaces))
+        except csv.Error:
+            continue
+    return None

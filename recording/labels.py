@@ -45,6 +45,7 @@ from recording.units import AZIMUTH_LIMIT_DEG, ELEVATION_LIMIT_DEG, EMPTY
 __all__ = ["AZIMUTH_LIMIT_DEG", "ELEVATION_LIMIT_DEG", "EMPTY", "ON_BAD_ROWS", "PAST_END", "REASONS", "Labels", "read"]
 
 _GROUPED = re.compile(r"\s*\d{1,3}([.,]\d{3})+\s*")
+_FIXED = re.compile(r"\s*\d+[.,]0+\s*")
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ def read(
         notes.append(f"frames found by time in {times_file.name}")
     if offset_frames:
         notes.append(f"rows taken for frames that are {offset_frames:g} earlier")
-    judge = _judge(columns, scales, math.inf if frames is None else frames, times_file, offset_frames)
+    grouped = columns.frame is not None and not _has_decimals(file, header, columns.frame)
+    judge = _judge(columns, scales, math.inf if frames is None else frames, times_file, offset_frames, grouped)
     used = {columns.frame, columns.azimuth, columns.elevation}
     kept = [(position, name) for position, name in enumerate(header.names) if position not in used]
     bad, found = BadRows(path, header), Gathered()
@@ -194,14 +196,21 @@ Verdict = tuple[str | None, int | None, int, float, float]
 """Reason to drop the row or None, the column at fault or None, frame, azimuth, elevation."""
 
 
+def _has_decimals(file: CsvFile, header: Header, at: int) -> bool:
+    """Whether every frame number is written with a fraction of zeros: then ``12.000`` is 12."""
+    texts = (fields[at] for _, _, fields in file.rows(header) if fields is not None and not units.is_empty(fields[at]))
+    return all(map(_FIXED.fullmatch, texts))
+
+
 def _judge(
     columns: Columns,
     scales: tuple[units.AngleScale, units.AngleScale],
     frames: float,
     times_file: Path | None,
     offset: float,
+    grouped: bool,
 ) -> Callable[[list[str]], Verdict]:
-    """A function from the fields of a row to its verdict."""
+    """A function from the fields of a row to its verdict. ``grouped``: frame numbers may have separated thousands."""
     times = None if times_file is None else frame_times.read(times_file, offset)
     worn, blink = columns.worn, columns.blink
 
@@ -209,7 +218,12 @@ def _judge(
         at = columns.frame if columns.frame is not None else columns.time
         assert at is not None
         text = fields[at]
-        reason, frame = _frame(text, frames, round(offset)) if times is None else _frame_at(text, times, frames)
+        if times is not None:
+            reason, frame = _frame_at(text, times, frames)
+        elif grouped and _GROUPED.fullmatch(text):  # "12,000" is 12 here and 12000 there
+            reason, frame = BAD_FRAME, -1
+        else:
+            reason, frame = _frame(text, frames, round(offset))
         if reason is None and worn is not None and not units.is_empty(fields[worn]):
             said = units.truth(fields[worn])
             reason, at = (BAD_FLAG, worn) if said is None else (None if said else NOT_WORN, at)
@@ -243,7 +257,7 @@ def _frame(text: str, frames: float, offset: int) -> tuple[str | None, int]:
         frame = int(value)
     except (ValueError, OverflowError):  # not a number; NaN; infinite
         return BAD_FRAME, -1
-    if frame != value or _GROUPED.fullmatch(text):  # "12,000" is 12 here and 12000 there
+    if frame != value:
         return BAD_FRAME, -1
     if frame >= 0 > frame - offset:
         return NO_FRAME, frame - offset

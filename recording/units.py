@@ -21,6 +21,8 @@ FALSE = {"false", "no", "f", "n", "off", "falsch", "nein", "faux", "non", "falso
 FEW = 5
 """Fewer rows than this are single faults and say nothing about a column."""
 SHARE = 0.05
+MOVING_DEG = 8.0
+"""Who moves the eyes up and down by so much also moves them aside."""
 
 _MINUS = str.maketrans(dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\u2014\u2796\ufe58\ufe63\uff0d", "-"))
 _SPACES = str.maketrans(dict.fromkeys("\u00a0\u2009\u202f\ufeff\u200b\u200e\u200f\u202a\u202c\u2060\u2066\u2069", " "))
@@ -103,12 +105,14 @@ def angle_scale(values: np.ndarray, unit: str) -> AngleScale:
 def look_like_radians(azimuth: np.ndarray, elevation: np.ndarray) -> bool:
     """Whether (n,) and (n,) values that are called degrees are radians.
 
-    A driver who never looks farther than 1.6° to a side and 1.6° up or down, in a recording with movement in
-    it, is none: the mirrors alone are tens of degrees apart.
+    A driver who never looks farther than 1.6° to a side, and not up or down either or else by many degrees, in a
+    recording with movement in it, is none: the mirrors alone are tens of degrees apart.
     """
     if len(azimuth) < 20 or min(len(np.unique(azimuth)), len(np.unique(elevation))) < 10:
         return False
     sizes = np.abs(np.stack([azimuth, elevation]))
     within = np.quantile(sizes, 0.95, axis=1) <= math.pi / 2
     most = np.quantile(sizes, 0.99, axis=1, method="lower")  # a few absurd values are in every file
-    return bool(within.all() and most[0] <= math.pi and most[1] <= math.pi / 2)
+    low, high = np.quantile(elevation, (0.05, 0.95))
+    other = (within[1] and most[1] <= math.pi / 2) or high - low > MOVING_DEG
+    return bool(within[0] and most[0] <= math.pi and other)

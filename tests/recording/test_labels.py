@@ -98,6 +98,7 @@ def test_rows_come_out_in_the_order_of_the_frames(tmp_path: Path) -> None:
         "\ufeffdash_frames,azimuth [deg],elevation [deg]",
         " Dash_Frames , AZIMUTH  [deg],Elevation [DEG] ",
         '"dash_frames","azimuth [deg]","elevation [deg]"',
+        '"dash_frames" , " azimuth [deg]" ,"elevation [deg]"  ',
     ],
 )
 def test_names_of_columns_are_read_leniently(header: str, tmp_path: Path) -> None:
@@ -175,6 +176,12 @@ def test_no_bytes_below_the_header_break_the_reading(tmp_path_factory: pytest.Te
     read = labels.read(path, 100, on_bad_rows="drop")
     assert read.rows == len(read.table) + sum(read.dropped.values())
     assert set(read.dropped) <= set(labels.REASONS)
+
+
+@pytest.mark.parametrize("form", ["{}.0", "{}.000", "{:.6f}", '"{},000"'])
+def test_frame_numbers_with_a_fraction_of_zeros(form: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", *(f"1,{form.format(n)},1.0,2.0,True," for n in (8, 9, 12)))
+    assert labels.read(path, 100).table["frame"].tolist() == [8, 9, 12]
 
 
 @pytest.mark.parametrize("written", ["True", "1.0", "1", "yes", "WAHR", "255", "", "nan"])

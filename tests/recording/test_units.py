@@ -71,6 +71,8 @@ def test_radians_that_are_called_degrees() -> None:
     assert not units.look_like_radians(*np.degrees(gaze).T)
     odd = np.vstack([gaze, [[500.0, -80.0]]])
     assert units.look_like_radians(*odd.T), "a single absurd value says nothing about the others"
+    assert units.look_like_radians(gaze[:, 0], np.degrees(gaze[:, 1])), "one column of the two"
+    assert not units.look_like_radians(gaze[:, 0], np.degrees(gaze[:, 1]) / 6), "looks ahead, all but still"
     still = np.full(200, 1.0)
     assert not units.look_like_radians(still, still), "one value all the time is a test, not a drive"
     assert units.angle_scale(gaze[:, 0], "rad").degrees(math.pi / 2) == pytest.approx(90)
