@@ -17,6 +17,8 @@ PRUNE_AFTER_EPOCHS = 3
 BEHIND = {3: 1.25, 6: 1.05, 10: 0.99}
 HOPELESS_FACTOR = 1.5
 FEWEST_FOR_MEDIAN = 3
+USUAL_STEPS = 20
+"""Of an epoch, at least: where few samples make fewer, so many more epochs count as one."""
 
 
 class LearningCurvePruner(optuna.pruners.BasePruner):
@@ -24,12 +26,16 @@ class LearningCurvePruner(optuna.pruners.BasePruner):
 
     - *behind*: the best complete trial of the same freeze choice was clearly better at this epoch (:data:`BEHIND`);
     - *median*: the best epoch so far is worse than the median of such trials at this epoch;
-    - *out of reach*: in the epochs that are left the trial would have to improve by more than any complete trial
-      ever did from that epoch on (times :data:`HOPELESS_FACTOR`).
+    - *out of reach*: in the epochs that are left the trial would have to improve by more than any such trial
+      ever did from that epoch on (times :data:`HOPELESS_FACTOR`) to reach the best of all.
 
-    Epochs of other freeze choices say nothing for the first two: a frozen backbone has learnt what it can when an open
-    one has only begun. A trial that has reported nothing is never pruned.
+    Epochs of other freeze choices say nothing: a frozen backbone has learnt what it can when an open one has only
+    begun. ``steps`` are an epoch's; with few of them an epoch teaches little, and the rules set in later. A trial that
+    has reported nothing is never pruned.
     """
+
+    def __init__(self, steps: int = USUAL_STEPS):
+        self.slower = max(1.0, USUAL_STEPS / steps)
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether ``trial`` is to be ended after its last reported epoch."""
@@ -39,21 +45,21 @@ class LearningCurvePruner(optuna.pruners.BasePruner):
         value = trial.intermediate_values[epoch]
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         alike = [one for one in complete if one.params.get("freeze") == trial.params.get("freeze")]
-        if epoch < PRUNE_AFTER_EPOCHS:
+        if epoch < PRUNE_AFTER_EPOCHS * self.slower:
             return False
         return (
-            _behind(alike, value, epoch)
+            _behind(alike, value, epoch, self.slower)
             or _below_median(alike, min(trial.intermediate_values.values()), epoch)
-            or _out_of_reach(complete, value, epoch)
+            or _out_of_reach(alike, value, epoch, min(map(_value, complete), default=0.0))
         )
 
 
-def _behind(complete: list[FrozenTrial], value: float, epoch: int) -> bool:
+def _behind(complete: list[FrozenTrial], value: float, epoch: int, slower: float) -> bool:
     """Whether the best trial so far was clearly better at this very epoch."""
     best = min(complete, key=_value, default=None)
     if best is None or epoch not in best.intermediate_values:
         return False
-    allowed = [factor for first, factor in BEHIND.items() if epoch >= first]
+    allowed = [factor for first, factor in BEHIND.items() if epoch >= first * slower]
     return bool(allowed) and value > allowed[-1] * best.intermediate_values[epoch]
 
 
@@ -63,8 +69,8 @@ def _below_median(complete: list[FrozenTrial], best: float, epoch: int) -> bool:
     return len(values) >= FEWEST_FOR_MEDIAN and best > median(values)
 
 
-def _out_of_reach(complete: list[FrozenTrial], value: float, epoch: int) -> bool:
-    """Whether even the largest improvement seen from this epoch on would not reach the best trial."""
+def _out_of_reach(complete: list[FrozenTrial], value: float, epoch: int, best: float) -> bool:
+    """Whether even the largest improvement seen from this epoch on would not reach ``best``."""
     gains = [
         one.intermediate_values[epoch] / _value(one)
         for one in complete
@@ -72,7 +78,7 @@ def _out_of_reach(complete: list[FrozenTrial], value: float, epoch: int) -> bool
     ]
     if len(gains) < 2:
         return False
-    return value / (HOPELESS_FACTOR * max(gains)) > min(map(_value, complete))
+    return value / (HOPELESS_FACTOR * max(gains)) > best
 
 
 def _value(trial: FrozenTrial) -> float:

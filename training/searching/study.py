@@ -67,6 +67,7 @@ class Study:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self._lock.close()
             raise InputError(
                 f"study {name!r} is being run by another process; wait for it, or choose another name"
             ) from None
@@ -83,7 +84,7 @@ class Study:
             study_name=self.name,
             # Quoted: SQLAlchemy reads a %20 in the folder's name as a space, and a ? as the end of the path.
             storage=f"sqlite:///{quote(str(self.folder / 'study.db'))}",
-            pruner=LearningCurvePruner(),
+            pruner=LearningCurvePruner(max(1, self.samples // self.space.batch_size)),
             direction="minimize",
             load_if_exists=True,
         )

@@ -82,3 +82,18 @@ def test_half_of_the_trials_alike_being_better_ends_a_trial(study):
         completed(study, [4.0, 4.0, 4.0, value])
     assert stopped_at(study, [3.9, 3.9, 3.9, 3.15]) == 4
     assert stopped_at(study, [3.9, 3.9, 3.9, 3.05]) is None
+
+
+def test_heads_that_had_nothing_to_learn_do_not_make_an_open_trial_hopeless(study):
+    """On 75 photographs the trial that would have won began twice as wrong as the solved head, and was ended."""
+    for freeze in ("backbone", "backbone", "layer3"):
+        completed(study, [28.0, 28.0, 28.0, 28.0, 28.0], freeze=freeze)
+    assert stopped_at(study, [53.0, 51.0, 48.0, 45.0, 40.0]) is None
+
+
+def test_where_few_samples_make_few_steps_the_rules_set_in_later():
+    few = optuna.create_study(pruner=LearningCurvePruner(steps=5))
+    best = [50.0 - epoch for epoch in range(20)]
+    completed(few, best)
+    slow = [70.0 - epoch for epoch in range(20)]
+    assert stopped_at(few, slow) == 12  # as many steps as three epochs of twenty
