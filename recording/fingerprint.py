@@ -3,9 +3,10 @@
 Four times a second the driver view is reduced to a tiny grey picture, brightness and contrast taken out. One of them
 tells nothing: the same driver in the same car looks much the same all day, and frame n like frame n + 1. How they
 *change* over a while does. So stretches are compared and not pictures: of every stretch of one recording its mean
-picture is subtracted, and what remains is correlated with every stretch of the other one. Where a copy shows the same
-moments the correlation is near 1, however it was trimmed, encoded, rescaled or put into another container; where two
-drives of one driver in one car happen to resemble each other it stays far below (``python -m benchmarks.identity``).
+picture and its steady drift are subtracted, and what remains is correlated with every stretch of the other one. Where
+a copy shows the same moments the correlation is near 1, however it was trimmed, encoded, rescaled or put into another
+container; where two drives of one driver in one car happen to resemble each other it stays far below (``python -m
+benchmarks.identity``).
 The idea of comparing in time what no single frame tells is that of video fingerprints (Law-To et al., CIVR 2007).
 
 The driver view it is because that is what a model learns from, and all that a folder of pictures holds.
@@ -15,6 +16,7 @@ import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -36,6 +38,8 @@ STRETCH_S = 32.0
 and correlate to 0.9; in all of it they stay below 0.5."""
 SHORTEST_S = 16.0
 """Of a recording, or a piece of one, that is shorter nothing is known again."""
+SAME_SHORTEST = 0.92
+"""What :data:`SAME` is for stretches of :data:`SHORTEST_S`, where one of the recordings has no longer ones."""
 FEWEST = 16
 """Pictures that a stretch holds at least."""
 LEAST_OVERLAP = 0.75
@@ -184,34 +188,50 @@ def moments_in(known: Fingerprint, found_in: Fingerprint, seconds: np.ndarray) -
     return there
 
 
+@lru_cache(maxsize=256)  # seconds for two long drives, and a gate asks for the same two again and again
 def _same_stretches(one: Fingerprint, other: Fingerprint) -> list[tuple[float, float, float]]:
     """Stretches of ``one`` that ``other`` shows as well: start, end, and what to add for the time in ``other``."""
     # The one with fewer pictures is cut into stretches: for each of its pictures the other has one nearby.
     if _spacing(one) < _spacing(other):
         return [(start + offset, end + offset, -offset) for start, end, offset in _same_stretches(other, one)]
+    short = max(0.0, STRETCH_S - min(_length(one), _length(other))) / (STRETCH_S - SHORTEST_S)
+    same = SAME + short * (SAME_SHORTEST - SAME)
+    return [place for correlation, place in _best_matches(one, other) if correlation >= same]
+
+
+def correlations(one: Fingerprint, other: Fingerprint) -> Floats:
+    """Of each stretch of ``one`` the highest correlation with one of ``other``: what :data:`SAME` is held against."""
+    return np.array([correlation for correlation, _ in _best_matches(one, other)])
+
+
+def _best_matches(one: Fingerprint, other: Fingerprint) -> list[tuple[float, tuple[float, float, float]]]:
+    """Of each stretch of ``one`` the highest correlation, start and end, and what to add for the time in ``other``."""
     grid = _Grid(other)
     found = []
-    for chosen in _stretches(one.seconds):
+    for chosen in _stretches(one.seconds, min(STRETCH_S, _length(one), _length(other))):
         correlation, offsets = grid.correlate(one.seconds[chosen], one.pictures[chosen])
-        best = int(np.argmax(correlation))
-        if correlation[best] >= SAME:
-            times = one.seconds[chosen]
-            found.append((float(times[0]), float(times[-1]), float(offsets[best])))
+        best, times = int(np.argmax(correlation)), one.seconds[chosen]
+        found.append((float(correlation[best]), (float(times[0]), float(times[-1]), float(offsets[best]))))
     return found
+
+
+def _length(fingerprint: Fingerprint) -> float:
+    """From the first moment to the last, seconds."""
+    return float(fingerprint.seconds[-1] - fingerprint.seconds[0])
 
 
 def _spacing(fingerprint: Fingerprint) -> float:
     return float(np.median(np.diff(fingerprint.seconds))) if len(fingerprint) > 1 else np.inf
 
 
-def _stretches(seconds: np.ndarray) -> list[np.ndarray]:
-    """Indices of overlapping stretches that cover a recording; none where it is too short for one."""
+def _stretches(seconds: np.ndarray, length: float) -> list[np.ndarray]:
+    """Indices of overlapping stretches of that length that cover a recording; none where they would be too short."""
     chosen: list[np.ndarray] = []
     start, count = 0, len(seconds)
-    while count - start >= FEWEST and seconds[-1] - seconds[0] >= SHORTEST_S:
-        end = max(int(np.searchsorted(seconds, seconds[start] + STRETCH_S)), start + FEWEST)
+    while count - start >= FEWEST and length >= SHORTEST_S:
+        end = max(int(np.searchsorted(seconds, seconds[start] + length)), start + FEWEST)
         if end >= count:  # the last one ends with the recording, and is as long as the others
-            first = int(np.searchsorted(seconds, seconds[-1] - STRETCH_S))
+            first = int(np.searchsorted(seconds, seconds[-1] - length))
             return [*chosen, np.arange(max(0, min(first, count - FEWEST)), count)]
         chosen.append(np.arange(start, end))
         start += max(1, (end - start) // 2)
@@ -247,22 +267,28 @@ class _Grid:
         grid = np.pad(self.pictures, ((margin, margin), (0, 0)))
         own = pictures.astype(np.float32) * np.float32(_QUANTUM)
         own -= own.mean(axis=0)
-        products = own @ grid.T
-        sizes, own_sizes = (grid * grid).sum(axis=1), (own * own).sum(axis=1)
-        counts, crossed, theirs, ours = (np.zeros(places, np.float32) for _ in range(4))
-        their_sum = np.zeros((places, grid.shape[1]), np.float32)
+        time = ((at - at.mean()) / max(1.0, float(at.std()))).astype(np.float32)
+        products, sizes, own_sizes = own @ grid.T, (grid * grid).sum(axis=1), (own * own).sum(axis=1)
+        crossed, theirs = np.zeros(places, np.float32), np.zeros(places, np.float32)
+        their_sum, their_trend = (np.zeros((places, grid.shape[1]), np.float32) for _ in range(2))
         for row, shift in enumerate(at):
             part = slice(shift, shift + places)
-            counts += there[part]
             crossed += products[row, part]
             theirs += sizes[part]
-            ours += own_sizes[row] * there[part]
             their_sum += grid[part]
-        our_sum = np.lib.stride_tricks.sliding_window_view(there, margin + 1)[:, at] @ own
+            their_trend += time[row] * grid[part]
+        both = np.lib.stride_tricks.sliding_window_view(there, margin + 1)[:, at]  # (places, w)
+        counts, ours = both.sum(axis=1), both @ own_sizes
+        our_sum, our_trend = both @ own, both @ (time[:, None] * own)
+        # What neither mean nor slope explains: light that fades and a driver who sinks down look the same anywhere.
         number = np.maximum(counts, 1.0)
-        crossed = crossed - (our_sum * their_sum).sum(axis=1) / number
-        theirs = theirs - (their_sum * their_sum).sum(axis=1) / number
-        ours = ours - (our_sum * our_sum).sum(axis=1) / number
+        middle, spread = both @ time / number, both @ (time * time)
+        spread = np.maximum(spread - number * middle**2, 1e-3)
+        their_trend -= middle[:, None] * their_sum
+        our_trend -= middle[:, None] * our_sum
+        crossed -= (our_sum * their_sum).sum(axis=1) / number + (our_trend * their_trend).sum(axis=1) / spread
+        theirs -= (their_sum * their_sum).sum(axis=1) / number + (their_trend * their_trend).sum(axis=1) / spread
+        ours -= (our_sum * our_sum).sum(axis=1) / number + (our_trend * our_trend).sum(axis=1) / spread
         least = LEAST_CHANGE**2 * grid.shape[1] * number
         known = (counts >= max(FEWEST, LEAST_OVERLAP * len(own))) & (theirs > least) & (ours > least)
         correlation = np.where(known, crossed / np.sqrt(np.maximum(theirs * ours, 1e-9)), 0.0)

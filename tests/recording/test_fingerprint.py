@@ -68,6 +68,15 @@ def test_a_piece_within_another_recording_is_known_and_what_is_around_it_is_not(
     assert np.isnan(there[(times < 8) | (times > 122)]).all()
 
 
+def test_a_short_piece_is_known_from_16_seconds_on_whichever_is_the_longer(drive: list[np.ndarray]) -> None:
+    whole, piece = taken(drive), taken(drive[20 * FPS : 40 * FPS], every=2)
+    np.testing.assert_allclose(fingerprint.moments_in(whole, piece, piece.seconds), piece.seconds + 20, atol=0.13)
+    back = fingerprint.moments_in(piece, whole, whole.seconds)
+    np.testing.assert_array_equal(np.isfinite(back), (whole.seconds > 19.6) & (whole.seconds < 40.2))
+    shorter = taken(drive[20 * FPS : 35 * FPS])
+    assert np.isnan(fingerprint.moments_in(whole, shorter, shorter.seconds)).all()
+
+
 def test_a_bare_folder_is_known_by_its_pictures(original: prepared.Samples, tmp_path: Path) -> None:
     for name in sorted(path.name for path in original.folder.glob("frame_*")):
         (tmp_path / name).write_bytes((original.folder / name).read_bytes())
@@ -78,6 +87,18 @@ def test_a_bare_folder_is_known_by_its_pictures(original: prepared.Samples, tmp_
     timed = Fingerprint(moments.frames, moments.frames / FPS, moments.pictures)
     there = fingerprint.moments_in(fingerprint.of(original), timed, timed.seconds)
     np.testing.assert_allclose(there, original.seconds, atol=0.3)
+
+
+def test_light_that_fades_alike_in_two_drives_is_no_moment_in_common(drive: list[np.ndarray]) -> None:
+    still = drive[0][::2, ::2].astype(np.float64)
+    shade, random = np.linspace(0.4, 1.0, still.shape[1])[None, :, None], np.random.default_rng(0)
+
+    def fading() -> Fingerprint:
+        pictures = (still * shade ** (n / 500) + random.normal(0, 2, still.shape) for n in range(500))
+        return taken([picture.clip(0, 255).astype(np.uint8) for picture in pictures])
+
+    one, other = fading(), fading()
+    assert np.isnan(fingerprint.moments_in(one, other, other.seconds)).all()
 
 
 def test_where_nothing_moves_nothing_is_known(drive: list[np.ndarray]) -> None:
