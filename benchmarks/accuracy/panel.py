@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from recording import preparation, recordings, sample_files
+from recording.face import AUTO
 from recording.recordings import Recordings
 from training.measuring import splits
 from training.measuring.splits import Split
@@ -72,8 +73,8 @@ class Drive:
     split: str
 
     def load(self) -> tuple[Recordings, Split]:
-        """Its samples, and which of them train, validate and test."""
-        data = recordings.load(self.folders)
+        """Its samples, cut to the face as the main job cuts them, and which of them train, validate and test."""
+        data = recordings.with_faces(recordings.load(self.folders), AUTO)
         return data, splits.split(self.split, data.frames, data.drives[0].fps, data.drive_index, 0, data.seconds)
 
 
