@@ -13,13 +13,17 @@ import numpy as np
 
 from recording.exceptions import InputError
 from recording.scenarios import COUNT, scenarios
+from registry.intervals import MIN_BLOCKS
 
 SPLIT_CHOICES = ("blocks", "random", "by-drive")
 VALIDATION_SHARE = 0.15  # of the time; the same for the test
-TEST_SHARE = 0.15
+TEST_SHARE = 0.15  # less in stretches of which test block and gaps would take more than LEFT_OUT_SHARE
+LEFT_OUT_SHARE = 0.245  # of the time, from the final training
+SHORTEST_TEST_S = 1.8  # however short the stretch
 GAP_S = 1.5  # left out beside every block, at most; MIN_GAP_S at least
 MIN_GAP_S = 1.0  # what near copies are taken to need: registry.holdout.NEAR_COPY_S
-MIN_STRETCH_S = 12.0  # shorter stretches would be mostly gaps
+STRETCH_S = 16.0  # as many stretches as there are of these, where that is enough for an interval …
+MIN_STRETCH_S = 12.0  # … else of these: shorter stretches would be mostly gaps
 MIN_PER_PART = 5
 SAME_TIME_S = 1e-3
 
@@ -97,18 +101,19 @@ def blocks(frames: np.ndarray, fps: float, seconds: np.ndarray | None = None) ->
     # Rounding must not move a block: versions of one drive share their test blocks, whatever wrote their times down.
     seconds = counted if np.allclose(measured, counted, rtol=0, atol=SAME_TIME_S) else measured
     span = float(seconds.max()) + 1.0 / fps
-    stretches = int(np.clip(span // MIN_STRETCH_S, 1, COUNT))
+    stretches = int(np.clip(span // STRETCH_S, np.clip(span // MIN_STRETCH_S, 1, MIN_BLOCKS), COUNT))
     length = span / stretches
     gap = min(max(MIN_GAP_S, 0.03 * length), GAP_S)
+    tested = min(TEST_SHARE * length, max(LEFT_OUT_SHARE * length - 2 * gap, SHORTEST_TEST_S))
+    width = {"validation": VALIDATION_SHARE * length, "test": tested}
     part = np.full(len(frames), "train", dtype="U10")
     final = np.ones(len(frames), dtype=bool)
     block = np.zeros(len(frames), dtype=np.int64)
     for k in range(stretches):
-        group = (VALIDATION_SHARE + TEST_SHARE) * length + 3 * gap
+        group = sum(width.values()) + 3 * gap
         # Golden-ratio steps spread the offsets evenly over [0, 1) for any number of stretches.
         start = k * length + ((k * 0.618034 + 0.5) % 1.0) * max(0.0, length - group)
         order = ("validation", "test") if k % 2 else ("test", "validation")
-        width = {"validation": VALIDATION_SHARE * length, "test": TEST_SHARE * length}
         at = start + gap
         inside = (seconds >= start) & (seconds < start + group)
         part[inside] = "gap"

@@ -84,10 +84,21 @@ def test_the_final_training_takes_all_but_the_test_blocks_and_their_gaps(samples
     assert apart.max() <= splits.GAP_S * FPS + (np.diff(frames).max() if samples > 1 else 0)
 
 
-def test_of_a_drive_of_80_s_half_trains_the_trials_and_seven_tenths_the_registered_model():
-    split = splits.blocks(evenly(800, 80), FPS)
-    assert len(split.train) < 0.5 * 800
-    assert len(split.final) >= 0.7 * 800
+def test_of_a_drive_of_80_s_three_quarters_train_the_registered_model():
+    # At 30 frames a second, all frames and 800 of them; five test blocks are what an interval needs.
+    for samples in (2400, 800):
+        split = splits.blocks(evenly(samples, 80), FPS)
+        assert len(split.train) > 0.5 * samples
+        assert len(split.final) >= 0.75 * samples
+        assert len(np.unique(split.block[split.test])) == 5
+
+
+@pytest.mark.parametrize(("seconds", "blocks"), [(59, 4), (60, 5), (71, 5), (95, 5), (112, 7), (200, 10), (600, 10)])
+def test_a_drive_has_enough_test_blocks_for_an_interval_from_a_minute_on(seconds, blocks):
+    frames = np.arange(round(seconds * FPS))
+    split = splits.blocks(frames, FPS)
+    assert len(np.unique(split.block[split.test])) == blocks
+    assert len(split.test) > 0.11 * len(frames)
 
 
 def test_random_split_is_marked_as_leaking_and_depends_on_the_seed():
