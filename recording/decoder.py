@@ -1,8 +1,10 @@
 """One decoder that says of every picture whether it is sound, as far as its format lets it.
 
 - H.264, MPEG-4 part 2, MJPEG: FFmpeg's decoders mark pictures that they had to mend, or refuse the packet.
-- MJPEG: what libjpeg-turbo finds wrong counts as well, where it takes the recording's first pictures for sound (there
-  are cameras whose every picture has a few bytes too many).
+- MJPEG: what libjpeg-turbo finds wrong counts as well.
+
+The last two only where they find nothing wrong with a recording's first pictures: there are cameras whose every picture
+has a few bytes too many.
 - H.265: FFmpeg's decoder has no such check; it paints whatever the damaged bytes mean. Whether its data ends where the
   decoder does is looked at apart (:mod:`recording.endings`).
 """
@@ -11,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import av
 
-from recording import bitstream, pictures
-from recording.endings import Endings
+from recording import endings, pictures
 
 if TYPE_CHECKING:
     Packet = av.Packet[av.VideoStream]
@@ -30,15 +31,14 @@ class Damaged(Exception):
 class Decoder:
     """The decoder of an opened track. ``threads`` of them decode packets ahead of each other.
 
-    ``strict``: for MJPEG, whether libjpeg-turbo is asked too (:class:`recording.frames.Index`).
+    ``strict``: whether libjpeg-turbo is asked about MJPEG, and the endings of H.265 are looked at: not where they find
+    fault with a recording's first pictures (:class:`recording.frames.Index`).
     """
 
     def __init__(self, stream: av.VideoStream, threads: int, strict: bool = False) -> None:
         self.context, self.threads = stream.codec_context, threads
         self.strict = strict and self.context.name == "mjpeg"
-        header = self.context.extradata
-        by_length = bool(bitstream.length_bytes(self.context.name, header))
-        self.endings = Endings(header) if self.context.name == "hevc" and header and by_length else None
+        self.endings = endings.of(stream) if strict else None
         self.context.thread_type, self.context.thread_count = ("AUTO" if threads > 1 else "SLICE"), threads
         self.context.options = {"err_detect": DETECTING.get(self.context.name, USUAL)}
 

@@ -7,7 +7,8 @@ exchanged, which must change something. The pictures it refers to are missing th
 bytes does not depend on them (ITU-T H.265, 9.3), and filters at the edges of blocks are left out because they do.
 """
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -22,6 +23,7 @@ _UNUSED = {0, 2, 4, 6, 8, 10, 12, 14}  # no other picture refers to these (table
 _AS_TRAILING = {8: 0, 9: 1}  # a decoder that starts here leaves out what is shown before its key frame
 _RANDOM = np.random.default_rng(0).integers(4, 256, (4, 16), dtype=np.uint8)  # no bytes that begin something
 _TAIL = _RANDOM.shape[1]
+_PADDING = re.compile(rb"(\x00\x00\x03|\x00)+$")  # words of zeros that a constant bit rate asks for (7.3.2.9)
 _SHORTEST = _TAIL + 24  # a part with less behind its header says nothing
 
 
@@ -43,10 +45,10 @@ class Endings:
             return True
         kept = [bytes([_AS_TRAILING.get(unit[0] >> 1, unit[0] >> 1) << 1]) + unit[1:] for unit in units]
         as_it_is = self._decoded(kept)
-        longer = [unit.rstrip(b"\0") + _RANDOM[0].tobytes() if n in parts else unit for n, unit in enumerate(kept)]
+        longer = [_PADDING.sub(b"", unit) + _RANDOM[0].tobytes() if n in parts else unit for n, unit in enumerate(kept)]
         if as_it_is is None or self._decoded(longer) != as_it_is:
             return False
-        last = kept[parts[-1]].rstrip(b"\0")
+        last = _PADDING.sub(b"", kept[parts[-1]])
         if len(last) < _SHORTEST:
             return True
         exchanged = ([*kept[: parts[-1]], last[:-_TAIL] + tail.tobytes(), *kept[parts[-1] + 1 :]] for tail in _RANDOM)
@@ -60,4 +62,20 @@ class Endings:
         except av.error.FFmpegError:
             pictures = []
         self._decoder.flush_buffers()
-        return [bytes(plane) for plane in pictures[0].planes] if pictures else None
+        if not pictures:
+            return None
+        width = 2 if pictures[0].format.components[0].bits > 8 else 1
+        return [_samples(plane, width) for plane in pictures[0].planes]
+
+
+def _samples(plane: Any, width: int) -> bytes:
+    """The samples of a plane, ``width`` bytes each, without what is left over at the end of its lines."""
+    stored = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    return stored[: plane.height, : plane.width * width].tobytes()
+
+
+def of(stream: av.VideoStream) -> Endings | None:
+    """For a track of H.265 whose units are stored by length; None for any other."""
+    codec = stream.codec_context
+    by_length = codec.name == "hevc" and bitstream.length_bytes(codec.name, codec.extradata)
+    return Endings(codec.extradata) if by_length and codec.extradata else None

@@ -20,7 +20,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from recording import bitstream, layouts, pictures, video
+from recording import bitstream, endings, layouts, pictures, video
 from recording.exceptions import DriveError
 
 log = logging.getLogger("recording.frames")
@@ -29,6 +29,8 @@ INDEXED_CONTAINERS = ("mov", "mp4", "matroska", "webm")
 INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4")
 CHECKED_FRAMES = 24
 """So many packets from the start are decoded to see that decoder and index agree."""
+STRICTLY_CHECKED = 12
+"""So many are looked at in another way, to see whether that can tell damage from a camera's habits."""
 HELD_BACK = 16
 """A picture is stored at most so many places from where it is shown (H.264, H.265: 16 pictures are kept)."""
 
@@ -43,8 +45,8 @@ class Index:
     own times, so a variable rate is kept. ``exact``: the arrays that follow tell which packet holds which frame.
     ``times``: presentation time per packet, in the order in which packets are stored and decoded; ``numbers``: the
     frame that each packet holds; ``keys``: positions of the packets where decoding can start; ``damaged``: positions
-    of packets whose bytes no encoder writes. Empty where not exact. ``strict``: pictures of MJPEG must be sound to
-    libjpeg-turbo as well.
+    of packets whose bytes no encoder writes. Empty where not exact. ``strict``: pictures of MJPEG and H.265
+    are looked at in another way as well (:class:`recording.decoder.Decoder`).
     """
 
     track: int
@@ -102,7 +104,7 @@ def scan(path: Path, track: int | None = None) -> Index:
         exact = _is_exact(container, stream, packets, times)
         fps, seconds = _clock(path, stream, packets)
         _say_count(path, stream, len(packets.presented))
-        strict = stream.codec_context.name == "mjpeg" and _first_are_sound(path, number)
+        strict = _first_are_sound(path, number)
     stored = np.array(packets.presented if exact else [], dtype=np.int64)
     return Index(
         number,
@@ -231,13 +233,17 @@ def _first_pictures(path: Path, track: int) -> tuple[list[int | None] | None, av
 
 
 def _first_are_sound(path: Path, track: int) -> bool:
-    """Whether libjpeg-turbo takes the first pictures of an MJPEG for sound, but for a few that may be damaged."""
+    """Whether libjpeg-turbo, or the endings of H.265, find nothing wrong with the first pictures but a few."""
     with video.opened(path, track) as (container, stream):
+        looked_at = endings.of(stream)
+        if stream.codec_context.name != "mjpeg" and looked_at is None:
+            return False
         try:
-            first = [bytes(packet) for packet in islice(container.demux(stream), CHECKED_FRAMES) if packet.size]
+            first = [packet for packet in islice(container.demux(stream), STRICTLY_CHECKED) if packet.size]
         except av.error.FFmpegError:
             return False
-    return sum(map(pictures.is_sound_jpeg, first)) >= 0.8 * len(first)
+    sound = [looked_at.fit(packet) if looked_at else pictures.is_sound_jpeg(bytes(packet)) for packet in first]
+    return sum(sound) >= 0.75 * len(first)
 
 
 def _first_that_decodes(path: Path, track: int) -> av.VideoFrame | None:

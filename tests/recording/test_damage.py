@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from recording import decoding, frames
+from recording import bitstream, decoding, frames
 from tests import recordings
 
 SIZE, FRAMES, GROUP = (320, 192), 48, 12
@@ -169,6 +169,26 @@ def test_a_camera_whose_every_picture_has_bytes_too_many_loses_none(sound, tmp_p
     got, lost = everything(tmp_path / "v.avi")
     assert (len(got), lost) == (FRAMES, {})
     assert frames.scan(sound["mjpeg.mov"][0]).strict
+
+
+@pytest.mark.parametrize(("behind", "strict"), [(b"\0\0\3\0\0\3", True), (bytes(7), True), (b"garbage" * 9, False)])
+def test_h265_with_something_behind_every_picture_loses_none(
+    behind: bytes, strict: bool, sound, tmp_path: Path
+) -> None:
+    # Words of zeros are allowed there, and fill up a constant bit rate. Anything else no decoder minds either.
+    with av.open(str(sound["plain-hevc.mp4"][0])) as source, av.open(str(tmp_path / "v.mp4"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                units = list(bitstream.units(memoryview(packet), 4))
+                units[-1] += behind
+                longer = av.Packet(b"".join(len(unit).to_bytes(4) + unit for unit in units))
+                longer.pts, longer.dts, longer.time_base = packet.pts, packet.dts, packet.time_base
+                longer.stream, longer.is_keyframe = stream, packet.is_keyframe
+                target.mux(longer)
+    assert frames.scan(tmp_path / "v.mp4").strict == strict
+    got, lost = everything(tmp_path / "v.mp4")
+    assert (len(got), lost) == (FRAMES, {})
 
 
 def test_what_libjpeg_finds_damaged_in_an_mjpeg_is_left_out(sound, tmp_path: Path) -> None:
