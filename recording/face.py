@@ -129,4 +129,6 @@ def parse(text: str) -> View | None:
         raise InputError(
             f"face={text!r}: choose {AUTO}, {NONE}, or x,y,w,h in pixels of the driver view, as 300,250,420,420"
         ) from None
+    if min(w, h) < SMALLEST_SIDE:
+        raise InputError(f"face={text}: shows no eyes; give a width and height of at least {SMALLEST_SIDE} pixels")
     return View(x, y, w, h)

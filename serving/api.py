@@ -156,7 +156,7 @@ def _add_state(app: FastAPI, service: Service, metrics: Metrics) -> None:
             crop=contract.crop.model_dump(),
             input=contract.input.model_dump(),
             output=contract.output.model_dump(),
-            digests=contract.digests.model_dump(),
+            digests=contract.digests.model_dump(exclude_none=True),
             precision=predictor.precision,
         )
 

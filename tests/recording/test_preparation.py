@@ -48,6 +48,27 @@ def test_every_sample_shows_the_frame_that_its_row_names(ready: Path) -> None:
         assert (row.azimuth_deg, row.elevation_deg) == recordings.angles(row.frame)
 
 
+def test_the_folder_says_where_the_face_is_and_may_be_told_again(
+    ready: Path, drive: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Noise shows no face. Another rectangle changes no picture, and one that does not fit makes no folder."""
+    said = json.loads((ready / "drive.json").read_text())["face"]
+    assert said == {"asked": "auto", "rectangle": None, "seen": said["seen"], "looked_at": 40} and said["seen"] < 4
+    folder = Path(shutil.copytree(ready, tmp_path / "copy"))
+    before = content(folder)
+    preparation.prepare(*drive, 40, "dashgaze", folder, face_asked="20,30,64,50")
+    assert str(prepared.load(folder).chosen.face) == "20,30,64,50"
+    changed = [name for name, now in content(folder).items() if now != before[name]]
+    assert changed == ["drive.json"]
+    preparation.prepare(*drive, 40, "dashgaze", folder)
+    assert content(folder) == before
+    assert f"NO FACE RECTANGLE: {said['seen']} of 40 pictures" in caplog.text
+    for wrong, line in (("90,30,64,50", "outside the driver view of 119x132"), ("1,2,3", "choose auto, none, or")):
+        with pytest.raises(InputError, match=line):
+            preparation.prepare(*drive, 40, "dashgaze", tmp_path / "new", face_asked=wrong)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_sample_has_its_views_and_its_truth(ready: Path) -> None:
     names = {f"frame_00000_{part}" for part in ("driver.jpg", "road.jpg", "camera.jpg", "gt.json")}
     assert names <= {path.name for path in ready.iterdir()}

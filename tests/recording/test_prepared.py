@@ -1,6 +1,7 @@
 """One reader of the prepared folder: whole ones, bare ones, and what is wrong with others."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,8 @@ from PIL import Image
 
 from recording import prepared, preprocess
 from recording.exceptions import InputError
+from recording.face import Choice, Face
+from recording.layouts import View
 from tests import recordings
 
 
@@ -145,6 +148,22 @@ def test_pictures_are_the_pixels_that_serving_sees(ready: Path) -> None:
     for row, name in enumerate(loaded.table["driver"]):
         served = preprocess.resize(preprocess.decode((ready / name).read_bytes()))
         np.testing.assert_array_equal(pictures[row], served)
+
+
+def test_without_a_face_rectangle_pictures_are_what_they_were_and_with_one_they_are_cut(ready: Path) -> None:
+    loaded, face = prepared.load(ready), Face(119, 132, View(20, 30, 64, 50))
+    names = loaded.table["driver"]
+    whole = prepared.driver_pictures(replace(loaded, chosen=Choice(None)))
+    cut = prepared.driver_pictures(replace(loaded, chosen=Choice(face)))
+    for row in (0, 39):
+        # As before there was a face rectangle: the one picture, read and stretched.
+        decoded = preprocess.decode((ready / names[row]).read_bytes())
+        assert decoded.shape == (132, 119, 3)
+        np.testing.assert_array_equal(whole[row], cv2.resize(decoded, (224, 224), interpolation=cv2.INTER_LINEAR))
+        np.testing.assert_array_equal(cut[row], preprocess.resize(decoded[30:80, 20:84]))
+    other = replace(loaded, chosen=Choice(Face(200, 100, View(0, 0, 64, 50))))
+    with pytest.raises(InputError, match=r"frame_00000_driver\.jpg: 119x132 pixels have not the proportions"):
+        prepared.driver_pictures(other)
 
 
 def test_batches_of_pictures_follow_the_indices(ready: Path) -> None:

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from recording import layouts
+from recording import layouts, recordings
 from recording.exceptions import InputError
 from recording.layouts import Layout, View
 from recording.prepared import Samples
 from recording.recordings import Recordings
+from tests import faces
 
 OWN = Layout("mine.yaml", 640, 200, {"driver": View(300, 20, 160, 160)})
 
@@ -33,6 +35,33 @@ def test_a_bare_folder_does_not_say_so_the_layout_that_was_asked_for_counts(tmp_
     assert bare.layouts("driver") == ("driver", ())
     with pytest.raises(InputError, match=r"absent\.yaml"):
         bare.layouts(tmp_path / "absent.yaml")
+
+
+def bare(folder: Path, picture: np.ndarray, count: int = 4) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"frame_{number:05d}_driver.jpg").write_bytes(faces.jpeg(picture))
+        (folder / f"frame_{number:05d}_gt.json").write_text('{"azimuth_deg": 20, "elevation_deg": -10}')
+    return folder
+
+
+def test_the_face_is_looked_for_where_a_folder_does_not_say(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    alone = recordings.load((bare(tmp_path / "a", faces.portrait(width=100)),))
+    assert alone.faces == (None,)  # reading looks for nothing
+    (found,) = recordings.with_faces(alone, "auto").faces
+    assert found is not None and found.view.x < 160 - 50 and found.view.x + found.view.w > 160 + 50
+    assert f"a: face rectangle {found} (x,y,w,h) of the driver view's 320x360, found on 4 of 4" in caplog.text
+    assert recordings.with_faces(alone, "none").faces == (None,)
+    assert str(recordings.with_faces(alone, "10,20,30,40").faces[0]) == "10,20,30,40"
+
+
+def test_one_drive_without_a_face_makes_all_whole_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shown, nobody = faces.portrait(), faces.portrait(at=(-500, 0))
+    two = recordings.load((bare(tmp_path / "a", shown), bare(tmp_path / "b", nobody)))
+    assert recordings.with_faces(two, "auto").faces == (None, None)
+    assert "b: NO FACE RECTANGLE: 0 of 4 pictures" in caplog.text
+    assert "not every drive has one, so all are used whole" in caplog.text
 
 
 def test_several_drives_have_all_their_layouts_once() -> None:

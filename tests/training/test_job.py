@@ -59,6 +59,8 @@ PARAMETERS = [
     (["--split", "weekly"], "choose one of blocks, random, by-drive"),
     (["--device", "tpu"], "choose one of auto, cuda, mps, cpu"),
     (["--on_bad_rows", "skip"], "on_bad_rows='skip' is unknown: choose one of stop, drop"),
+    (["--face", "1,2,3"], "face='1,2,3': choose auto, none, or x,y,w,h in pixels of the driver view"),
+    (["--face", "0,0,20,50"], "face=0,0,20,50: shows no eyes; give a width and height of at least 24 pixels"),
     (["--track", "-2"], "track=-2: films are counted from 0"),
     (["--study", "../x"], "letters, digits"),
     (["--model_name", "a/b"], "model name 'a/b' has '/' in it"),
