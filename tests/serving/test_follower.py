@@ -290,7 +290,8 @@ def real_graph(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 # The server's process has no torch, is up in under 3 s after the interpreter, and takes less than 400 MB with a network
 # of the size that people serve.
 @pytest.mark.parametrize("precision", ["float32", "auto"])
-def test_start_is_light(make_version, real_graph, start_server, precision) -> None:
+def test_start_is_light(make_version, real_graph, start_server, precision, monkeypatch) -> None:
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # as users start it
     make_version(graph=real_graph)
     stages.promote("gaze-tracker", 1, force=True, why="a network of random weights")
     began = time.monotonic()
