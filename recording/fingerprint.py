@@ -221,7 +221,10 @@ def _length(fingerprint: Fingerprint) -> float:
 
 
 def _spacing(fingerprint: Fingerprint) -> float:
-    return float(np.median(np.diff(fingerprint.seconds))) if len(fingerprint) > 1 else np.inf
+    """Seconds from picture to picture; infinite for a single one. Over eight of them: single ones alternate."""
+    over = min(8, len(fingerprint) - 1)
+    seconds = fingerprint.seconds
+    return float(np.median(seconds[over:] - seconds[:-over])) / over if over > 0 else np.inf
 
 
 def _stretches(seconds: np.ndarray, length: float) -> list[np.ndarray]:
@@ -239,19 +242,18 @@ def _stretches(seconds: np.ndarray, length: float) -> list[np.ndarray]:
 
 
 class _Grid:
-    """A fingerprint at equal distances in time, zeros and a mask of 0 where it has nothing near."""
+    """A fingerprint at equal distances in time, between two pictures a blend, zeros and a mask of 0 far from any."""
 
     def __init__(self, fingerprint: Fingerprint) -> None:
-        self.step = min(_spacing(fingerprint), 1.0) if len(fingerprint) > 1 else 1.0
-        self.start = float(fingerprint.seconds[0])
-        times = self.start + self.step * np.arange(int((fingerprint.seconds[-1] - self.start) / self.step) + 2)
-        after = np.clip(np.searchsorted(fingerprint.seconds, times), 0, len(fingerprint) - 1)
-        before = np.maximum(after - 1, 0)
-        later = np.abs(fingerprint.seconds[after] - times) < np.abs(fingerprint.seconds[before] - times)
-        nearest = np.where(later, after, before)
-        near = np.abs(fingerprint.seconds[nearest] - times) <= 0.51 * self.step
-        self.there = near.astype(np.float32)
-        self.pictures = fingerprint.pictures[nearest].astype(np.float32) * np.float32(_QUANTUM) * self.there[:, None]
+        known, spacing = fingerprint.seconds, min(_spacing(fingerprint), 1.0)
+        self.step, self.start = spacing / 2, float(known[0])
+        times = self.start + self.step * np.arange(int((known[-1] - self.start) / self.step) + 2)
+        after = np.clip(np.searchsorted(known, times), 1, len(known) - 1)
+        share = np.clip((times - known[after - 1]) / np.maximum(known[after] - known[after - 1], 1e-6), 0, 1)
+        near = np.minimum(np.abs(known[after] - times), np.abs(known[after - 1] - times)) <= 0.51 * spacing
+        self.there, share = near.astype(np.float32), share.astype(np.float32)[:, None]
+        between = (1 - share) * fingerprint.pictures[after - 1] + share * fingerprint.pictures[after]
+        self.pictures = between * np.float32(_QUANTUM) * self.there[:, None]
 
     def correlate(self, seconds: np.ndarray, pictures: np.ndarray) -> tuple[Floats, Floats]:
         """Correlation of a stretch (w pictures) with the grid at every offset, and these offsets in seconds.
