@@ -117,8 +117,9 @@ def test_the_face_was_found_and_the_contract_says_where(promoted):
     package = Path(mlflow.artifacts.download_artifacts("models:/gaze-tracker/1"))
     face = json.loads(next(package.rglob("contract.json")).read_text())["crop"]["face"]
     assert (face["width"], face["height"]) == drives.DRIVER[2:]
-    # Drawn from (95, 106) on, 285 by 320 pixels.
-    assert face["x"] >= 80 and face["x"] + face["w"] <= 400 and face["y"] >= 90 and face["y"] + face["h"] <= 430
+    # The face is drawn from (152, 135) to (323, 365), and moves a little.
+    left, top, right, bottom = face["x"], face["y"], face["x"] + face["w"], face["y"] + face["h"]
+    assert 60 <= left < 152 and 323 < right <= 420 and 70 <= top < 135 and 365 < bottom <= 440
     assert f"face rectangle {face['x']},{face['y']},{face['w']}" in (promoted.folder / "out.txt").read_text()
 
 
