@@ -14,7 +14,8 @@ The first four recipes and people 1–5 are there to choose on, the others to co
 a time, and as geometric means over the drives of each part. ``--seeds 0,1,2`` repeats what is random and averages.
 
 It says beforehand how long it will take. Results are kept in ``--work`` as ``accuracy.json``: what is there already is
-not run again, so the panel can be measured a drive at a time. ``--pairwise`` runs two methods at a time on one core
-each, the main job and the old recipe with all layers first: what else happens on the machine happens to both.
-``--no-bfloat16`` measures as on a processor that has none. ``--release FOLDER`` adds the main job of another checkout.
+not run again, so the panel can be measured a drive at a time; other settings want another ``--work``. ``--pairwise``
+runs two methods at a time on one core each, the main job and the old recipe with all layers first: what else happens on
+the machine happens to both. ``--no-bfloat16`` measures as on a processor that has none. ``--release FOLDER`` adds the
+main job of another checkout.
 """

@@ -19,8 +19,9 @@ from benchmarks.machine import machine
 ROOT = Path(__file__).parents[2]
 METHODS = ("main job", "old recipe all layers", "old recipe head", "closed forms")
 RELEASE = "main job of the release"
+SETTINGS = ("seconds", "samples", "pairwise", "no_bfloat16")  # one file of results has one value of each
 UNSEEDED = "closed forms"
-RENDER_S = 0.25  # a frame of the panel on one core
+RENDER_S = 0.08  # a frame of the panel on one core
 CLOSED_FORMS_S = 60.0
 BESIDE = 1.3  # what the main job takes beyond its seconds: activations, report
 
@@ -45,11 +46,14 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     kept = work / "accuracy.json"
     results: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    settings = {name: getattr(given, name) for name in SETTINGS}
+    if results.setdefault("settings", settings) != settings:
+        sys.exit(f"{kept} was measured with {results['settings']}, not {settings}: choose another --work")
     chosen = _entries(given)
     tasks = {entry.name: _tasks(entry, given) for entry in chosen}
     missing = [task for found in tasks.values() for task in found if task.key not in results]
     print(f"machine: {machine()}{', bfloat16 off' if given.no_bfloat16 else ''}")
-    print(f"{len(chosen)} drives, {len(missing)} runs to do: about {_minutes(chosen, missing, given, work):.0f} min\n")
+    print(f"{len(chosen)} drives, {len(missing)} runs to do: about {_minutes(missing, given, work):.0f} min\n")
     for entry in chosen:
         todo = [task for task in tasks[entry.name] if task.key not in results]
         if todo:
@@ -83,15 +87,16 @@ def _tasks(entry: Entry, given: argparse.Namespace) -> list[Task]:
     ]
 
 
-def _minutes(chosen: list[Entry], missing: list[Task], given: argparse.Namespace, work: Path) -> float:
+def _minutes(missing: list[Task], given: argparse.Namespace, work: Path) -> float:
     """How long the missing runs take, rendering included."""
     lanes = 2 if given.pairwise else 1
     seconds = sum(
         CLOSED_FORMS_S if task.method == UNSEEDED else given.seconds * (BESIDE if "main job" in task.method else 1.0)
         for task in missing
     )
+    needed = {task.entry.name: task.entry.frames for task in missing if task.entry.frames}
     there = len(list((work / "drives").glob("sample-drive-*")))
-    frames = sum(entry.frames for entry in chosen) * max(0.0, 1 - there / max(1, sum(1 for e in chosen if e.frames)))
+    frames = sum(needed.values()) * max(0.0, 1 - there / max(1, len(needed)))
     return (seconds / lanes + frames * RENDER_S / (os.cpu_count() or 1)) / 60
 
 

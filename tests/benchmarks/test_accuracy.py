@@ -1,9 +1,12 @@
 """The accuracy panel: which drives, which part they belong to, and the tables."""
 
+import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import panel, tables
 from training.sample.rendering import lab
 
@@ -97,3 +100,26 @@ def test_seeds_are_averaged():
         "a": pytest.approx([2.0, 2.0, 2.0]),
         "b": [1.0, 1.0, 1.0],
     }
+
+
+def test_results_of_other_settings_are_not_mixed(tmp_path, monkeypatch):
+    settings = {"seconds": 60.0, "samples": 500, "pairwise": False, "no_bfloat16": False}
+    (tmp_path / "accuracy.json").write_text(json.dumps({"settings": settings}))
+    monkeypatch.setattr(sys, "argv", ["accuracy", "--work", str(tmp_path), "--seconds", "300"])
+    with pytest.raises(SystemExit, match="choose another --work"):
+        command.main()
+
+
+def test_a_drive_measured_before_is_printed_and_not_run_again(tmp_path, monkeypatch, capsys):
+    runs = {
+        "webcam: main job, seed 0": {"figures": {"main job": [1.0, 1.0, 2.0]}, "seconds": 300.0},
+        "webcam: old recipe head, seed 0": {"figures": {"old recipe, head": [2.0, 2.0, 4.0]}, "seconds": 290.0},
+    }
+    (tmp_path / "accuracy.json").write_text(json.dumps(runs))
+    chosen = ["--drives", "webcam", "--methods", "main job,old recipe head"]
+    monkeypatch.setattr(sys, "argv", ["accuracy", "--work", str(tmp_path), *chosen])
+    command.main()
+    printed = capsys.readouterr().out
+    assert "1 drives, 0 runs to do: about" in printed
+    assert "| old recipe, head | 2.00 | 2.00 | 4.00 | 290 |" in printed
+    assert "| old recipe, better of both | 2.00 | 2.00 | 4.00 | 0.50 | 0.50 (webcam) |" in printed
