@@ -20,7 +20,7 @@ from recording.exceptions import InputError
 from recording.layouts import View
 
 FILE = "trace.npz"
-SIDE = 64
+SIDE = 96
 """Pixels on a side of a small picture, whatever the proportions of the driver view: an eye has a few."""
 GLIMPSES = 2400
 """So many frames at most get a small picture: 80 s of a usual drive."""
@@ -100,7 +100,7 @@ class Glimpses:
 
 @dataclass(frozen=True)
 class Trace:
-    """What :data:`FILE` holds: the ``rows``; ``pictures`` (g, 64, 64) uint8 of the frames ``shown`` (g,), rising."""
+    """What :data:`FILE` holds: the ``rows``; ``pictures`` (g, 96, 96) uint8 of the frames ``shown`` (g,), rising."""
 
     rows: Rows
     shown: np.ndarray

@@ -322,11 +322,11 @@ def test_another_film_is_another_preparation(tmp_path: Path) -> None:
 def test_the_trace_has_every_measurement_and_every_frame_of_a_short_drive(ready: Path) -> None:
     kept = trace.read(ready)
     assert kept.shown.tolist() == list(range(600))
-    assert kept.pictures.shape == (600, 64, 64)
+    assert kept.pictures.shape == (600, 96, 96)
     assert len(kept.rows.frame) == 602  # all rows that belong to a frame, the blank one and the second one included
     assert np.isnan(kept.rows.angles_deg[kept.rows.frame == 7]).any(axis=1).tolist() == [False, True]
     # The number of each frame is drawn as bars in the driver view: small pictures show it, too.
-    brightness = kept.pictures[:, 16:20].astype(int)
+    brightness = kept.pictures[:, 24:30].astype(int)
     assert np.abs(np.diff(brightness, axis=0)).max(axis=(1, 2)).min() > 20
 
 
