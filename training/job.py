@@ -6,7 +6,7 @@ import math
 import tempfile
 import time
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from registry import contract, versions
 from registry.addresses import DEFAULT_MODEL_NAME
 from registry.network import GazeNetwork
 from registry.registration import check as check_registration
-from training import bases, checkpoints, final, registration, tracking, workplace
+from training import bases, checkpoints, final, inspection, registration, tracking, workplace
 from training.bases import Bases
 from training.config import JobConfig, choose_device
 from training.context import Clock, Job
@@ -78,6 +78,7 @@ def run(config: JobConfig) -> int:
                 used = dataset(data, cache, split.train, split.validation, config.seed)
                 job = Job(config, name, run_id, base, data, split, used, cache)
                 starts = bases.prepare(job, study.folder)
+                looked_at = inspection.inspect(job, starts)
             log.info("search %s: up to %d trials; resume an interrupted one with study=%s", name, space.runs(), name)
             if space.runs() < space.trials:
                 log.info("this search space holds %d different trials: none is run twice", space.runs())
@@ -91,7 +92,7 @@ def run(config: JobConfig) -> int:
 
             with clock.part("report"), tempfile.TemporaryDirectory(dir=work) as scratch:
                 packages = registration.assemble(job, trained, starts, Path(scratch))
-                result = evaluate_on_test(job, packages, starts, found)
+                result = replace(evaluate_on_test(job, packages, starts, found), labels=looked_at)
                 report.log(result, run_id)
                 version = registration.register(job, result, packages, starts, trained)
         mlflow.log_metrics({f"seconds/{part}": seconds for part, seconds in clock.seconds.items()})
@@ -227,6 +228,7 @@ def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, tr
             result.printed(),
             "",
             f"verdict: {result.verdict.line()}",
+            *(f"labels: {one.line()}" for one in result.labels),
             f"search: {trials_run(config, result.search)}",
             f"chosen: trial-{result.search.best.number:03d} of study {result.search.study} "
             f"(freeze={best.freeze}, bn={best.bn}, head={best.head}, lr={best.lr:.2e})",

@@ -10,6 +10,7 @@ from registry.crop import Crop
 from registry.holdout import Holdout
 from registry.intervals import Floats
 from registry.network import GazeNetwork
+from training import inspection
 from training.bases import Bases
 from training.context import Job
 from training.final import Final
@@ -98,6 +99,7 @@ def _training(job: Job, found: SearchResult, bases: Bases, trained: Final) -> di
         "base": job.base.name,
         "train_samples": trained.samples,
         "final_epochs": trained.epochs,
+        "label_offset_frames": inspection.label_offsets(job.recordings),
         "alignment": bases.variants[chosen.bn].alignment.describe(),
     }
 

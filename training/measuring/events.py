@@ -81,7 +81,8 @@ def from_trace(trace: Trace, fps: float, held_out_s: Floats) -> Events:
         labels[BLINKS] = _without_slow(_edges(blink, fps), slow)[:, None]
     seen, kept = _changes(trace, slow)
     seconds = trace.shown / fps
-    kept &= ~((seconds[:, None] >= held_out_s[:, 0]) & (seconds[:, None] < held_out_s[:, 1])).any(axis=1)
+    for start, stop in held_out_s:
+        kept[(seconds >= start) & (seconds < stop)] = False
     shown = trace.shown[kept]
     return Events(shown, (shown / fps // BLOCK_S).astype(np.int64), standardised(seen[kept]), labels)
 
@@ -101,7 +102,7 @@ def scan(events: Events, sign: str, offsets: Integers, drift: float = 0.0) -> Sc
     at = events.frame[:, None] + np.round(offsets + drift * (events.frame[:, None] - middle)).astype(np.int64)
     inside = (at >= 0) & (at < len(labels))
     wanted = np.where(inside[..., None], labels[np.where(inside, at, 0)], np.nan)
-    known = np.isfinite(wanted).all(axis=2)
+    known: np.ndarray = np.asarray(np.isfinite(wanted).all(axis=2))
     wanted = np.where(known[..., None], wanted, 0.0)
     wanted = (wanted - wanted.sum(axis=0) / np.maximum(known.sum(axis=0), 1)[:, None]) * known[..., None]
     foretold = _foretold(events.seen, wanted.reshape(len(at), -1), events.block).reshape(wanted.shape)
@@ -130,13 +131,14 @@ def _changes(trace: Trace, slow: int) -> tuple[Floats, NDArray[np.bool_]]:
     """(g, p) how much each part of the picture changed since the frame before, and (g,) where that is known."""
     pictures = trace.pictures.astype(np.float32)
     pictures *= 100.0 / np.maximum(pictures.mean(axis=(1, 2), keepdims=True), 1.0)  # a cloud is no movement
-    known: NDArray[np.bool_] = np.equal(np.diff(trace.shown, prepend=-2), 1)
+    known = np.zeros(len(pictures), dtype=bool)
+    known[1:] = np.diff(trace.shown) == 1
     grid = np.zeros((len(pictures), PARTS, PARTS))
     side = SIDE // PARTS
     for at in np.flatnonzero(known):
         changed = np.abs(pictures[at] - _moved(pictures[at - 1], pictures[at]))
         grid[at] = np.sqrt(changed.reshape(PARTS, side, PARTS, side).mean(axis=(1, 3)))
-    parts = uniform_filter(grid, (1, 3, 3)).reshape(len(grid), -1)  # heads move: an eye is not always in one part
+    parts = uniform_filter(grid, (1, 3, 3)).reshape(len(grid), PARTS**2)  # heads move: an eye is not always in one part
     for piece in np.split(np.arange(len(parts)), np.flatnonzero(~known)):
         if len(piece) > 1:
             parts[piece[1:]] = _without_slow(parts[piece[1:]], slow)

@@ -16,7 +16,7 @@ the same all the time: how the offset *changes* over the drive is read from ``ey
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -37,6 +37,8 @@ CLEAR, WIDE_S = 4.0, 0.3
 """A sign is clear when its peak is so many deviations above its rest, its interval no wider than so many seconds."""
 SUPPORT = 3.0
 """At another place than its peak a curve speaks for an offset when it is so many deviations above its rest."""
+LEAST_CORRELATION = 0.3
+"""Of answers with labels."""
 HEAD_LAG_S = 0.3
 LEAST_FRAMES = 1.0
 """Less is not said: labels are made for whole frames."""
@@ -217,7 +219,9 @@ def _answered(name: str, answers: Answers, trace: Trace, offsets: Integers, fps:
     spread = np.nanstd(angles, axis=0) if np.isfinite(angles).any() else np.ones(2)
     labels = {name: angles / np.where(spread > 0, spread, 1.0)}
     found = Events(answers.frame, answers.block, events.standardised(answers.seen), labels)
-    return _sign(name, offsets, events.scan(found, name, offsets), fps)
+    sign = _sign(name, offsets, events.scan(found, name, offsets), fps)
+    # Where one looks changes slowly: the curve is a broad hill, which cannot stand out and must be high itself.
+    return replace(sign, height=CLEAR if sign.values.max() >= LEAST_CORRELATION else 0.0)
 
 
 def _block_seconds(found: Events, fps: float) -> Floats:

@@ -18,8 +18,9 @@ from registry.intervals import Floats, Integers
 from training.measuring.errors import CELL_DEG, QUANTITIES, MeasuredErrors, measure
 from training.measuring.splits import Split
 from training.measuring.verdict import Verdict
-from training.reporting import figures
+from training.reporting import figures, labels
 from training.reporting.figures import Picture
+from training.reporting.labels import DriveLabels
 from training.searching.study import SearchResult
 
 RENDERED = "rendered sample drive"
@@ -41,6 +42,8 @@ class Report:
     search: SearchResult
     tested_before: tuple[int, ...] = ()
     """Versions of this model whose errors were measured on the same test blocks before."""
+    labels: tuple[DriveLabels, ...] = ()
+    """What was found about the labels of each drive that was trained on."""
 
     @property
     def labels_deg(self) -> Floats:
@@ -121,6 +124,7 @@ class Report:
             "predicted_vs_true": figures.predicted_vs_true(self.answers, self.labels_deg),
             "error_by_angle": figures.error_by_angle(self.answers, self.labels_deg),
             "trials": figures.trials(self.search.trials, self.search.best.number),
+            **({"labels": labels.figure(self.labels)} if self.labels else {}),
         }
 
     def _scenario_sheet(self) -> Figure:
@@ -155,16 +159,16 @@ def scenario_table(
     count: int = COUNT,
 ) -> pd.DataFrame:
     """Mean errors by scenario (1…count) of the samples ``indices``; a scenario without samples says so."""
-    labels, frames = recordings.labels_deg[indices], recordings.frames[indices]
+    measured, frames = recordings.labels_deg[indices], recordings.frames[indices]
     rows = []
     for k in range(1, count + 1):
         inside = scenario == k
         row: dict[str, object] = {"scenario": k, "samples": int(inside.sum())}
         if inside.any():
             row["frames"] = f"{frames[inside].min()}–{frames[inside].max()}"
-            row["gaze"] = _gaze_range(labels[inside])
+            row["gaze"] = _gaze_range(measured[inside])
             for name, predicted in answers.items():
-                errors = measure(predicted[inside], labels[inside], np.zeros(inside.sum()))
+                errors = measure(predicted[inside], measured[inside], np.zeros(inside.sum()))
                 row |= {f"{name}_{key}": round(value, 2) for key, value in errors.means().items()}
         else:
             row |= {"frames": "", "gaze": "no held-out samples"}
@@ -239,6 +243,7 @@ def description(report: Report) -> str:
         "",
         f"{report.looks_line}.",
         "",
+        *(line for one in report.labels for line in (one.line(), "")),
         "Figures and tables: artifacts, `report/report.html`.",
     ]
     return "\n".join(lines)
@@ -268,6 +273,7 @@ def page(report: Report, drawn: dict[str, Figure]) -> str:
         "predicted_vs_true": "Predicted against measured",
         "error_by_angle": "Error by angle",
         "trials": "The search",
+        "labels": "The labels",
     }
     kind = "verdict" if report.verdict.good_enough else "verdict bad"
     parts = [
@@ -290,6 +296,8 @@ def page(report: Report, drawn: dict[str, Figure]) -> str:
             parts.append(_errors_table(report))
         if name == "scenarios":
             parts.append(_scenarios_table(report))
+        if name == "labels":
+            parts.append(labels.section(report.labels))
     return f"<!doctype html><meta charset='utf-8'><title>Gaze report</title><style>{_STYLE}</style>" + "\n".join(parts)
 
 

@@ -1,0 +1,79 @@
+"""What the labels of each drive are worth, looked at before the search: in step with the video? in one convention?"""
+
+import logging
+from typing import Any
+
+import mlflow
+import numpy as np
+
+from recording import files, trace
+from recording.prepared import DRIVE, Samples
+from recording.recordings import Recordings
+from training.bases import Bases
+from training.context import Job
+from training.learning.trunk import features
+from training.measuring.alignment import align
+from training.measuring.synchrony import Answers, Synchrony, compare
+from training.reporting.labels import DriveLabels
+
+log = logging.getLogger(__name__)
+
+GAP_S = 1.5
+"""So far around its samples a test block is not looked at."""
+
+
+def inspect(job: Job, starts: Bases) -> tuple[DriveLabels, ...]:
+    """Look at every drive that is trained on; what is wrong is logged, and what was found tagged on the run.
+
+    Only training samples, and frames away from the test blocks, are looked at.
+    """
+    data, train = job.recordings, job.split.train
+    source = features(job.base.network, "backbone", job.samples, job.cache, job.device)
+    pooled = np.concatenate([source.plain(part).cpu().numpy() for part in np.array_split(train, 1 + len(train) // 256)])
+    usual = align(starts.answers_deg, data.labels_deg[train])
+    found = []
+    for index, drive in enumerate(data.drives):
+        rows = np.flatnonzero(data.drive_index[train] == index)
+        if not len(rows):
+            continue
+        frames, block = data.frames[train[rows]], job.split.block[train[rows]]
+        read = {"answers": pooled[rows], "base": starts.answers_deg[rows]}
+        seen = {name: Answers(frames, values, block) for name, values in read.items()}
+        synchrony = _synchrony(drive, _held_out(job, index), seen)
+        own = align(starts.answers_deg[rows], data.labels_deg[train[rows]])
+        differs = own.describe() if own.changes() != usual.changes() else ""
+        found.append(DriveLabels(drive.name, _dropped(drive), drive.fps, synchrony, differs))
+        log.log(logging.WARNING if synchrony.out_of_step or differs else logging.INFO, "%s", found[-1].line())
+    mlflow.set_tag("labels", " | ".join(one.line() for one in found)[:4900])
+    mlflow.log_metrics({f"labels/{name}": value for one in found[:1] for name, value in one.metrics().items()})
+    return tuple(found)
+
+
+def _synchrony(drive: Samples, held_out_s: np.ndarray, seen: dict[str, Answers]) -> Synchrony:
+    kept = trace.read(drive.folder)
+    return Synchrony(()) if kept is None or not len(kept.rows.frame) else compare(kept, drive.fps, held_out_s, seen)
+
+
+def _held_out(job: Job, drive: int) -> np.ndarray:
+    """(m, 2) seconds from and to which the test blocks of a drive go."""
+    test = job.split.test[job.recordings.drive_index[job.split.test] == drive]
+    seconds, block = job.recordings.frames[test] / job.recordings.drives[drive].fps, job.split.block[test]
+    spans = [(seconds[block == one].min() - GAP_S, seconds[block == one].max() + GAP_S) for one in np.unique(block)]
+    return np.array(spans, dtype=np.float64).reshape(-1, 2)
+
+
+def label_offsets(data: Recordings) -> list[float]:
+    """By how many frames the labels of each drive were taken for earlier ones when it was prepared."""
+    return [float(_about(drive).get("offset_frames", 0.0)) for drive in data.drives]
+
+
+def _dropped(drive: Samples) -> dict[str, int]:
+    """Reason → rows that were left out; empty for a bare folder, which does not say."""
+    about = _about(drive)
+    return {"usable": about.get("usable", 0), **about.get("dropped", {})} if about else {}
+
+
+def _about(drive: Samples) -> dict[str, Any]:
+    """What a prepared folder says of its labels."""
+    path = drive.folder / DRIVE
+    return dict(files.read_json(path).get("labels", {})) if path.is_file() else {}
