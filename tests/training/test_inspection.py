@@ -1,0 +1,52 @@
+"""The labels of each drive are looked at before the search: in step, and in one convention."""
+
+import logging
+from types import SimpleNamespace
+
+import drives
+import mlflow
+import numpy as np
+import pytest
+import torch
+
+from recording import preparation, recordings
+from training import inspection
+
+
+@pytest.fixture
+def run(tracking):
+    with mlflow.start_run() as started:
+        yield started.info.run_id
+
+
+def looked_at(data: recordings.Recordings, answers_deg: np.ndarray, monkeypatch) -> tuple:
+    """What is found when the base answers ``answers_deg`` (n, 2) and its features say nothing."""
+    source = SimpleNamespace(plain=lambda indices: torch.zeros(len(indices), 4))
+    monkeypatch.setattr(inspection, "features", lambda *_: source)
+    everything = np.arange(len(data))
+    split = SimpleNamespace(train=everything[:-20], test=everything[-20:], block=everything // 10)
+    job = SimpleNamespace(
+        recordings=data, split=split, base=SimpleNamespace(network=None), samples=None, cache=None, device=None
+    )
+    return inspection.inspect(job, SimpleNamespace(answers_deg=answers_deg[split.train], variants={}))
+
+
+def test_one_drive_with_another_sign_among_several_is_named(run, tmp_path, monkeypatch, caplog):
+    folders = [drives.prepared_folder(tmp_path / f"drive-{k}", n=60, seed=k, flip_azimuth=k == 1) for k in range(3)]
+    data = recordings.load(tuple(folders))
+    seen = data.labels_deg * np.where(data.drive_index == 1, -1, 1)[:, None] ** np.array([1, 0])
+    with caplog.at_level(logging.WARNING, "training.inspection"):
+        found = looked_at(data, seen + np.random.default_rng(0).normal(scale=3, size=seen.shape), monkeypatch)
+    assert [bool(one.differs) for one in found] == [False, True, False]
+    assert "drive-1: video and labels: cannot tell" in caplog.text
+    assert "azimuth looks FLIPPED" in mlflow.get_run(run).data.tags["labels"]
+
+
+def test_a_prepared_drive_is_compared_with_its_trace(run, tmp_path, monkeypatch):
+    video, table = drives.recording(tmp_path / "mine", seconds=30, fps=10)
+    folder = preparation.prepare(video, table, 100, "dashgaze", tmp_path / "out", label_offset_frames=2)
+    data = recordings.load((folder,))
+    (found,) = looked_at(data, data.labels_deg, monkeypatch)
+    assert {sign.name for sign in found.synchrony.signs} >= {"eyes", "answers", "base"}
+    assert found.dropped["usable"] > 100
+    assert inspection.label_offsets(data) == [2.0]
