@@ -29,6 +29,7 @@ INDEXED_CONTAINERS = ("mov", "mp4", "matroska", "webm")
 INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4")
 CHECKED_FRAMES = 24
 """So many packets from the start are decoded to see that decoder and index agree."""
+STRICT_CODECS = ("hevc", "mjpeg")
 STRICTLY_CHECKED = 12
 """So many are looked at in another way, to see whether that can tell damage from a camera's habits."""
 HELD_BACK = 16
@@ -104,7 +105,7 @@ def scan(path: Path, track: int | None = None) -> Index:
         exact = _is_exact(container, stream, packets, times)
         fps, seconds = _clock(path, stream, packets)
         _say_count(path, stream, len(packets.presented))
-        strict = _first_are_sound(path, number)
+        strict = stream.codec_context.name in STRICT_CODECS and _first_are_sound(path, number)
     stored = np.array(packets.presented if exact else [], dtype=np.int64)
     return Index(
         number,
@@ -236,7 +237,7 @@ def _first_are_sound(path: Path, track: int) -> bool:
     """Whether libjpeg-turbo, or the endings of H.265, find nothing wrong with the first pictures but a few."""
     with video.opened(path, track) as (container, stream):
         looked_at = endings.of(stream)
-        if stream.codec_context.name != "mjpeg" and looked_at is None:
+        if stream.codec_context.name == "hevc" and looked_at is None:
             return False
         try:
             first = [packet for packet in islice(container.demux(stream), STRICTLY_CHECKED) if packet.size]
