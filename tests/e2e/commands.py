@@ -53,17 +53,17 @@ class Place:
 
     def start(self, *arguments: str) -> subprocess.Popen:
         """``python …`` in a process group of its own, in the background."""
-        log = (self.folder / "started.log").open("ab")
-        return subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env=self.env,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            # A shell starts background jobs with Ctrl-C ignored, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        with (self.folder / "started.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=self.folder,
+                env=self.env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                # A shell starts background jobs with Ctrl-C ignored, and children inherit that.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
 
     def mlflow_run(self, *parameters: str, **options) -> subprocess.CompletedProcess:
         """``mlflow run . --env-manager local …``."""
