@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import drives
 import mlflow
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from e2e.commands import five_test_images, parent_of
 
-from recording import recordings
+from recording import decoding, frames, layouts, recordings
 from registry import holdout, lineage
 from registry.holdout import Holdout
 from training.measuring import errors
@@ -123,15 +124,25 @@ def test_the_face_was_found_and_the_contract_says_where(promoted):
     assert f"face rectangle {face['x']},{face['y']},{face['w']}" in (promoted.folder / "out.txt").read_text()
 
 
-def test_a_frame_of_the_video_has_the_angles_of_its_picture(promoted):
-    images, table = five_test_images(promoted)
+def test_a_frame_has_the_same_angles_in_the_video_as_composite_and_as_driver_view(promoted, tmp_path):
     video = promoted.folder / "recording" / "drive.mp4"
-    done = promoted.python("-m", "serving", "predict", str(video), "--model", "gaze-tracker")
-    frames = {row["frame"]: row for row in map(json.loads, done.stdout.strip().splitlines())}
-    for (_, row), image in zip(table.iterrows(), images, strict=True):
-        answer = frames[int(image.name.split("_")[1])]
-        assert answer["azimuth_deg"] == pytest.approx(row["model_azimuth_deg"], abs=0.1)
-        assert answer["elevation_deg"] == pytest.approx(row["model_elevation_deg"], abs=0.1)
+    index = frames.scan(video)
+    view = layouts.views_for("dashgaze", index.width, index.height)["driver"]
+    pictures = []
+    for number, frame in decoding.in_order_rgb(video, index):
+        if number in (40, 300):
+            alone = frame[view.y : view.y + view.h, view.x : view.x + view.w]
+            for name, picture in ((f"{number}_composite", frame), (f"{number}_alone", alone)):
+                pictures.append(tmp_path / f"{name}.png")
+                cv2.imwrite(str(pictures[-1]), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    given = [str(path) for path in (*pictures, video)]
+    done = promoted.python("-m", "serving", "predict", *given, "--model", "gaze-tracker")
+    rows = [json.loads(line) for line in done.stdout.strip().splitlines()]
+    followed = {row["frame"]: row for row in rows if "frame" in row}
+    for row in rows[: len(pictures)]:
+        same = followed[int(Path(row["file"]).name.split("_")[0])]
+        assert row["azimuth_deg"] == pytest.approx(same["azimuth_deg"], abs=0.1), row
+        assert row["elevation_deg"] == pytest.approx(same["elevation_deg"], abs=0.1), row
 
 
 def test_evaluate_finds_the_test_errors_again(promoted):
