@@ -153,7 +153,7 @@ def _table(title: str, corner: str, drives: Iterable[str], rows: list[tuple[str,
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Errors by the distance in time from the nearest training frame.")
-    parser.add_argument("--drives", default="webcam-30,cluster-close", help="of the accuracy panel")
+    parser.add_argument("--drives", default="cluster-close,webcam", help="of the accuracy panel")
     parser.add_argument("--methods", default="ridge,layer3", help=f"some of {', '.join(STEPS)}")
     parser.add_argument("--samples", type=int, default=2000, help="frames of a drive, evenly spaced (2000)")
     parser.add_argument("--work", default="data/accuracy", help="where drives go (data/accuracy)")
