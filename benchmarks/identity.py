@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import permutations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
@@ -97,15 +98,15 @@ def _prepared(video: Path, labels: Path, folder: Path) -> Samples:
 
 
 def _compare_copy(copy: Copy, files: tuple[Path, Path], original: Samples, work: Path) -> tuple[int, int, np.ndarray]:
-    folder = work / "copies" / f"{files[0].parent.name}-{copy.name.replace(' ', '-')}"
-    folder.mkdir(parents=True, exist_ok=True)
-    video, labels = folder / f"copy.{copy.container}", folder / "copy.csv"
-    if copy.crf is None:
-        _remux(files[0], video)
-    else:
-        _encode(files[0], video, copy)
-    _rewrite(files[1], labels, copy, original.fps)
-    return _compare(_prepared(video, labels, folder / "prepared"), original, copy.trimmed_s)
+    with TemporaryDirectory(dir=work) as scratch:
+        folder = Path(scratch)
+        video, labels = folder / f"copy.{copy.container}", folder / "copy.csv"
+        if copy.crf is None:
+            _remux(files[0], video)
+        else:
+            _encode(files[0], video, copy)
+        _rewrite(files[1], labels, copy, original.fps)
+        return _compare(_prepared(video, labels, folder / "prepared"), original, copy.trimmed_s)
 
 
 def _compare(copy: Samples, original: Samples, trimmed_s: float | None) -> tuple[int, int, np.ndarray]:
