@@ -17,13 +17,14 @@ from recording.exceptions import GazeError
 from training.bases import Bases
 from training.context import Job
 from training.learning import closed_form, model
-from training.learning.finetune import OutOfMemory, TrialConfig, finish
+from training.learning.finetune import OutOfMemory, TrialConfig, finish, steps_per_epoch
 from training.learning.trunk import Dataset, dataset, features
 from training.searching.study import SearchResult
 
 log = logging.getLogger(__name__)
 
 MORE_EPOCHS = 0.5  # of those that led to the chosen trial's best epoch
+CUT_OFF_EPOCHS = 1.0  # the same, where the time ended that trial: it had not learnt what it could
 FEWEST_EPOCHS = 2
 
 
@@ -34,7 +35,7 @@ class Final:
     network: nn.Module
     samples: int
     """Samples that it was trained on."""
-    epochs: int
+    epochs: float
     """Passes over them after the search; 0 for a head in closed form."""
 
 
@@ -48,18 +49,26 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
     if not result["best"]["number"]:
         return Final(_solved(job, starts, found, samples), len(samples.train), 0)
     config = replace(config, batch_size=result["batch_size"])
-    an_epoch = len(samples.train) * result["sample_seconds"]
-    epochs = planned_epochs(result["best"]["number"], an_epoch, deadline - time.monotonic())
-    log.info("final training: %d epochs on %d samples, from %s", epochs, len(samples.train), found.checkpoint.stem)
-    return Final(_continued(job, found, samples, config, epochs), len(samples.train), epochs)
+    an_epoch = steps_per_epoch(len(samples.train), config)
+    steps = planned_steps(
+        result["best"]["number"],
+        an_epoch,
+        result["sample_seconds"] * len(samples.train) / an_epoch,
+        deadline - time.monotonic(),
+        cut_off=result["ended"] == "timeout",
+    )
+    epochs = steps / an_epoch
+    log.info("final training: %.1f epochs on %d samples, from %s", epochs, len(samples.train), found.checkpoint.stem)
+    return Final(_continued(job, found, samples, config, steps), len(samples.train), epochs)
 
 
-def planned_epochs(best_epoch: int, seconds_an_epoch: float, seconds_left: float) -> int:
-    """Half as many as led to the best epoch, two at least, as far as the time goes, one in any case."""
-    wanted = max(FEWEST_EPOCHS, math.ceil(MORE_EPOCHS * best_epoch))
+def planned_steps(best_epoch: int, an_epoch: int, step_seconds: float, seconds_left: float, *, cut_off: bool) -> int:
+    """Half as many epochs as led to the best one, as many where that trial was ``cut_off`` by the time; two epochs at
+    least. As far as the time goes, to the step, but one epoch in any case. ``an_epoch`` is in steps."""
+    wanted = max(FEWEST_EPOCHS, math.ceil((CUT_OFF_EPOCHS if cut_off else MORE_EPOCHS) * best_epoch)) * an_epoch
     if seconds_left == math.inf:
         return wanted
-    return max(1, min(wanted, int(seconds_left / seconds_an_epoch)))
+    return max(an_epoch, min(wanted, int(seconds_left / max(step_seconds, 1e-6))))
 
 
 def _solved(job: Job, starts: Bases, found: SearchResult, samples: Dataset) -> nn.Module:
@@ -73,14 +82,14 @@ def _solved(job: Job, starts: Bases, found: SearchResult, samples: Dataset) -> n
     return network
 
 
-def _continued(job: Job, found: SearchResult, samples: Dataset, config: TrialConfig, epochs: int) -> nn.Module:
+def _continued(job: Job, found: SearchResult, samples: Dataset, config: TrialConfig, steps: int) -> nn.Module:
     while True:
         network = model.load(found.checkpoint)
         source = features(network, config.freeze, samples, job.cache, job.device)
         source.keep_on_device()
         _, tail = model.cut(network, config.freeze)
         try:
-            finish(tail, source, job.recordings.targets, samples.train, config, epochs)
+            finish(tail, source, job.recordings.targets, samples.train, config, steps)
         except OutOfMemory as error:
             if config.batch_size == 1:
                 raise GazeError(f"final training: out of memory with a single sample ({error}); free some") from error

@@ -232,7 +232,7 @@ def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, tr
             f"search: {trials_run(config, result.search)}",
             f"chosen: trial-{result.search.best.number:03d} of study {result.search.study} "
             f"(freeze={best.freeze}, bn={best.bn}, head={best.head}, lr={best.lr:.2e})",
-            f"final training: {trained.epochs} epochs on {trained.samples} of {len(result.recordings)} samples",
+            f"final training: {trained.epochs:.2g} epochs on {trained.samples} of {len(result.recordings)} samples",
             f"registered: {config.model_name} version {version}",
             f"promote it: {promote}",
             f"look at it: mlflow ui (run {run_name}, report/report.html)",

@@ -4,17 +4,18 @@ import math
 
 import pytest
 
-from training.final import planned_epochs
+from training.final import planned_steps
 
 
 @pytest.mark.parametrize(
-    ("best_epoch", "seconds_left", "epochs"),
+    ("best_epoch", "cut_off", "seconds_left", "steps"),
     [
-        (13, math.inf, 7),  # half as many as led to the best one
-        (1, math.inf, 2),  # two at least
-        (12, 35.0, 3),  # as far as the time goes
-        (12, -5.0, 1),  # however late it is, the samples are to be seen once
+        (13, False, math.inf, 70),  # half as many epochs as led to the best one
+        (13, True, math.inf, 130),  # as many: the time had ended that trial
+        (1, False, math.inf, 20),  # two at least
+        (12, False, 35.5, 35),  # as far as the time goes, to the step
+        (12, False, -5.0, 10),  # however late it is, the samples are to be seen once
     ],
 )
-def test_the_final_training_is_as_long_as_validation_and_the_time_say(best_epoch, seconds_left, epochs):
-    assert planned_epochs(best_epoch, 10.0, seconds_left) == epochs
+def test_the_final_training_is_as_long_as_validation_and_the_time_say(best_epoch, cut_off, seconds_left, steps):
+    assert planned_steps(best_epoch, 10, 1.0, seconds_left, cut_off=cut_off) == steps

@@ -43,6 +43,7 @@ from training.measuring.errors import per_sample
 HEAD_CHOICES = ("base", *closed_form.METHODS)
 EVALUATION_BATCH = 64
 STATISTICS_SAMPLES = 128  # training samples, spread over the drive, for precise BatchNorm
+FEWEST_STATISTICS = 64  # a fifth of the samples in between: with few, judging would cost a quarter of an epoch
 WARM_UP_STEPS = 20
 WEIGHT_DECAY = 1e-4
 DROPOUT = 0.1
@@ -192,19 +193,23 @@ def finish(
     targets: np.ndarray,
     train: np.ndarray,
     config: TrialConfig,
-    epochs: int,
+    steps: int,
 ) -> None:
-    """Train ``tail`` on for ``epochs`` (in place) at a rate that falls from ``config.lr`` to zero; nothing judges it.
+    """Train ``tail`` on for ``steps`` (in place) at a rate that falls from ``config.lr`` to zero; nothing judges it.
 
     For what was chosen already: ``train`` may hold the samples that validated. Raises :class:`OutOfMemory`.
     """
     training = _Training(tail, source, targets, train, config)
-    steps = epochs * training.steps_per_epoch
     with _memory_named():
-        for _ in range(epochs):
-            training.epoch(lambda step: min(1.0, (step + 1) / WARM_UP_STEPS) * (1 - step / steps))
+        while training.step < steps:
+            training.epoch(lambda step: min(1.0, (step + 1) / WARM_UP_STEPS) * (1 - step / steps), last_step=steps)
         averaged = training.averaged().state_dict()
     tail.load_state_dict(averaged)
+
+
+def steps_per_epoch(samples: int, config: TrialConfig) -> int:
+    """Batches of a pass over so many samples: near-equal ones, none smaller than ``config.batch_size``."""
+    return max(1, samples // config.batch_size)
 
 
 class _Training:
@@ -232,14 +237,17 @@ class _Training:
         self.parameters = [parameter for parameter in tail.parameters() if parameter.requires_grad]
         # One kernel for the update of all parameters instead of loops: 29 images a second on a CPU, 26 with loops.
         self.optimizer = optimizer_class(self.parameters, lr=config.lr, weight_decay=WEIGHT_DECAY, fused=True)  # type: ignore[call-arg]
-        self.steps_per_epoch = max(1, len(train) // config.batch_size)
+        self.steps_per_epoch = steps_per_epoch(len(train), config)
         decay = 1 - 1 / (1 + self.steps_per_epoch)
         self.average = AveragedModel(tail, multi_avg_fn=get_ema_multi_avg_fn(decay=decay))
         self.step, self.seen, self.seconds = 0, 0, 0.0
         self.out_of_time = False
 
-    def epoch(self, rate: Callable[[int], float], deadline: float = float("inf")) -> float:
-        """One pass over the training samples, the rate of each step times ``config.lr``; the mean loss."""
+    def epoch(
+        self, rate: Callable[[int], float], deadline: float = float("inf"), last_step: float = float("inf")
+    ) -> float:
+        """One pass over the training samples, or what is left of it until ``last_step``, the rate of each step times
+        ``config.lr``; the mean loss."""
         losses, began = [], time.monotonic()
         order = self.train[torch.randperm(len(self.train), generator=self.draw).numpy()]
         first = self.step == 0
@@ -258,6 +266,8 @@ class _Training:
             losses.append(loss.detach())
             self.step += 1
             self.seen += len(rows)
+            if self.step >= last_step:
+                break
             if time.monotonic() > deadline:
                 self.out_of_time = True
                 break
@@ -321,7 +331,8 @@ def refresh_statistics(tail: nn.Sequential, source: Features, train: np.ndarray)
     if not batchnorm.norms(tail):
         tail.eval()
         return
-    spread = np.linspace(0, len(train) - 1, min(len(train), STATISTICS_SAMPLES)).astype(int)
+    count = min(len(train), STATISTICS_SAMPLES, max(FEWEST_STATISTICS, len(train) // 5))
+    spread = np.linspace(0, len(train) - 1, count).astype(int)
     rows = np.random.default_rng(0).permutation(train[spread])
     parts = np.array_split(rows, max(1, len(rows) // batchnorm.BATCH))
     with reduced_precision(source.device):

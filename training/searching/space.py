@@ -32,7 +32,7 @@ HEADS = {"backbone": HEAD_CHOICES}
 learn, a solved head first gets far worse and does not make up for it (docs/benchmarks.md)."""
 ENOUGH_STEPS = 400
 """Of the trial that trains most of the network: with few samples, so many more epochs."""
-SEARCH_SHARE = 0.65
+SEARCH_SHARE = 0.55
 USUAL_LR = 3e-4
 FIRST_LR = {"backbone": 2e-4, "layer3": 5e-4}
 """Of the opening trials where :data:`USUAL_LR` is not the best, brought into the searched range like that one."""

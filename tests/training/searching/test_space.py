@@ -59,7 +59,7 @@ def test_what_is_suggested_lies_in_the_range_of_its_freeze_choice(freeze):
 
 
 def test_the_search_leaves_time_for_the_final_training():
-    assert SearchSpace(timeout=100).search_seconds() == pytest.approx(65)
+    assert SearchSpace(timeout=100).search_seconds() == pytest.approx(55)
     assert SearchSpace().search_seconds() == float("inf")
 
 
