@@ -133,7 +133,10 @@ def read(folder: Path) -> Trace | None:
             rows = Rows(
                 stored["frame"], stored["angles_deg"], stored["blink"], stored["fixation"], *stored["says"].tolist()
             )
-            return Trace(rows, stored["shown"], stored["pictures"])
+            shown, pictures = stored["shown"], stored["pictures"]
+            if pictures.shape != (len(shown), SIDE, SIDE):
+                raise ValueError(f"its pictures are {pictures.shape}, not {(len(shown), SIDE, SIDE)}")
+            return Trace(rows, shown, pictures)
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: is damaged ({reason}); delete the folder and prepare it again") from None

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -345,4 +346,8 @@ def test_a_damaged_trace_is_one_line(ready: Path, tmp_path: Path) -> None:
         (tmp_path / "trace.npz").write_bytes((ready / "trace.npz").read_bytes()[:cut])
         with pytest.raises(InputError, match=r"trace\.npz: is damaged"):
             trace.read(tmp_path)
+    whole = trace.read(ready)
+    replace(whole, pictures=whole.pictures[:, ::2, ::2]).write(tmp_path)
+    with pytest.raises(InputError, match=r"is damaged \(its pictures are .*48, 48\), not .*96, 96"):
+        trace.read(tmp_path)
     assert trace.read(tmp_path / "nothing") is None
