@@ -24,7 +24,7 @@ from training.searching.study import SearchResult
 log = logging.getLogger(__name__)
 
 MORE_EPOCHS = 0.5  # of those that led to the chosen trial's best epoch
-CUT_OFF_EPOCHS = 1.0  # the same, where the time ended that trial: it had not learnt what it could
+CUT_OFF_EPOCHS = 1.5  # the same, where the time ended that trial: it had not learnt what it could
 FEWEST_EPOCHS = 2
 
 
@@ -63,7 +63,7 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
 
 
 def planned_steps(best_epoch: int, an_epoch: int, step_seconds: float, seconds_left: float, *, cut_off: bool) -> int:
-    """Half as many epochs as led to the best one, as many where that trial was ``cut_off`` by the time; two epochs at
+    """Half as many epochs as led to the best one, more than these where that trial was ``cut_off`` by the time; two at
     least. As far as the time goes, to the step, but one epoch in any case. ``an_epoch`` is in steps."""
     wanted = max(FEWEST_EPOCHS, math.ceil((CUT_OFF_EPOCHS if cut_off else MORE_EPOCHS) * best_epoch)) * an_epoch
     if seconds_left == math.inf:

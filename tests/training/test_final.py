@@ -11,7 +11,7 @@ from training.final import planned_steps
     ("best_epoch", "cut_off", "seconds_left", "steps"),
     [
         (13, False, math.inf, 70),  # half as many epochs as led to the best one
-        (13, True, math.inf, 130),  # as many: the time had ended that trial
+        (12, True, math.inf, 180),  # more: the time had ended that trial
         (1, False, math.inf, 20),  # two at least
         (12, False, 35.5, 35),  # as far as the time goes, to the step
         (12, False, -5.0, 10),  # however late it is, the samples are to be seen once

@@ -144,10 +144,14 @@ def finetune(
     """
     training = _Training(tail, source, targets, train, config, criterion, optimizer_class, dropout)
     patience = max(PATIENCE, math.ceil(PATIENT_STEPS / training.steps_per_epoch))
-    best, best_tail, epochs, ended = None, None, [], "complete"
+    best, best_tail, ended = None, None, "complete"
+    epochs: list[Epoch] = []
     with _memory_named():
         for number in range(config.epochs + 1):
             began, losses = time.monotonic(), None
+            if number > 1 and began + epochs[-1].seconds > deadline:
+                ended = "timeout"
+                break  # the epoch would not become whole: its time is the final training's
             if number:
                 losses = training.epoch(lambda step: min(1.0, (step + 1) / WARM_UP_STEPS), deadline)
                 if training.out_of_time and number > 1:

@@ -288,4 +288,5 @@ def _steps(
 
 
 def _signed(offset: float, low: float, high: float) -> str:
+    offset, low, high = (round(frames, 1) + 0.0 for frames in (offset, low, high))  # no -0.0
     return f"{offset:+.1f} [{low:+.1f}, {high:+.1f}]"

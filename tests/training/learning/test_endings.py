@@ -1,7 +1,9 @@
 """How a fine-tuning ends: early, out of time, diverged, out of memory; and which epoch it keeps."""
 
+import itertools
 import math
 import time
+import types
 
 import numpy as np
 import pytest
@@ -46,6 +48,15 @@ def test_a_trial_whose_time_is_up_ends_with_what_it_has():
     assert outcome.ended == "timeout"
     assert [epoch.number for epoch in outcome.epochs] == [0, 1]  # the start, and what the time left of an epoch
     assert math.isfinite(outcome.best.angular_error_deg)
+
+
+def test_an_epoch_that_would_not_become_whole_is_not_begun(monkeypatch):
+    """Its time is the final training's."""
+    ticks = itertools.count()
+    monkeypatch.setattr(finetuning, "time", types.SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    outcome = trained(deadline=20.0)
+    assert (outcome.ended, outcome.epochs[-1].number) == ("timeout", 2)
+    assert next(ticks) < 20
 
 
 def test_a_trial_that_is_told_to_stop_is_pruned():
