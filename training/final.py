@@ -49,26 +49,25 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
     if not result["best"]["number"]:
         return Final(_solved(job, starts, found, samples), len(samples.train), 0)
     config = replace(config, batch_size=result["batch_size"])
-    an_epoch = steps_per_epoch(len(samples.train), config)
-    steps = planned_steps(
+    # Before the time that is left is shared out: behind a frozen trunk these are passes over all samples.
+    features(model.load(found.checkpoint), config.freeze, samples, job.cache, job.device)
+    epochs = planned_epochs(
         result["best"]["number"],
-        an_epoch,
-        result["sample_seconds"] * len(samples.train) / an_epoch,
+        result["sample_seconds"] * len(samples.train),
         deadline - time.monotonic(),
         cut_off=result["ended"] == "timeout",
     )
-    epochs = steps / an_epoch
     log.info("final training: %.1f epochs on %d samples, from %s", epochs, len(samples.train), found.checkpoint.stem)
-    return Final(_continued(job, found, samples, config, steps), len(samples.train), epochs)
+    return Final(_continued(job, found, samples, config, epochs), len(samples.train), epochs)
 
 
-def planned_steps(best_epoch: int, an_epoch: int, step_seconds: float, seconds_left: float, *, cut_off: bool) -> int:
+def planned_epochs(best_epoch: int, epoch_seconds: float, seconds_left: float, *, cut_off: bool) -> float:
     """Half as many epochs as led to the best one, more than these where that trial was ``cut_off`` by the time; two at
-    least. As far as the time goes, to the step, but one epoch in any case. ``an_epoch`` is in steps."""
-    wanted = max(FEWEST_EPOCHS, math.ceil((CUT_OFF_EPOCHS if cut_off else MORE_EPOCHS) * best_epoch)) * an_epoch
+    least. As far as the time goes, in parts of epochs too, but one in any case."""
+    wanted = max(FEWEST_EPOCHS, math.ceil((CUT_OFF_EPOCHS if cut_off else MORE_EPOCHS) * best_epoch))
     if seconds_left == math.inf:
         return wanted
-    return max(an_epoch, min(wanted, int(seconds_left / max(step_seconds, 1e-6))))
+    return max(1.0, min(wanted, seconds_left / max(epoch_seconds, 1e-6)))
 
 
 def _solved(job: Job, starts: Bases, found: SearchResult, samples: Dataset) -> nn.Module:
@@ -82,12 +81,13 @@ def _solved(job: Job, starts: Bases, found: SearchResult, samples: Dataset) -> n
     return network
 
 
-def _continued(job: Job, found: SearchResult, samples: Dataset, config: TrialConfig, steps: int) -> nn.Module:
+def _continued(job: Job, found: SearchResult, samples: Dataset, config: TrialConfig, epochs: float) -> nn.Module:
     while True:
         network = model.load(found.checkpoint)
         source = features(network, config.freeze, samples, job.cache, job.device)
         source.keep_on_device()
         _, tail = model.cut(network, config.freeze)
+        steps = round(epochs * steps_per_epoch(len(samples.train), config))
         try:
             finish(tail, source, job.recordings.targets, samples.train, config, steps)
         except OutOfMemory as error:

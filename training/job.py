@@ -65,7 +65,7 @@ def run(config: JobConfig) -> int:
         _describe(data, split)
         mlflow.set_tag("base_name", base.name)
 
-        identity = space.identity() | {"data": data.digest[:16], "base": base.digest[:16], "split": config.split}
+        identity = space.identity() | {"data": data.digest[:16], "base": base.digest[:16], "split": split.digest()}
         identity |= {"face": faces} if (faces := data.cut_in_words()) else {}  # none: as studies were begun before
         with (
             closing(ActivationCache(work / "cache")) as cache,

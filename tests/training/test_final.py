@@ -1,21 +1,43 @@
 """How long the final training is."""
 
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from training.final import planned_steps
+from training import final
+from training.final import planned_epochs
+from training.learning import model
+from training.learning.finetune import OutOfMemory, TrialConfig
 
 
 @pytest.mark.parametrize(
-    ("best_epoch", "cut_off", "seconds_left", "steps"),
+    ("best_epoch", "cut_off", "seconds_left", "epochs"),
     [
-        (13, False, math.inf, 70),  # half as many epochs as led to the best one
-        (12, True, math.inf, 180),  # more: the time had ended that trial
-        (1, False, math.inf, 20),  # two at least
-        (12, False, 35.5, 35),  # as far as the time goes, to the step
-        (12, False, -5.0, 10),  # however late it is, the samples are to be seen once
+        (13, False, math.inf, 7),  # half as many epochs as led to the best one
+        (12, True, math.inf, 18),  # more: the time had ended that trial
+        (1, False, math.inf, 2),  # two at least
+        (12, False, 35.5, 3.55),  # as far as the time goes, in parts of epochs too
+        (12, False, -5.0, 1),  # however late it is, the samples are to be seen once
     ],
 )
-def test_the_final_training_is_as_long_as_validation_and_the_time_say(best_epoch, cut_off, seconds_left, steps):
-    assert planned_steps(best_epoch, 10, 1.0, seconds_left, cut_off=cut_off) == steps
+def test_the_final_training_is_as_long_as_validation_and_the_time_say(best_epoch, cut_off, seconds_left, epochs):
+    assert planned_epochs(best_epoch, 10.0, seconds_left, cut_off=cut_off) == epochs
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_samples_are_seen_as_often(monkeypatch):
+    network, tried = model.build(), []
+
+    def finish(tail, source, targets, train, config, steps):
+        tried.append((config.batch_size, steps))
+        if config.batch_size > 4:
+            raise OutOfMemory("too large")
+
+    monkeypatch.setattr(final, "finish", finish)
+    monkeypatch.setattr(final.model, "load", lambda path: network)
+    monkeypatch.setattr(final, "features", lambda *_: SimpleNamespace(keep_on_device=lambda: None))
+    job = SimpleNamespace(cache=None, device=None, recordings=SimpleNamespace(targets=None))
+    samples, config = SimpleNamespace(train=np.arange(160)), TrialConfig("none", "target", 1e-3, 5, batch_size=16)
+    final._continued(job, SimpleNamespace(checkpoint=None), samples, config, 2.5)
+    assert tried == [(16, 25), (8, 50), (4, 100)]

@@ -7,6 +7,7 @@ seed and hardly on the number of samples – so versions trained on the same dri
 that another one trained on.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,13 @@ class Split:
                     f"split {self.name}: {len(getattr(self, part))} of {len(self.block)} samples fall into the {part} "
                     f"part, at least {MIN_PER_PART} are needed; prepare more samples or use a longer recording"
                 )
+
+    def digest(self) -> str:
+        """Name and a digest of which samples train, validate and test."""
+        parts = hashlib.sha256()
+        for part in (self.train, self.validation, self.test):
+            parts.update(np.asarray(part, dtype=np.int64).tobytes() + b"|")
+        return f"{self.name} {parts.hexdigest()[:12]}"
 
     def describe(self) -> str:
         """One line for logs and reports; says so where the split leaks."""

@@ -132,3 +132,10 @@ def test_impossible_splits_say_what_to_do(name, drives, says):
 def test_too_short_a_recording_is_refused_by_the_part_that_is_empty():
     with pytest.raises(InputError, match=r"fall into the .* part"):
         splits.blocks(np.arange(20) * 3, FPS)
+
+
+def test_a_study_is_of_its_split_not_of_its_name():
+    frames = np.arange(0, 3000, 3)
+    one, same, other = (splits.split("blocks", frames[: 900 + k], 30.0, np.zeros(900 + k, int), 0) for k in (0, 0, 50))
+    assert one.digest() == same.digest() != other.digest()
+    assert one.digest().startswith("blocks ")
