@@ -110,17 +110,17 @@ def prepare_data(config: JobConfig) -> Recordings:
         given.layouts(config.layout)  # a layout file that cannot be read is found now, not at registration
         return recordings.with_faces(given, config.face)
     work, track = Path(config.work), config.track if config.track >= 0 else None
+    shifted = f"-offset{config.label_offset_frames:g}" if config.label_offset_frames else ""
     if config.video:
         video, labels, layout = Path(config.video), Path(config.labels), config.layout
         inputs = f"{video.resolve()} {labels.resolve()} {layout}" + ("" if track is None else f" {track}")
         place = hashlib.sha256(inputs.encode()).hexdigest()[:8]
-        shifted = f"-offset{config.label_offset_frames:g}" if config.label_offset_frames else ""
         folder = work / "prepared" / f"{video.stem}-{place}-{config.samples}{shifted}"
     else:
         track = None
         log.info("no recording given: using the %s (made by this project, not a real drive)", RENDERED)
         video, labels = sample_drive.render(work / "sample-drive")
-        layout, folder = "dashgaze", work / "prepared" / f"sample-drive-{config.samples}"
+        layout, folder = "dashgaze", work / "prepared" / f"sample-drive-{config.samples}{shifted}"
     made = preparation.prepare(
         video,
         labels,

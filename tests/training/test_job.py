@@ -16,7 +16,7 @@ import torch
 
 from recording.exceptions import GazeError, InputError
 from tests import recordings as small
-from training import cli, job
+from training import cli, inspection, job
 from training.config import JobConfig, choose_device
 from training.evaluation import EvaluateConfig
 from training.searching.study import SearchResult
@@ -165,6 +165,13 @@ def test_main_and_evaluate_read_the_film_that_is_chosen(tmp_path):
         for config in (JobConfig(track=track, **given), EvaluateConfig(track=track, **given).job()):
             (drive,) = job.prepare_data(config).drives
             assert cv2.imread(str(drive.driver_file(0))).shape[0] == height
+
+
+def test_an_offset_of_the_sample_drive_has_a_folder_of_its_own(tmp_path, recording, monkeypatch):
+    monkeypatch.setattr(job.sample_drive, "render", lambda _: recording)
+    for offset in (0, 3, 0):
+        config = JobConfig(samples=5, work=str(tmp_path), label_offset_frames=offset)
+        assert inspection.label_offsets(job.prepare_data(config)) == [offset]
 
 
 @pytest.mark.parametrize("says", CASES)
