@@ -18,15 +18,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from recording import files, prepared
-from recording.decoding import Deliver
+from recording import files
 from recording.exceptions import InputError
 from recording.layouts import View
+
+if TYPE_CHECKING:  # servers import this, and need no pandas and no decoder of videos
+    from recording.decoding import Deliver
+    from recording.prepared import Samples
 
 FILE = "fingerprint.npz"
 SIDE = 12
@@ -122,7 +126,7 @@ class Recorder:
             view = self.driver
             self._tiny[frame] = tiny(picture[view.y : view.y + view.h, view.x : view.x + view.w])
 
-    def before(self, deliver: Deliver, frames: frozenset[int]) -> Deliver:
+    def before(self, deliver: "Deliver", frames: frozenset[int]) -> "Deliver":
         """Look at every picture first, and hand on those of ``frames``."""
 
         def both(frame: int, picture: np.ndarray) -> None:
@@ -158,8 +162,11 @@ def read(folder: Path) -> Fingerprint | None:
         raise InputError(f"{path}: is damaged ({error}); delete the folder and prepare it again") from None
 
 
-def of(samples: prepared.Samples) -> Fingerprint:
+def of(samples: "Samples") -> Fingerprint:
     """The fingerprint that a prepared folder holds; of one that holds none, and of a bare one, that of its pictures."""
+    # Here: it reads tables with pandas, which whoever only compares fingerprints does not load.
+    from recording import prepared
+
     kept = read(samples.folder)
     if kept is not None:
         return kept

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recording import detection, fingerprint, layouts, prepared
+from recording import fingerprint, layouts, prepared
 from recording.angles import deg_to_pitch_yaw
 from recording.face import AUTO, Choice, Face
 from recording.fingerprint import Fingerprint
@@ -152,4 +152,7 @@ def with_faces(recordings: Recordings, asked: str) -> Recordings:
 def _chosen(drive: Samples, asked: str) -> Choice:
     if asked == AUTO and drive.chosen is not None:
         return drive.chosen
+    # Here: half a second and 20 MB, which no other folder needs.
+    from recording import detection
+
     return detection.find([drive.driver_file(row) for row in range(len(drive.table))], asked)

@@ -6,13 +6,16 @@ encoded again, or has another CSV, has another digest and the same moments.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recording import fingerprint
 from recording.fingerprint import Fingerprint
-from recording.recordings import Recordings
+
+if TYPE_CHECKING:  # servers import this, and need no pandas and no detector of faces
+    from recording.recordings import Recordings
 
 NEAR_COPY_S = 1.0
 """Frames of one recording closer than this are near copies of each other."""
@@ -37,7 +40,7 @@ class Footage:
         return self.moments.when(self.frames, self.fps)
 
 
-def of(data: Recordings, samples: np.ndarray, drive: int) -> Footage:
+def of(data: "Recordings", samples: np.ndarray, drive: int) -> Footage:
     """Those of ``samples`` (indices or mask) that are from the recording with that number among ``data``."""
     frames = data.frames[samples][data.drive_index[samples] == drive]
     return Footage(data.drives[drive].drive, data.drives[drive].fps, frames, data.moments[drive])

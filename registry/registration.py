@@ -37,8 +37,17 @@ _THROUGH_THE_SERVER = (
     "let the server write them: mlflow server --artifacts-destination FOLDER, and a new experiment (an experiment "
     "keeps the place it was made with)"
 )
-# What `registry` needs at prediction time; torch is not among it.
-_REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pydantic", "simplejpeg")
+# What `registry` needs at prediction time; torch is not among it. scikit-image finds the face of `detected` versions.
+_REQUIREMENTS = (
+    "mlflow",
+    "numpy",
+    "onnxruntime",
+    "opencv-python-headless",
+    "pandas",
+    "pydantic",
+    "scikit-image",
+    "simplejpeg",
+)
 _SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.binary, "image")]),
     outputs=Schema([ColSpec(DataType.double, "azimuth_deg"), ColSpec(DataType.double, "elevation_deg")]),

@@ -324,6 +324,13 @@ def test_serving_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+# Versions are served from their own few requirements; whoever needs more of recording/ imports it where it is used.
+@pytest.mark.parametrize("module", ["registry.contract", "serving.server"])
+def test_what_only_training_needs_is_not_loaded(module) -> None:
+    code = f"import sys, {module}; assert not {{'skimage', 'scipy', 'av', 'pandas', 'pyarrow'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_server_module_waits_with_mlflow() -> None:
     code = "import sys; import serving.server; assert 'mlflow' not in sys.modules and 'pandas' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
