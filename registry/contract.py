@@ -30,7 +30,10 @@ WEIGHTS = "model.safetensors"
 NETWORK = "model.onnx"
 FILES = (WEIGHTS, NETWORK, holdout.FILE_NAME)
 
-CONTRACT_VERSION: Literal[1] = 1
+CONTRACT_VERSION: Literal[2] = 2
+"""What is written; 2 came with the face rectangle (``crop.face``), ``seen`` and ``digests.weights``."""
+KNOWN_VERSIONS = (1, CONTRACT_VERSION)
+"""What is read; in version 1 those fields may be missing."""
 GOLDEN_EXAMPLES = 5
 GOLDEN_TOLERANCE_DEG = 0.1
 
@@ -111,7 +114,7 @@ class Golden(Strict):
 class Contract(Strict):
     """The promise of one registered version; see :func:`seal` and :func:`verify`."""
 
-    contract_version: Literal[1] = CONTRACT_VERSION
+    contract_version: Literal[1, 2] = CONTRACT_VERSION
     model_name: str
     created: datetime
     input: InputPromise = InputPromise()
@@ -244,9 +247,10 @@ def read(folder: Path) -> Contract:
     try:
         fields = json.loads(raw)
         found = fields.get("contract_version") if isinstance(fields, dict) else None
-        if isinstance(found, int) and found != CONTRACT_VERSION and _seal_holds(raw, fields):
+        if isinstance(found, int) and found not in KNOWN_VERSIONS and _seal_holds(raw, fields):
             raise ContractError(
-                f"{path}: contract version {found} is not known here (this software knows {CONTRACT_VERSION}); "
+                f"{path}: contract version {found} is not known here (this software knows "
+                f"{' and '.join(map(str, KNOWN_VERSIONS))}); "
                 "update the software, or register the model again"
             )
         sealed = Contract.model_validate_json(raw)
