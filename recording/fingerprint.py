@@ -50,6 +50,8 @@ LEAST_OVERLAP = 0.75
 """Share of a stretch that the other recording must have for the two to be compared."""
 SAME = 0.75
 """Correlation from which on two stretches show the same moments."""
+SPARSEST_S = 60.0
+"""Between two pictures, on average: where they are farther apart their times are none, or they tell nothing."""
 LEAST_CHANGE = 0.02
 """Standard deviation over a stretch, in contrasts of a picture, below which nothing happened in it that could be known
 again."""
@@ -213,6 +215,8 @@ def correlations(one: Fingerprint, other: Fingerprint) -> Floats:
 
 def _best_matches(one: Fingerprint, other: Fingerprint) -> list[tuple[float, tuple[float, float, float]]]:
     """Of each stretch of ``one`` the highest correlation, start and end, and what to add for the time in ``other``."""
+    if any(_length(each) > SPARSEST_S * len(each) for each in (one, other)):
+        return []  # a bare folder whose pictures have times for numbers, or one such name: the grid would have no end
     grid = _Grid(other)
     found = []
     for chosen in _stretches(one.seconds, min(STRETCH_S, _length(one), _length(other))):

@@ -29,6 +29,8 @@ FORMAT = 1
 TIME_ROUNDING_S = 1e-3
 """Times closer than this to a constant rate are that rate: the table has microseconds, ``fps`` six decimals."""
 COMPLETE = "complete"
+FARTHEST_FRAMES = 1800
+"""From one sample of a bare folder to the next, usually: a minute, beyond which numbers in file names are no frames."""
 PREPARE_COMMAND = "python -m training prepare --video VIDEO --labels CSV --out FOLDER"
 
 
@@ -218,11 +220,24 @@ def _load_bare(folder: Path) -> Samples:
         log.warning("%s: %d of %d samples left out, the first: %s", folder, len(damaged), len(pictures), damaged[0])
     order = np.lexsort((table["driver"], table["frame"]))
     table = table.iloc[order].reset_index(drop=True)
+    _warn_of_numbers(folder, table)
     digest = hashlib.sha256()
     for position, azimuth, elevation in zip(order, table["azimuth_deg"], table["elevation_deg"], strict=True):
         _add_to_digest(digest, content[position], azimuth, elevation)
     named = digest.hexdigest()
     return Samples(folder, folder.name, table, layouts.DEFAULT_FPS, named, named, rendered=False, layout=None)
+
+
+def _warn_of_numbers(folder: Path, table: pd.DataFrame) -> None:
+    """Say so where what the file names end with cannot be the numbers of frames."""
+    apart = float(np.median(np.diff(table["frame"]))) if len(table) > 1 else 0.0
+    if apart > FARTHEST_FRAMES:
+        log.warning(
+            "%s: the numbers in its file names, as in %s, are taken for frames at %g a second, and are %.0f apart: "
+            "splits by time and the search for the same recording elsewhere mean nothing with them; name the files by "
+            "their frames, frame_00123_driver.jpg",
+            *(folder, table["driver"].iat[0], layouts.DEFAULT_FPS, apart),
+        )
 
 
 def _add_to_digest(digest: "hashlib._Hash", picture_sha256: bytes, azimuth: float, elevation: float) -> None:

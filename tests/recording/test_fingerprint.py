@@ -89,6 +89,16 @@ def test_a_bare_folder_is_known_by_its_pictures(original: prepared.Samples, tmp_
     np.testing.assert_allclose(there, original.seconds, atol=0.3)
 
 
+def test_pictures_numbered_by_nanoseconds_are_of_no_known_recording(drive: list[np.ndarray]) -> None:
+    shown = taken(drive)
+    numbers = 1_700_000_000_000_000_000 + shown.frames * 1_000_000_000 // FPS
+    timed = Fingerprint(numbers, numbers / 30, shown.pictures)
+    one_name = Fingerprint(shown.frames, np.append(shown.seconds[:-1], 1e12), shown.pictures)
+    for odd in (timed, one_name):
+        assert np.isnan(fingerprint.moments_in(odd, shown, shown.seconds)).all()
+        assert np.isnan(fingerprint.moments_in(shown, odd, odd.seconds)).all()
+
+
 def test_light_that_fades_alike_in_two_drives_is_no_moment_in_common(drive: list[np.ndarray]) -> None:
     still = drive[0][::2, ::2].astype(np.float64)
     shade, random = np.linspace(0.4, 1.0, still.shape[1])[None, :, None], np.random.default_rng(0)

@@ -100,6 +100,22 @@ def test_a_bare_folder_as_users_have_it_is_read(tmp_path: Path) -> None:
     assert loaded.drive == loaded.digest
 
 
+def test_times_in_the_names_of_a_bare_folder_are_said_to_be_no_frames(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        bare(
+            tmp_path,
+            f"img_{1_700_000_000_000_000_000 + number * 33_333_333}",
+            {"azimuth": 1.0, "elevation": 2.0},
+            number,
+        )
+    prepared.load(tmp_path)
+    assert (
+        "img_1700000000000000000_driver.jpg, are taken for frames at 30 a second, and are 33333333 apart" in caplog.text
+    )
+
+
 def test_a_bare_copy_of_a_prepared_folder_holds_the_same_samples(ready: Path, tmp_path: Path) -> None:
     whole, stripped = prepared.load(ready), prepared.load(copy(ready, tmp_path / "bare", "frame_*"))
     assert stripped.digest == whole.digest
