@@ -1,6 +1,7 @@
 """What the labels of each drive are worth, looked at before the search: in step with the video? in one convention?"""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import mlflow
@@ -51,7 +52,9 @@ def inspect(job: Job, starts: Bases) -> tuple[DriveLabels, ...]:
 
 def _synchrony(drive: Samples, held_out_s: np.ndarray, seen: dict[str, Answers]) -> Synchrony:
     kept = trace.read(drive.folder)
-    return Synchrony(()) if kept is None or not len(kept.rows.frame) else compare(kept, drive.fps, held_out_s, seen)
+    if kept is None or not len(kept.rows.frame):
+        return Synchrony(())
+    return replace(compare(kept, drive.fps, held_out_s, seen), present=_label_offset(drive))
 
 
 def _held_out(job: Job, drive: int) -> np.ndarray:
@@ -64,7 +67,11 @@ def _held_out(job: Job, drive: int) -> np.ndarray:
 
 def label_offsets(data: Recordings) -> list[float]:
     """By how many frames the labels of each drive were taken for earlier ones when it was prepared."""
-    return [float(_about(drive).get("offset_frames", 0.0)) for drive in data.drives]
+    return [_label_offset(drive) for drive in data.drives]
+
+
+def _label_offset(drive: Samples) -> float:
+    return float(_about(drive).get("offset_frames", 0.0))
 
 
 def _dropped(drive: Samples) -> dict[str, int]:

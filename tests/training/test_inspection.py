@@ -50,3 +50,4 @@ def test_a_prepared_drive_is_compared_with_its_trace(run, tmp_path, monkeypatch)
     assert {sign.name for sign in found.synchrony.signs} >= {"eyes", "answers", "base"}
     assert found.dropped["usable"] > 100
     assert inspection.label_offsets(data) == [2.0]
+    assert found.synchrony.present == 2.0

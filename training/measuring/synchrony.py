@@ -100,7 +100,8 @@ class Synchrony:
 
     ``agreed``: two signs at least speak for ``offset``, whose interval is ``low``…``high``. ``places``: (second,
     offset) by parts of the drive; ``drift``: frames that the offset gains from start to end, 0 where none is shown;
-    ``steps``: (second, offset before, offset after) where frames are missing.
+    ``steps``: (second, offset before, offset after) where frames are missing. ``present``: the offset that the drive
+    was prepared with; all of these are what is left after it.
     """
 
     signs: tuple[Sign, ...]
@@ -111,12 +112,21 @@ class Synchrony:
     places: tuple[tuple[float, float], ...] = ()
     drift: float = 0.0
     steps: tuple[tuple[float, float, float], ...] = ()
+    present: float = 0.0
 
     @property
     def out_of_step(self) -> bool:
         """Whether the labels should be shifted, or the recording mended."""
         shifted = abs(self.offset) >= LEAST_FRAMES and (self.low > 0 or self.high < 0)
         return self.agreed and (shifted or bool(self.steps) or bool(self.drift))
+
+    def advice(self) -> str:
+        """What mends labels that are out of step: one offset only where it is the same all the time."""
+        if self.steps:
+            return "no one offset mends this: find the frames that were dropped there"
+        if self.drift:
+            return "no one offset mends this: number the rows anew by the times of the frames"
+        return f"correct it with label_offset_frames={round(self.present + self.offset)}"
 
     def line(self) -> str:
         """One sentence, loud where something is wrong."""
@@ -130,7 +140,7 @@ class Synchrony:
         if self.drift:
             said.append(f"the offset drifts by {self.drift:+.1f} frames from start to end")
         said += [f"at about {at:.0f} s it steps from {before:+.0f} to {after:+.0f}" for at, before, after in self.steps]
-        return f"{'; '.join(said)} ({told}); correct it with label_offset_frames={self.offset:.1f}"
+        return f"{'; '.join(said)} ({told}); {self.advice()}"
 
 
 def compare(trace: Trace, fps: float, held_out_s: Floats, answers: Mapping[str, Answers] | None = None) -> Synchrony:

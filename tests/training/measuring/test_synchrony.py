@@ -1,12 +1,14 @@
 """Labels that come late or early are found, by how many frames, and nothing is said of labels that are in step."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from recording.trace import SIDE, Rows, Trace
 from training.measuring import synchrony
-from training.measuring.synchrony import Answers
+from training.measuring.synchrony import Answers, Synchrony
 from training.sample.rendering import glances
 
 FPS, SECONDS = 30.0, 40.0
@@ -65,8 +67,17 @@ def test_labels_that_are_late_or_early_are_found_within_a_frame(drives, frames):
     told = [found(*drive, frames) for drive in drives]
     assert all(abs(one.offset - frames) <= 1 for one in told if one.agreed)
     loud = next(one for one in told if one.out_of_step)
-    assert "OUT OF STEP" in loud.line() and f"label_offset_frames={loud.offset:.1f}" in loud.line()
+    assert "OUT OF STEP" in loud.line() and loud.line().endswith(f"label_offset_frames={round(loud.offset)}")
     assert loud.low <= loud.offset <= loud.high
+
+
+def test_the_advice_counts_the_present_offset_and_names_one_only_where_it_mends():
+    late = Synchrony((), True, 2.2, 1.8, 2.6, present=5)
+    assert late.line().endswith("correct it with label_offset_frames=7")
+    stepped = replace(late, steps=((12.0, 0.0, 6.0),))
+    assert stepped.line().endswith("no one offset mends this: find the frames that were dropped there")
+    drifting = Synchrony((), True, 0.2, -0.1, 0.5, drift=9.0)
+    assert drifting.line().endswith("no one offset mends this: number the rows anew by the times of the frames")
 
 
 def test_nothing_is_said_of_labels_in_step(drives):
