@@ -46,6 +46,8 @@ __all__ = ["AZIMUTH_LIMIT_DEG", "ELEVATION_LIMIT_DEG", "EMPTY", "ON_BAD_ROWS", "
 
 _GROUPED = re.compile(r"\s*\d{1,3}([.,]\d{3})+\s*")
 _FIXED = re.compile(r"\s*\d+[.,]0+\s*")
+MOST_OFFSET = 1_000_000
+"""Frames; more than a drive has."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +92,15 @@ def read(
     Blank lines are not rows. Of several usable rows for one frame (an eye tracker measures faster than the
     camera) the median is taken, and frames are left out as :mod:`recording.cleaning` says; the rules in time only
     where ``fps`` is given. ``offset_frames``: by how many frames the rows come too late: the row of frame n is taken
-    for frame n − offset, whole frames where rows name frames. Raises :class:`DriveError` when the file cannot be
-    read, lacks a column, holds other units than its columns say, or when a whole class of rows would be dropped: the
-    last not with ``on_bad_rows="drop"``.
+    for frame n − offset. Raises :class:`InputError` for a fraction of a frame where rows name frames, and
+    :class:`DriveError` when the file cannot be read, lacks a column, holds other units than its columns say, or when a
+    whole class of rows would be dropped: the last not with ``on_bad_rows="drop"``.
     """
     if on_bad_rows not in ON_BAD_ROWS:
         raise InputError(f"on_bad_rows={on_bad_rows!r} is unknown: choose one of {', '.join(ON_BAD_ROWS)}")
     file = CsvFile(path)
     header, columns = find(file)
+    _check_offset(offset_frames, None if columns.frame is None else header.names[columns.frame])
     scales, notes = _scales(file, header, columns)
     times_file = None
     if columns.frame is None:
@@ -138,6 +141,17 @@ def read(
         bad.check(rows, {columns.azimuth: table["azimuth_deg"], columns.elevation: table["elevation_deg"]})
     named = (int(first), int(last)) if last >= 0 else None
     return Labels(table, labelled.moving, measured, rows, bad.counts(), named, tuple(notes), times_file)
+
+
+def _check_offset(frames: float, numbers: str | None) -> None:
+    """Refuse an offset that would be said of the drive and not be what was applied; ``numbers``: the frame column."""
+    if not abs(frames) < MOST_OFFSET:  # NaN, too
+        raise InputError(f"label_offset_frames={frames:g}: must be a number of frames nearer to 0 than {MOST_OFFSET:,}")
+    if numbers is not None and frames != round(frames):
+        raise InputError(
+            f"label_offset_frames={frames:g}: rows that name frames ({numbers!r}) can only be taken for whole frames "
+            f"earlier; give {round(frames)} or another whole number"
+        )
 
 
 NOWHERE = {BAD_FRAME, NEGATIVE_FRAME, NO_FRAME, PAST_END}

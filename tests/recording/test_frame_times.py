@@ -47,6 +47,13 @@ def test_rows_get_the_nearest_frame(tmp_path: Path) -> None:
     assert "frames found by time in frame_times.csv" in read.summary()
 
 
+def test_rows_found_by_time_are_taken_for_a_part_of_a_frame_earlier(tmp_path: Path) -> None:
+    frame_csv(tmp_path, START + STEP * np.arange(30))
+    path = gaze_csv(tmp_path / "gaze.csv", START + STEP // 4 + STEP * np.arange(30))
+    assert labels.read(path, 30, offset_frames=0.5).table["frame"].tolist() == list(range(30))
+    assert labels.read(path, 30, offset_frames=1.5).table["frame"].tolist() == list(range(29))
+
+
 def test_a_gap_between_frames_has_no_rows(tmp_path: Path) -> None:
     frame_csv(tmp_path, np.delete(START + STEP * np.arange(30), range(10, 20)))
     read = labels.read(gaze_csv(tmp_path / "gaze.csv", START + STEP * np.arange(30)), 20)

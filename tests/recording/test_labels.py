@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recording import labels
-from recording.exceptions import DriveError
+from recording.exceptions import DriveError, InputError
 
 HEADER = "timestamp [ns],dash_frames,azimuth [deg],elevation [deg],worn,blink id"
 
@@ -213,3 +213,10 @@ def test_two_recordings_that_name_the_same_frames_are_refused(tmp_path: Path) ->
         labels.read(write(tmp_path / "l.csv", *lines, header=header), 100)
     later = [line.replace("b,", "b,1") for line in lines]
     assert len(labels.read(write(tmp_path / "l.csv", *later, header=header), 100).table) == 8
+
+
+@pytest.mark.parametrize("offset", [0.4, 2.5, float("nan"), float("inf"), -1e300])
+def test_an_offset_that_cannot_be_applied_is_refused(offset: float, tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", *(f"1,{n},1.0,2.0,True," for n in range(10)))
+    with pytest.raises(InputError, match=f"label_offset_frames={offset:g}: .*number"):
+        labels.read(path, 100, offset_frames=offset)
