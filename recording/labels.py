@@ -114,6 +114,7 @@ def read(
     kept = [(position, name) for position, name in enumerate(header.names) if position not in used]
     bad, found = BadRows(path, header), Gathered()
     named_before: dict[int, list[str]] = {}
+    later: list[str] = []  # of all rows of a frame but the first: their text is not wanted, and would fill the memory
     rows, first, last = 0, math.inf, -math.inf
     for number, line, fields in file.rows(header):
         rows += 1
@@ -123,14 +124,16 @@ def read(
         reason, at, frame, azimuth, elevation = judge(fields)
         if reason in (None, PAST_END):
             first, last = min(first, frame), max(last, frame)
+        others: list[str] | None = None
         if reason is None and frame in named_before:
             _check_one_recording(path, header, number, fields, named_before[frame])
+            others = later
         elif reason is None:
             named_before[frame] = fields
+            others = [fields[position].strip() for position, _ in kept]
         if reason is not None:
             bad.add(reason, number, line if at is None else fields[at], at)
         if reason not in NOWHERE:
-            others = None if reason else [fields[position].strip() for position, _ in kept]
             fixated = columns.fixation is None or _is_numbered(fields[columns.fixation])
             found.add(frame, azimuth, elevation, reason == BLINK, fixated, others)
     measured = found.rows(columns.blink is not None, columns.fixation is not None)

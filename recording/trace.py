@@ -50,7 +50,8 @@ class Rows:
 
 
 class Gathered:
-    """Rows as they come; ``others``: the kept fields of those that have a label to give, None of the others."""
+    """Rows as they come; ``others``: the kept fields of those that have a label to give (none after the first of a
+    frame), None of the others."""
 
     def __init__(self) -> None:
         self._numbers: list[tuple[int, float, float, bool, bool]] = []

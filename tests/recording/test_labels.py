@@ -1,5 +1,7 @@
 """Every row of a labels CSV is used or counted under exactly one reason."""
 
+import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -218,5 +220,17 @@ def test_two_recordings_that_name_the_same_frames_are_refused(tmp_path: Path) ->
 @pytest.mark.parametrize("offset", [0.4, 2.5, float("nan"), float("inf"), -1e300])
 def test_an_offset_that_cannot_be_applied_is_refused(offset: float, tmp_path: Path) -> None:
     path = write(tmp_path / "l.csv", *(f"1,{n},1.0,2.0,True," for n in range(10)))
-    with pytest.raises(InputError, match=f"label_offset_frames={offset:g}: .*number"):
+    with pytest.raises(InputError, match=re.escape(f"label_offset_frames={offset:g}: ")):
         labels.read(path, 100, offset_frames=offset)
+
+
+def test_the_text_of_the_first_row_of_a_frame_is_kept_and_no_other_held(tmp_path: Path) -> None:
+    header = "dash_frames,azimuth [deg],elevation [deg],note"
+    rows = (f"{n // 100},1.0,2.0,{n} {'x' * 2000}" for n in range(3000))
+    path = write(tmp_path / "l.csv", *rows, header=header)
+    tracemalloc.start()
+    read = labels.read(path, 100)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [note.split()[0] for note in read.table["note"]] == [str(100 * frame) for frame in range(30)]
+    assert held < path.stat().st_size / 2
