@@ -143,6 +143,16 @@ def same_crop(first: Contract, second: Contract) -> bool:
     return (one.layout, one.view) == (other.layout, other.view)
 
 
+def suits(samples: Holdout, package: Package) -> bool:
+    """Whether a version can read these pictures as its contract says.
+
+    No face can be cut out of pictures that were squeezed for a network that read all of them, and where a version has
+    to find the face, somebody must have found it.
+    """
+    crop = package.contract.crop
+    return not (samples.squeezed and crop.face is not None) and not (crop.detected and samples.face is None)
+
+
 def trained_on(samples: Holdout, package: Package) -> Booleans:
     """(n,) bool: which samples the package's model has seen, or a near copy (the same recording within a second)."""
     return np.asarray(package.holdout.saw(samples.footage), bool)
@@ -170,10 +180,14 @@ def compare(first: Package, second: Package, samples: Holdout) -> Comparison:
 
 
 def both_holdouts(first: Package, second: Package) -> list[Holdout]:
-    """The held-out samples of both packages, each sample once."""
-    a, b = first.holdout, second.holdout
-    new = np.ones(len(b), dtype=bool) if a.drive != b.drive else ~np.isin(b.frames, a.frames)
-    return [a, subset(b, new)]
+    """The held-out samples of both packages that suit both, each sample once."""
+    # Of a sample that both have, the picture that shows more of it counts, whichever version is named first.
+    found: list[Holdout] = []
+    for samples in sorted((first.holdout, second.holdout), key=lambda one: one.squeezed):
+        if suits(samples, first) and suits(samples, second):
+            known = [one.frames for one in found if one.drive == samples.drive]
+            found.append(subset(samples, ~np.isin(samples.frames, known)))
+    return found
 
 
 def joined(parts: list[Comparison]) -> Comparison:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from recording.exceptions import ContractError, InputError, RegistryError
 from registry import comparison, contract, rule, versions
 from registry.comparison import Comparison, Package
+from registry.holdout import Holdout
 from registry.intervals import MIN_BLOCKS, Floats
 from registry.rule import BASELINES, Check
 from registry.versions import Version
@@ -280,33 +281,36 @@ def _not_forgotten(
         return problems
     if not all(comparison.same_crop(package.contract, one.contract) for one in (new, old)):
         return [Check(name, "cut in another way", "said only", True)]
-    return _on_samples(comparison.compare(old, new, package.holdout), name, configuration, False)
+    return _on_samples(old, new, package.holdout, name, configuration, False)
 
 
 def against(new: Package, old: Package, configuration: Configuration, who: str, *, required: bool) -> list[Check]:
     """Challenger and an earlier version on the same samples, that neither was trained on.
 
-    Samples are the challenger's held-out ones; with ``required`` there must be enough of them. Where the other comes
-    from another drive its own held-out samples are compared as well: a challenger at home on the new drive must not
-    win by that alone.
+    Samples are the challenger's held-out ones, or the other's where that one cannot read these; with ``required`` there
+    must be enough of them. Where the other comes from another drive its own are compared as well: a challenger at home
+    on the new drive must not win by that alone.
     """
     if not comparison.same_crop(new.contract, old.contract):
         cut = " and ".join(f"{crop.layout}/{crop.view}" for crop in (new.contract.crop, old.contract.crop))
         limit = "pictures that both can read" if required else "said only"
         return [Check(f"against {who}: pictures", f"cut in different ways ({cut})", limit, not required)]
-    name = f"against {who}, the challenger's samples"
-    checks = _on_samples(comparison.compare(old, new, new.holdout), name, configuration, required)
-    if old.holdout.drive != new.holdout.drive:
+    checks = _on_samples(old, new, new.holdout, f"against {who}, the challenger's samples", configuration, required)
+    unread = not comparison.suits(new.holdout, old)
+    if unread or old.holdout.drive != new.holdout.drive:
         # It may be part of what the challenger was trained on: then there is nothing to compare.
         name = f"against {who}, that one's samples"
-        if old.holdout.squeezed and new.contract.crop.face is not None:
-            found = "its pictures are too small for the challenger's face rectangle: not compared"
-            return [*checks, Check(f"{name}: pictures", found, "said only", True)]
-        checks += _on_samples(comparison.compare(old, new, old.holdout), name, configuration, False)
+        checks += _on_samples(old, new, old.holdout, name, configuration, required and unread)
     return checks
 
 
-def _on_samples(compared: Comparison, name: str, configuration: Configuration, required: bool) -> list[Check]:
+def _on_samples(
+    old: Package, new: Package, samples: Holdout, name: str, configuration: Configuration, required: bool
+) -> list[Check]:
+    unread = " and ".join(one.label for one in (old, new) if not comparison.suits(samples, one))
+    if unread:
+        return [Check(f"{name}: pictures", f"too small, or no face for {unread}: not compared", "said only", True)]
+    compared = comparison.compare(old, new, samples)
     least, blocks = configuration.held_out.min_samples, len(np.unique(compared.blocks))
     enough = len(compared) >= least and blocks >= MIN_BLOCKS
     comparable = Check(

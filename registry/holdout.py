@@ -88,7 +88,7 @@ class Holdout:
     def squeezed(self) -> bool:
         """Whether its pictures are what networks read of the whole driver view: versions before faces were cut."""
         size = (preprocess.INPUT_SIZE, preprocess.INPUT_SIZE)
-        return all(preprocess.encoded_size(jpeg) == size for jpeg in self.jpegs)
+        return self.face is None and all(preprocess.encoded_size(jpeg) == size for jpeg in self.jpegs)
 
     @property
     def footage(self) -> Footage:

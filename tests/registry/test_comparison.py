@@ -1,13 +1,18 @@
 """Comparing two versions: the same samples, none that either was trained on, intervals over time blocks."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import faces
 import numpy as np
 import packages
 import pytest
 
+from recording.face import Face
+from recording.layouts import View
 from registry import comparison, contract, versions
 from registry.comparison import Package
+from registry.crop import Crop
 
 
 def package(folder: Path, number: int, **options: object) -> Package:
@@ -51,6 +56,21 @@ def test_both_holdouts_hold_every_sample_once(tmp_path: Path) -> None:
     one = package(tmp_path / "a", 1, holdout=packages.make_holdout(10))
     half_new = package(tmp_path / "b", 2, holdout=packages.make_holdout(10, first_frame=10_000 + 5 * 15))
     assert [len(samples) for samples in comparison.both_holdouts(one, half_new)] == [10, 5]
+
+
+@pytest.mark.parametrize("places", [(50,), (50, 60)], ids=["fixed", "detected"])
+def test_versions_of_which_one_reads_a_face_are_compared_on_pictures_that_show_it(
+    tmp_path: Path, places: tuple[int, ...]
+) -> None:
+    cut = [Face(320, 360, View(x, 80, 200, 200)) for x in places]
+    shown = packages.make_holdout(10)
+    shown.jpegs, shown.face = [faces.jpeg(np.full((360, 320, 3), 128, np.uint8))] * 10, cut[0]
+    one = package(tmp_path / "a", 1, holdout=packages.make_holdout(10), crop=Crop.of("dashgaze", ()))
+    other = package(tmp_path / "b", 2, holdout=shown, crop=Crop.of("dashgaze", (), cut))
+    for pair in ((one, other), (other, one)):  # whichever is named first
+        assert [samples.jpegs for samples in comparison.both_holdouts(*pair)] == [shown.jpegs]
+    whole = package(tmp_path / "c", 3, holdout=replace(shown, face=None), crop=Crop.of("dashgaze", ()))
+    assert comparison.suits(whole.holdout, other) == (len(places) == 1)  # nobody said where the face is
 
 
 def test_a_scenario_that_got_worse_is_shown_and_one_that_only_varies_is_not(tmp_path: Path) -> None:

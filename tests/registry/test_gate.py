@@ -241,6 +241,29 @@ def test_pictures_of_before_faces_were_cut_say_nothing_of_a_face(judge: Callable
     )
     assert outcome.passed
     assert "too small" in found(outcome, "against champion v1, that one's samples: pictures")
+    # The old version once more, on the same drive: held against what both can read, the other's pictures.
+    new.face = SEEN
+    back = judge(
+        {"crop": Crop.of("dashgaze", ()), "holdout": packages.make_holdout(60), "bias_deg": (1, 0)},
+        champion={"crop": Crop.of("dashgaze", (), [SEEN]), "holdout": new},
+    )
+    assert "not compared" in found(back, "against champion v3, the challenger's samples: pictures")
+    assert "against champion v3, that one's samples: 3-D error" in failed(back)
+
+
+def test_what_a_version_before_faces_were_cut_could_do_says_nothing_of_forgetting(
+    make_version: Callable, tmp_path: Path
+) -> None:
+    oldest = packages.make_holdout(60, drive="1" * 64)
+    make_version(crop=Crop.of("dashgaze", ()), holdout=oldest)
+    for drive in ("2" * 64, "3" * 64):
+        kept = framed(packages.make_holdout(60, drive=drive))
+        kept.face = SEEN
+        make_version(crop=Crop.of("dashgaze", (), [SEEN]), holdout=kept)
+    first, champion, challenger = (versions.get(MODEL, number) for number in (1, 2, 3))
+    outcome = gate.judge(challenger, champion, gate.configure(), tmp_path / "scratch", [first])
+    assert "not compared" in found(outcome, "against champion v2, the samples of v1: pictures")
+    assert outcome.passed
 
 
 def test_a_single_scenario_must_not_get_much_worse(judge: Callable) -> None:
