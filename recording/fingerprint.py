@@ -12,25 +12,29 @@ The idea of comparing in time what no single frame tells is that of video finger
 The driver view it is because that is what a model learns from, and all that a folder of pictures holds.
 """
 
+import hashlib
 import io
+import logging
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from recording import files
+from recording.correlation import FEWEST, QUANTUM, Floats, Grid
 from recording.exceptions import InputError
 from recording.layouts import View
 
 if TYPE_CHECKING:  # servers import this, and need no pandas and no decoder of videos
     from recording.decoding import Deliver
     from recording.prepared import Samples
+
+log = logging.getLogger("recording.fingerprint")
 
 FILE = "fingerprint.npz"
 SIDE = 12
@@ -44,21 +48,13 @@ SHORTEST_S = 16.0
 """Of a recording, or a piece of one, that is shorter nothing is known again."""
 SAME_SHORTEST = 0.92
 """What :data:`SAME` is for stretches of :data:`SHORTEST_S`, where one of the recordings has no longer ones."""
-FEWEST = 16
-"""Pictures that a stretch holds at least."""
-LEAST_OVERLAP = 0.75
-"""Share of a stretch that the other recording must have for the two to be compared."""
 SAME = 0.75
 """Correlation from which on two stretches show the same moments."""
 SPARSEST_S = 60.0
 """Between two pictures, on average: where they are farther apart their times are none, or they tell nothing."""
-LEAST_CHANGE = 0.02
-"""Standard deviation over a stretch, in contrasts of a picture, below which nothing happened in it that could be known
-again."""
-_QUANTUM = 1 / 32  # of a tiny picture's values, in its own contrasts: what int8 holds then reaches to 4
+SAID_FROM_S = 600.0
+"""Comparing recordings longer than this takes more than a moment, so it is said."""
 _DARKEST = 8.0  # grey level that is added before the logarithm, so that a sensor's noise in the dark is none
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +62,7 @@ class Fingerprint:
     """n tiny pictures of a recording in their order; none of a recording about which nothing is known.
 
     ``frames`` (n,) their numbers; ``seconds`` (n,) when they are shown, after the recording's first frame; ``pictures``
-    (n, 144) int8.
+    (n, 144) int8. Equal to another one of the same content.
     """
 
     frames: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
@@ -80,6 +76,19 @@ class Fingerprint:
         shapes = self.frames.shape, self.seconds.shape, self.pictures.shape
         if shapes != ((len(self),), (len(self),), (len(self), SIDE * SIDE)) or not np.isfinite(self.seconds).all():
             raise ValueError(f"a fingerprint's arrays do not fit together: {shapes}")
+
+    @cached_property
+    def _content(self) -> bytes:
+        digest = hashlib.sha256()
+        for array in self.arrays().values():
+            digest.update(f"{array.dtype} {array.shape} ".encode() + array.tobytes())
+        return digest.digest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fingerprint) and self._content == other._content
+
+    def __hash__(self) -> int:
+        return hash(self._content)
 
     def when(self, frames: np.ndarray, fps: float) -> Floats:
         """(m,) when frames of the recording are shown, seconds; ``fps`` is its mean rate, for what lies outside."""
@@ -102,7 +111,7 @@ def tiny(picture: np.ndarray) -> np.ndarray:
     small = np.log(cv2.resize(first, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64).ravel() + _DARKEST)
     small -= small.mean()
     contrast = max(float(small.std()), 1e-3)
-    return np.asarray(np.clip(np.round(small / contrast / _QUANTUM), -127, 127), np.int8)
+    return np.asarray(np.clip(np.round(small / contrast / QUANTUM), -127, 127), np.int8)
 
 
 class Recorder:
@@ -197,7 +206,7 @@ def moments_in(known: Fingerprint, found_in: Fingerprint, seconds: np.ndarray) -
     return there
 
 
-@lru_cache(maxsize=256)  # seconds for two long drives, and a gate asks for the same two again and again
+@lru_cache(maxsize=256)  # 20 s for two drives of an hour, and a gate asks for the same two again and again
 def _same_stretches(one: Fingerprint, other: Fingerprint) -> list[tuple[float, float, float]]:
     """Stretches of ``one`` that ``other`` shows as well: start, end, and what to add for the time in ``other``."""
     # The one with fewer pictures is cut into stretches: for each of its pictures the other has one nearby.
@@ -217,7 +226,10 @@ def _best_matches(one: Fingerprint, other: Fingerprint) -> list[tuple[float, tup
     """Of each stretch of ``one`` the highest correlation, start and end, and what to add for the time in ``other``."""
     if any(_length(each) > SPARSEST_S * len(each) for each in (one, other)):
         return []  # a bare folder whose pictures have times for numbers, or one such name: the grid would have no end
-    grid = _Grid(other)
+    if min(_length(one), _length(other)) > SAID_FROM_S:
+        lengths = ", ".join(f"{_length(each) / 60:.0f} min" for each in (one, other))
+        log.info("looking for moments that two long recordings (%s) have in common", lengths)
+    grid = Grid(other.seconds, other.pictures, _spacing(other))
     found = []
     for chosen in _stretches(one.seconds, min(STRETCH_S, _length(one), _length(other))):
         correlation, offsets = grid.correlate(one.seconds[chosen], one.pictures[chosen])
@@ -250,60 +262,3 @@ def _stretches(seconds: np.ndarray, length: float) -> list[np.ndarray]:
         chosen.append(np.arange(start, end))
         start += max(1, (end - start) // 2)
     return chosen
-
-
-class _Grid:
-    """A fingerprint at equal distances in time, between two pictures a blend, zeros and a mask of 0 far from any."""
-
-    def __init__(self, fingerprint: Fingerprint) -> None:
-        known, spacing = fingerprint.seconds, min(_spacing(fingerprint), 1.0)
-        self.step, self.start = spacing / 2, float(known[0])
-        times = self.start + self.step * np.arange(int((known[-1] - self.start) / self.step) + 2)
-        after = np.clip(np.searchsorted(known, times), 1, len(known) - 1)
-        share = np.clip((times - known[after - 1]) / np.maximum(known[after] - known[after - 1], 1e-6), 0, 1)
-        near = np.minimum(np.abs(known[after] - times), np.abs(known[after - 1] - times)) <= 0.51 * spacing
-        self.there, share = near.astype(np.float32), share.astype(np.float32)[:, None]
-        between = (1 - share) * fingerprint.pictures[after - 1] + share * fingerprint.pictures[after]
-        self.pictures = between * np.float32(_QUANTUM) * self.there[:, None]
-
-    def correlate(self, seconds: np.ndarray, pictures: np.ndarray) -> tuple[Floats, Floats]:
-        """Correlation of a stretch (w pictures) with the grid at every offset, and these offsets in seconds.
-
-        Of each pair of stretches only moments count that both have; zero where these are fewer than :data:`FEWEST`, or
-        nothing changes.
-        """
-        at = np.round((seconds - seconds[0]) / self.step).astype(np.int64)
-        # The stretch may begin before the grid does, and end after it.
-        margin = int(at[-1])
-        places = len(self.there) + margin
-        there = np.pad(self.there, (margin, margin))
-        grid = np.pad(self.pictures, ((margin, margin), (0, 0)))
-        own = pictures.astype(np.float32) * np.float32(_QUANTUM)
-        own -= own.mean(axis=0)
-        time = ((at - at.mean()) / max(1.0, float(at.std()))).astype(np.float32)
-        products, sizes, own_sizes = own @ grid.T, (grid * grid).sum(axis=1), (own * own).sum(axis=1)
-        crossed, theirs = np.zeros(places, np.float32), np.zeros(places, np.float32)
-        their_sum, their_trend = (np.zeros((places, grid.shape[1]), np.float32) for _ in range(2))
-        for row, shift in enumerate(at):
-            part = slice(shift, shift + places)
-            crossed += products[row, part]
-            theirs += sizes[part]
-            their_sum += grid[part]
-            their_trend += time[row] * grid[part]
-        both = np.lib.stride_tricks.sliding_window_view(there, margin + 1)[:, at]  # (places, w)
-        counts, ours = both.sum(axis=1), both @ own_sizes
-        our_sum, our_trend = both @ own, both @ (time[:, None] * own)
-        # What neither mean nor slope explains: light that fades and a driver who sinks down look the same anywhere.
-        number = np.maximum(counts, 1.0)
-        middle, spread = both @ time / number, both @ (time * time)
-        spread = np.maximum(spread - number * middle**2, 1e-3)
-        their_trend -= middle[:, None] * their_sum
-        our_trend -= middle[:, None] * our_sum
-        crossed -= (our_sum * their_sum).sum(axis=1) / number + (our_trend * their_trend).sum(axis=1) / spread
-        theirs -= (their_sum * their_sum).sum(axis=1) / number + (their_trend * their_trend).sum(axis=1) / spread
-        ours -= (our_sum * our_sum).sum(axis=1) / number + (our_trend * our_trend).sum(axis=1) / spread
-        least = LEAST_CHANGE**2 * grid.shape[1] * number
-        known = (counts >= max(FEWEST, LEAST_OVERLAP * len(own))) & (theirs > least) & (ours > least)
-        correlation = np.where(known, crossed / np.sqrt(np.maximum(theirs * ours, 1e-9)), 0.0)
-        offsets = self.start + self.step * (np.arange(places) - margin) - seconds[0]
-        return np.asarray(correlation, np.float64), np.asarray(offsets, np.float64)

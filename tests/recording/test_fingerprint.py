@@ -99,6 +99,20 @@ def test_pictures_numbered_by_nanoseconds_are_of_no_known_recording(drive: list[
         assert np.isnan(fingerprint.moments_in(shown, odd, odd.seconds)).all()
 
 
+def test_long_recordings_are_said_to_be_compared_and_those_of_the_same_content_are_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def read(seed: int) -> Fingerprint:
+        pictures = np.random.default_rng(seed).normal(0, 32, (700, 144)).clip(-127, 127).astype(np.int8)
+        return Fingerprint(30 * np.arange(700), np.arange(700.0), pictures)
+
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            assert np.isnan(fingerprint.moments_in(read(1), read(2), np.arange(700.0))).all()
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["looking for moments that two long recordings (12 min, 12 min) have in common"]
+
+
 def test_light_that_fades_alike_in_two_drives_is_no_moment_in_common(drive: list[np.ndarray]) -> None:
     still = drive[0][::2, ::2].astype(np.float64)
     shade, random = np.linspace(0.4, 1.0, still.shape[1])[None, :, None], np.random.default_rng(0)
