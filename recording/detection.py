@@ -75,7 +75,8 @@ def detect(picture: Picture) -> Boxes:
     """The faces in a picture (h, w, 3) uint8 RGB of any size; takes about 0.05 s of one core."""
     height, width = picture.shape[:2]
     shrink = max(1.0, max(height, width) / _WORKING_SIDE)
-    small = cv2.resize(picture, (round(width / shrink), round(height / shrink)), interpolation=cv2.INTER_AREA)
+    size = max(1, round(width / shrink)), max(1, round(height / shrink))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     side = min(small.shape[:2])
     least = max(SMALLEST_SIDE, round(side * _SMALLEST_FACE))
     found = _cascade().detect_multi_scale(

@@ -56,6 +56,11 @@ class Crop(Strict):
         return self.face == DETECTED
 
     @property
+    def reads_face(self) -> bool:
+        """Whether the network reads a face, and not the whole driver view."""
+        return self.face is not None
+
+    @property
     def rectangle(self) -> Face | None:
         """The face rectangle that the contract holds."""
         one = self.face

@@ -17,12 +17,17 @@ WHOLE = Crop(layout="driver", rectangles=())
 
 WIDEST_CAMERA = 2.4
 """No camera takes pictures longer than this many times their height (or higher): cinema's widest is 2.39."""
+WHERE_TO_SAY = "crop= of /v1/gaze and /v1/stream, --crop of predict, “The picture shows” in the app"
+"""Where one says what a picture shows."""
 ROUNDING = 2
 """Edges of the same view scaled from two sizes differ by so many pixels at most."""
 
 
 class Promise(Protocol):
     """What of a picture a version reads: its contract's, or one that follows a stream (:mod:`serving.steady`)."""
+
+    @property
+    def reads_face(self) -> bool: ...
 
     def variants(self) -> tuple[Layout, ...]: ...
 
@@ -62,10 +67,16 @@ def driver_view(picture: np.ndarray, crop: str, promised: Promise) -> np.ndarray
 def network_view(picture: np.ndarray, crop: str, promised: Promise, name: str = "picture") -> np.ndarray:
     """What the network reads of ``picture`` (h, w, 3): the driver view cut to the face rectangle that is promised.
 
-    Raises :class:`InputError` as :func:`driver_slices`, and where a picture that should be the driver view has other
-    proportions. ``name`` stands for the picture in messages.
+    Raises :class:`InputError` as :func:`driver_slices`, where a picture that should be the driver view has other
+    proportions, and for the face alone where the whole driver view is read. ``name`` stands for the picture in
+    messages.
     """
     if crop == "face":
+        if not promised.reads_face:
+            raise InputError(
+                f"{name}: said to be the face alone, but this version reads the whole driver view; give that, "
+                f"and say so ({WHERE_TO_SAY})"
+            )
         return picture
     view = driver_view(picture, crop, promised)
     if view.shape != picture.shape:  # cut out just now, rounded to whole pixels
@@ -73,7 +84,8 @@ def network_view(picture: np.ndarray, crop: str, promised: Promise, name: str = 
     try:
         return promised.cut(view, name)
     except InputError as error:
-        raise InputError(f"{error}, a composite frame with crop=composite, or the face alone with crop=face") from None
+        said = f"{error}, or say that it is a composite frame or the face alone ({WHERE_TO_SAY})"
+        raise InputError(said) from None
 
 
 def _agreed(fitting: list[View], width: int, height: int, variants: Sequence[Layout]) -> View:

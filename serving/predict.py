@@ -5,13 +5,13 @@ import csv
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
 import numpy as np
 from tqdm import tqdm
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from recording import arrows, decoding, labels, preprocess, video
 from recording import frames as indices
 from recording import pictures as encoded
-from recording.badrows import ON_BAD_ROWS, STOP
+from recording.badrows import MOVING, ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
 from recording.frames import Index
 from registry.crop import Crop
@@ -28,12 +28,10 @@ from serving.batching import Batcher, available_cores
 from serving.loader import Loader, cache_folder
 from serving.predictor import Predictor
 from serving.selection import add_selector, selector
-from serving.steady import LOOKED_AT, settle
+from serving.steady import settle, spread
 
 # Pictures that are decoded ahead of their answers: keeps every core busy and bounds memory.
 _AHEAD = 64
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,13 @@ def main(argv: list[str]) -> int:
         default=STOP,
         help="when a class of rows of the CSV cannot be read (%(default)s)",
     )
+    parser.add_argument(
+        "--label-offset-frames",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="by how many frames the rows of the CSV come too late (%(default)g)",
+    )
     given = parser.parse_args(argv)
 
     files = [file for path in given.inputs for file in _files(path)]
@@ -83,7 +88,8 @@ def main(argv: list[str]) -> int:
         raise InputError(f"--annotated writes a copy of one video, but {len(clips)} are given")
     if given.labels and not given.annotated:
         raise InputError("--labels is drawn into the copy that --annotated names; give --annotated too")
-    gaze = measured(given.labels, given.on_bad_rows) if given.labels else {}
+    index = indices.scan(clips[0], given.track) if given.labels else None
+    gaze = measured(given.labels, index, given.on_bad_rows, given.label_offset_frames) if index else {}
     loader = Loader(selector(given), Path(given.cache) if given.cache else cache_folder())
     predictor = loader.load(loader.find())
     with ExitStack() as stack:
@@ -92,7 +98,7 @@ def main(argv: list[str]) -> int:
         for row in session.images([file for file in files if not _is_video(file)]):
             write(row)
         for clip in clips:
-            for row in session.video(clip, given.annotated, gaze, given.track):
+            for row in session.video(clip, index or indices.scan(clip, given.track), given.annotated, gaze):
                 write(row)
     return 0
 
@@ -112,7 +118,9 @@ class Session:
 
         Where the version has to find the face, the pictures are taken to be of one drive.
         """
-        shown = (self._view(preprocess.decode(_read(file), str(file))) for file in _spread(files))
+        if not files:
+            return
+        shown = (self._view(preprocess.decode(_read(file), str(file))) for file in spread(files))
         promised = self._promised if self._crop == "face" else settle(self._promised, shown, "the given pictures")
 
         def answer(file: Path) -> Future[np.ndarray]:
@@ -127,18 +135,17 @@ class Session:
     def video(
         self,
         path: Path,
+        index: Index,
         annotated: Path | None = None,
         measured: Mapping[int, tuple[float, float]] = MappingProxyType({}),
-        track: int | None = None,
     ) -> Iterator[Row]:
         """One row per sound frame; writes the copy with arrows to ``annotated`` while it goes.
 
         ``measured``: frame → azimuth and elevation, degrees, drawn beside the prediction.
         How many frames were damaged, and so left out, is said on the standard error.
         """
-        index = indices.scan(path, track)
         count = index.frames
-        promised = self._settled(path, index)
+        promised = videos.settled(path, index, range(count), self._crop, self._promised)
         copy = videos.Copy(annotated, index.fps) if annotated else None
         answered = 0
         try:
@@ -168,18 +175,6 @@ class Session:
     def _answer_frame(self, frame: np.ndarray, promised: Crop, name: str) -> Future[np.ndarray]:
         return self._submit(preprocess.resize(crops.network_view(frame, self._crop, promised, name)))
 
-    def _settled(self, path: Path, index: Index) -> Crop:
-        """The contract's promise; with the face of this video where the version has to find it."""
-        if self._crop == "face" or not self._promised.detected:
-            return self._promised
-        shown: dict[int, np.ndarray] = {}
-
-        def keep(number: int, picture: np.ndarray) -> None:
-            shown[number] = self._view(picture)[..., ::-1].copy()  # from BGR, and without the rest of the frame
-
-        decoding.read(path, index, _spread(range(index.frames)), keep)
-        return settle(self._promised, [shown[number] for number in sorted(shown)], str(path))
-
     def _view(self, picture: np.ndarray) -> np.ndarray:
         return crops.driver_view(picture, self._crop, self._promised)
 
@@ -194,19 +189,20 @@ def _read(file: Path) -> bytes:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
 
 
-def _spread(among: Sequence[T]) -> list[T]:
-    """Some of them, first and last included, to look for the face in."""
-    return [among[k] for k in np.unique(np.linspace(0, len(among) - 1, LOOKED_AT).round().astype(int))] if among else []
+def measured(
+    labels_file: Path, index: Index, on_bad_rows: str = STOP, offset_frames: float = 0.0
+) -> dict[int, tuple[float, float]]:
+    """Frame number → measured (azimuth, elevation), degrees, of a video: the rows that training would use.
 
-
-def measured(labels_file: Path, on_bad_rows: str = STOP) -> dict[int, tuple[float, float]]:
-    """Frame number → measured (azimuth, elevation), degrees: the rows that training would use.
-
-    Says on the standard error how many those are. Raises :class:`InputError` when the file is no labels CSV.
+    Those within a saccade are not among them: training takes them only where there are too few others. Says on the
+    standard error how many there are. Raises :class:`InputError` when the file is no labels CSV; ``on_bad_rows`` and
+    ``offset_frames`` as in :func:`recording.labels.read`.
     """
-    read = labels.read(labels_file, on_bad_rows=on_bad_rows)
-    print(f"{labels_file}: {read.summary()}", file=sys.stderr)
-    rows = read.table[["frame", "azimuth_deg", "elevation_deg"]].itertuples(index=False, name=None)
+    read = labels.read(labels_file, index.frames, on_bad_rows, index.fps, offset_frames)
+    moving = int(read.moving.sum())
+    print(f"{labels_file}: {read.summary()}{f'; not drawn: {moving} {MOVING}' if moving else ''}", file=sys.stderr)
+    columns = ["frame", "azimuth_deg", "elevation_deg"]
+    rows = read.table.loc[~read.moving, columns].itertuples(index=False, name=None)
     return {int(frame): (float(azimuth), float(elevation)) for frame, azimuth, elevation in rows}
 
 

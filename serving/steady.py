@@ -1,7 +1,9 @@
 """The face in pictures of one drive, for versions that have to find it: one place for all of them."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,16 +17,26 @@ LOOKED_AT = 24
 """Pictures after which the rectangle stays where it is, as it does in the drives of the training."""
 
 
+T = TypeVar("T")
+
+
 class Steady:
     """A contract's promise for the pictures of one stream, which come one after the other.
 
     Where the contract has the rectangle, or has none, it is the contract's. Where it has to be found, it is what the
-    driver views seen so far agree on; until they do, pictures are refused, each with an :class:`InputError`.
+    driver views seen so far agree on; until they do, pictures are refused, each with an :class:`InputError`. A face
+    that was found is not lost again by pictures that show none.
     """
 
     def __init__(self, promised: Crop) -> None:
         self._promised, self._settled = promised, promised
         self._looks: deque[np.ndarray] = deque(maxlen=LOOKED_AT)
+        self._lock = Lock()  # a frame that took too long to answer is looked at beside the next one
+
+    @property
+    def reads_face(self) -> bool:
+        """See :attr:`Crop.reads_face`."""
+        return self._promised.reads_face
 
     def variants(self) -> tuple[Layout, ...]:
         """See :meth:`Crop.variants`."""
@@ -41,14 +53,17 @@ class Steady:
     def _settled_after(self, picture: np.ndarray, name: str) -> Crop:
         if not self._promised.detected:
             return self._promised
-        if self._settled.rectangle is None or len(self._looks) < LOOKED_AT:
-            self._settled = _settled(self._promised, self._looks, picture, least=1)
-        if self._settled.rectangle is None:
-            raise InputError(
-                f"{name}: no face found so far, where this version needs one; show it from the front, or give the face "
-                "alone (crop=face)"
-            )
-        return self._settled
+        with self._lock:
+            if self._settled.rectangle is None or len(self._looks) < LOOKED_AT:
+                settled = _settled(self._promised, self._looks, picture, least=1)
+                if settled.rectangle is not None:
+                    self._settled = settled
+            if self._settled.rectangle is None:
+                raise InputError(
+                    f"{name}: no face found so far, where this version needs one; show it from the front, or give the "
+                    "face alone (crop=face)"
+                )
+            return self._settled
 
 
 def settle(promised: Crop, views: Iterable[np.ndarray], name: str) -> Crop:
@@ -66,9 +81,14 @@ def settle(promised: Crop, views: Iterable[np.ndarray], name: str) -> Crop:
     if settled.rectangle is None:
         raise InputError(
             f"{name}: the {len(looks)} pictures looked at do not agree on a face, and this version needs one; give "
-            "pictures of one drive that show it, or the faces alone with --crop face"
+            "pictures of one drive that show it, or the face alone (--crop face; in the app, “the face alone”)"
         )
     return settled
+
+
+def spread(among: Sequence[T]) -> list[T]:
+    """Some of them, first and last included, to look for the face in."""
+    return [among[k] for k in np.unique(np.linspace(0, len(among) - 1, LOOKED_AT).round().astype(int))] if among else []
 
 
 def _settled(promised: Crop, looks: deque[np.ndarray], view: np.ndarray, least: int) -> Crop:

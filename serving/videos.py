@@ -1,16 +1,39 @@
-"""The copy of a video with arrows drawn in. Reading videos is :mod:`recording.decoding`'s."""
+"""The face in a video, and the copy of it with arrows drawn in. Reading videos is :mod:`recording.decoding`'s."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
+from recording import decoding
 from recording.exceptions import InputError
+from recording.frames import Index
+from registry.crop import Crop
+from serving import crops
+from serving.steady import settle, spread
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv")
 """Containers that hold H.264 and keep every picture's own time."""
 _CLOCK = Fraction(1, 90_000)
+
+
+def settled(path: Path, index: Index, among: Sequence[int], crop: str, promised: Crop) -> Crop:
+    """The contract's promise; with the face of this video where the version has to find it.
+
+    It is looked for in some of the frames ``among``. Raises :class:`InputError` when they do not agree on one.
+    """
+    if crop == "face" or not promised.detected:
+        return promised
+    shown: dict[int, np.ndarray] = {}
+
+    def keep(number: int, picture: np.ndarray) -> None:
+        # From BGR, and without the rest of the frame.
+        shown[number] = crops.driver_view(picture, crop, promised)[..., ::-1].copy()
+
+    decoding.read(path, index, spread(among), keep)
+    return settle(promised, [shown[number] for number in sorted(shown)], str(path))
 
 
 class Copy:

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from recording import angles, preprocess
-from recording.exceptions import GazeError
+from recording.exceptions import GazeError, InputError
 from recording.face import AUTO, Face
 from recording.prepared import Samples
 from registry.addresses import DEFAULT_MODEL_NAME
@@ -124,10 +124,19 @@ def load(model: str, version: int) -> Predictor | None:
 
 
 def promised(found: Predictor, drive: Samples) -> Crop:
-    """What the version reads of the pictures of this folder; where it has to find the face, it is looked for once."""
+    """What the version reads of the pictures of this folder; where it has to find the face, it is looked for once.
+
+    Raises :class:`InputError` when no face is found there.
+    """
     if not found.contract.crop.detected:
         return found.contract.crop
-    return found.contract.crop.settled(_face(drive.digest, drive))
+    face = _face(drive.digest, drive)
+    if face is None:
+        raise InputError(
+            f"{drive.folder}: its pictures do not agree on a face, and version {found.version} needs one (it was "
+            "trained on drives with the face in different places); choose another folder or version"
+        )
+    return found.contract.crop.settled(face)
 
 
 @st.cache_data(max_entries=4, show_spinner="Looking for the face …")

@@ -12,9 +12,8 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from recording import arrows, decoding, frames, pictures, preprocess, video
 from recording.arrows import Arrow
 from recording.exceptions import GazeError
-from serving import crops
+from serving import crops, videos
 from serving.predictor import Predictor
-from serving.steady import Steady
 from serving.views import shared
 
 # A visitor waits for the answer: about ten seconds of video.
@@ -90,14 +89,14 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
         with video.opened(path, index.track) as (container, _):
             films = len(video.films(container))
         bar = st.progress(0.0, "Looking at the frames …")
-        steady = Steady(found.contract.crop)
+        promise = videos.settled(path, index, range(first), crop, found.contract.crop)
         rows: list[dict[str, float]] = []
         shown: np.ndarray | None = None
         for number, frame in decoding.in_order_rgb(path, index):
             if number >= _FRAMES:
                 break
             view = crops.driver_view(frame, crop, found.contract.crop)
-            azimuth, elevation = shared.answer(found, frame, crop, steady)
+            azimuth, elevation = shared.answer(found, frame, crop, promise)
             rows.append({"time": float(index.seconds[number]), "azimuth": azimuth, "elevation": elevation})
             shown = (
                 shown

@@ -101,3 +101,8 @@ def test_real_faces_are_held_though_heads_turn(person: int) -> None:
     inside = across * down / (w * h)
     assert np.mean(inside > 0.95) > 0.9
     assert view.w < 3.2 * np.median(w)  # it does not hold them by being large
+
+
+def test_a_very_thin_picture_has_no_face() -> None:
+    for size in ((4000, 1), (1, 4000), (4000, 5)):
+        assert detection.detect(np.zeros((*size, 3), np.uint8)).shape == (0, 4)

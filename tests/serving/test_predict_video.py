@@ -10,11 +10,14 @@ import pytest
 
 from recording import decoding, frames, preparation, prepared
 from recording.exceptions import InputError
+from recording.face import Face
+from recording.layouts import View
+from registry.crop import Crop
 from serving import predict, videos
 from serving.crops import WHOLE
 from serving.predict import Row
 from serving.views import try_it
-from tests import recordings
+from tests import faces, recordings
 
 
 class Sides:
@@ -30,7 +33,7 @@ class Sides:
 def answers(video: Path, annotated: Path | None = None, track: int | None = None) -> list[Row]:
     predictor: Any = Sides()
     with predict._session(predictor, "driver") as session:
-        return list(session.video(video, annotated, track=track))
+        return list(session.video(video, frames.scan(video, track), annotated))
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
@@ -47,7 +50,7 @@ def test_a_recording_stored_lying_is_one_picture_everywhere(
     )
 
     seen: list[np.ndarray] = []
-    monkeypatch.setattr(try_it.shared, "answer", lambda found, view: seen.append(view.copy()) or (0.0, 0.0))
+    monkeypatch.setattr(try_it.shared, "answer", lambda found, view, *_: seen.append(view.copy()) or (0.0, 0.0))
     upload: Any = SimpleNamespace(name="v.mp4", getbuffer=video.read_bytes)
     try_it._video(Sides(), upload, "driver")  # type: ignore[arg-type]
     in_file = [picture[..., ::-1] for picture in recordings.read_forward(video)]
@@ -119,3 +122,37 @@ def test_another_film_is_answered_when_it_is_chosen(tmp_path: Path) -> None:
     alone = answers(parts[1])
     assert [row.azimuth_deg for row in answers(both, track=1)] == [row.azimuth_deg for row in alone]
     assert [row.azimuth_deg for row in answers(both)] != [row.azimuth_deg for row in alone]
+
+
+def with_a_face(path: Path, first: int, count: int = 30) -> Path:
+    """A video of a driver view in which a face is seen from frame ``first`` on."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=30, options={"preset": "ultrafast", "crf": "12"})
+        stream.width, stream.height, stream.pix_fmt = 320, 360, "yuv420p"
+        for number in range(count):
+            shown = faces.portrait(at=(160 if number >= first else -500, 180))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+# Their first frame shows no face, and no picture comes with them.
+@pytest.mark.parametrize("where", ["predict", "app"])
+def test_a_version_that_finds_the_face_finds_it_on_the_whole_video(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = with_a_face(tmp_path / "v.mp4", first=6)
+    version: Any = Sides()
+    rectangles = [Face(320, 360, View(x, 30, 100, 100)) for x in (20, 90)]
+    version.contract = SimpleNamespace(crop=Crop.of("driver", (), rectangles))
+    if where == "app":
+        answered: list[np.ndarray] = []
+        answer = try_it.shared.answer
+        monkeypatch.setattr(try_it.shared, "answer", lambda *given: answered.append(given[1]) or answer(*given))
+        upload: Any = SimpleNamespace(name="v.mp4", getbuffer=video.read_bytes)
+        try_it._video(version, upload, "driver")
+        assert len(answered) == 30
+        return
+    monkeypatch.setattr(predict, "Loader", lambda *_: SimpleNamespace(find=lambda: 1, load=lambda _: version))
+    assert predict.main([str(video), "--cache", str(tmp_path), "--crop", "driver"]) == 0
+    assert capsys.readouterr().out.count('"frame"') == 30

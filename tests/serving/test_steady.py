@@ -1,13 +1,22 @@
 """Versions of several drives: the face is found per stream, per picture, or on all pictures given."""
 
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
+from recording import detection
 from recording.exceptions import InputError
-from recording.face import Face
+from recording.face import Choice, Face
 from recording.layouts import DASHGAZE, View
 from registry.crop import Crop
 from serving import crops, steady
+from serving.views import shared
 from tests import faces
 
 FOUND = Crop.of("dashgaze", DASHGAZE, [Face(320, 360, View(20, 30, 100, 100)), Face(320, 360, View(90, 80, 120, 120))])
@@ -46,6 +55,36 @@ def test_over_a_stream_the_rectangle_stays_where_it_was_found() -> None:
         assert np.array_equal(stream.cut(picture, "frame"), stream._settled.cut(picture))
         assert stream.cut(picture, "frame").shape == there.shape
     assert steady.Steady(FIXED).cut(NOBODY, "frame").shape == (100, 100, 3)
+
+
+# A fifth of the pictures looked at must agree: of 1 in 10 they do not any more.
+def test_a_face_that_was_found_is_not_lost_again() -> None:
+    stream = steady.Steady(FOUND)
+    there = stream.cut(moved(0), "frame")
+    for number in range(9):
+        assert stream.cut(NOBODY, f"frame {number}").shape == there.shape
+
+
+# After its deadline a frame is still looked at while the next one is.
+def test_two_frames_at_once_are_looked_at_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, choose = steady.Steady(FOUND), detection.choose
+    monkeypatch.setattr(detection, "detect", lambda _: np.array([[100.0, 100.0, 80.0, 80.0]]))
+
+    def slow(looks: Sequence[detection.Boxes], *how: int) -> Choice:
+        return choose([time.sleep(0.01) or boxes for boxes in looks], *how)  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(detection, "choose", slow)
+    with ThreadPoolExecutor(4) as pool:
+        sizes = pool.map(lambda number: stream.cut(NOBODY, f"frame {number}").shape, range(8))
+        assert len(set(sizes)) == 1
+
+
+def test_the_app_says_of_a_folder_that_it_shows_no_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "_face", lambda *_: None)
+    version: Any = SimpleNamespace(version=3, contract=SimpleNamespace(crop=FOUND))
+    drive: Any = SimpleNamespace(folder=tmp_path, digest="")
+    with pytest.raises(InputError, match="its pictures do not agree on a face, and version 3 needs one"):
+        shared.promised(version, drive)
 
 
 def test_pictures_of_one_drive_have_one_rectangle_as_in_training() -> None:
