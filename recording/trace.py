@@ -28,6 +28,8 @@ STRETCHES = 10
 """Where a drive has more frames, each tenth of it gives one stretch."""
 BLINK_WORTH_DEG = 15.0
 """A blink tells as much as a jump of the eyes by so much."""
+SPARSE = 3
+"""Rows that are usually more frames apart say nothing of the frames between them."""
 JUMP_DEG = 30.0
 """No single step of the labels counts for more: spikes must not choose the stretches."""
 
@@ -145,14 +147,26 @@ def read(folder: Path) -> Trace | None:
 
 def per_frame(rows: Rows, frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Of each of so many frames the median angles (frames, 2), NaN where there are none, and whether one of its rows
-    is within a blink (frames,)."""
+    is within a blink (frames,). Where rows are sparser than the video, the frames between them are like the nearer."""
     inside = (rows.frame >= 0) & (rows.frame < frames)
     blink = np.zeros(frames, dtype=bool)
     blink[rows.frame[inside & rows.blink]] = True
     medians = pd.DataFrame(rows.angles_deg[inside]).groupby(rows.frame[inside]).median()
     angles = np.full((frames, 2), np.nan)
     angles[medians.index] = medians.to_numpy()
-    return angles, blink
+    return _between_rows(angles, blink)
+
+
+def _between_rows(angles: np.ndarray, blink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Up to half the usual distance of frames with rows around each: a jump then lies in the middle of its gap."""
+    named = np.flatnonzero(np.isfinite(angles).all(axis=1) | blink)
+    apart = int(np.quantile(np.diff(named), 0.9)) if len(named) > 1 else 1
+    if not 1 < apart <= SPARSE:
+        return angles, blink
+    frames = np.arange(len(angles))
+    nearest = named[np.searchsorted((named[:-1] + named[1:]) / 2, frames)]
+    known = np.abs(nearest - frames) <= apart // 2
+    return np.where(known[:, None], angles[nearest], np.nan), blink[nearest] & known
 
 
 def stretches(rows: Rows, frames: int) -> np.ndarray:

@@ -80,6 +80,16 @@ def test_the_advice_counts_the_present_offset_and_names_one_only_where_it_mends(
     assert drifting.line().endswith("no one offset mends this: number the rows anew by the times of the frames")
 
 
+@pytest.mark.parametrize("apart", [2, 3])
+def test_labels_sparser_than_the_video_are_found_as_well(drives, apart):
+    track, seen = drives[0]
+    rows = late(track, np.full(len(seen), 6))
+    rows = Rows(*(part[::apart] for part in (rows.frame, rows.angles_deg, rows.blink, rows.fixation)), True, False)
+    told = synchrony.compare(Trace(rows, np.arange(len(seen)), seen), FPS, NOTHING)
+    assert all(sign.is_clear for sign in told.signs)
+    assert told.out_of_step and told.offset == pytest.approx(6, abs=1)
+
+
 def test_nothing_is_said_of_labels_in_step(drives):
     told = [found(*drive, 0) for drive in drives]
     assert not any(one.out_of_step for one in told)
