@@ -43,7 +43,7 @@ def prepare(
     out: Path,
     track: int | None = None,
     on_bad_rows: str = STOP,
-    face_asked: str = face.AUTO,
+    face_asked: str | None = face.AUTO,
     label_offset_frames: float = 0.0,
 ) -> Path:
     """Write ``samples`` evenly spaced samples of a recording into the folder ``out`` and return it.
@@ -52,7 +52,8 @@ def prepare(
     whether a class of rows that cannot be read stops it; ``label_offset_frames``: so many frames too late the rows of
     the labels are (both :func:`recording.labels.read`). ``face_asked``: the face
     rectangle that ``drive.json`` gets, ``auto``, ``none`` or ``x,y,w,h`` (:func:`recording.detection.find`); a folder
-    that is complete gets another one where that is asked for. The pictures show the whole driver view in any case.
+    that is complete gets another one where that is asked for, and keeps its own for ``None``, which is ``auto``
+    otherwise. The pictures show the whole driver view in any case.
     Continues a preparation of the same inputs that was interrupted, and returns at once when it is complete.
     A second process preparing the same folder waits for the first. Raises :class:`InputError` when ``out``
     holds something else, the disk is full or a parameter is out of range, :class:`DriveError` when the
@@ -65,21 +66,22 @@ def prepare(
     if len(picked) < count:
         log.warning("only %d usable rows: all of them are used instead of %d samples", len(picked), count)
     log.info("%s: %s", drive.labels_file, drive.labels.summary())
-    _check_face(face_asked, drive)
+    wanted = face.AUTO if face_asked is None else face_asked
+    _check_face(wanted, drive)
     plan = _plan(drive, count, picked, label_offset_frames)
     with _reported(out), _locked(out):
         known = files.read_json(out / DRIVE) if (out / DRIVE).exists() else None
         _check_same(out, known, plan)
         if known is not None and known["status"] == COMPLETE:
             log.info("%s is complete already: %d samples", out, known["samples"]["kept"])
-            if known.get("face", {}).get("asked") != face_asked:
+            if face_asked is not None and known.get("face", {}).get("asked") != face_asked:
                 _write_json(out / DRIVE, known | _face(out, face_asked))
             return out
         _remove_torn(out)
         _write_json(out / DRIVE, plan)
         lost, pictures = _extract(drive, picked, out)
         trace.Trace(drive.labels.measured, *pictures.arrays()).write(out)
-        _finish(out, plan, drive, picked, lost, face_asked)
+        _finish(out, plan, drive, picked, lost, wanted)
     log.info("%s: %d samples ready", out, len(picked) - len(lost))
     return out
 

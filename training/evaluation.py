@@ -14,10 +14,12 @@ import mlflow
 import numpy as np
 
 from recording.exceptions import InputError
-from recording.recordings import Recordings
+from recording.face import AUTO
+from recording.recordings import Recordings, with_faces
 from recording.scenarios import scenarios
 from registry import lineage, opening, registration, resolving, versions
 from registry.addresses import Selector, base_name
+from registry.crop import Crop
 from registry.holdout import Holdout
 from registry.versions import Version
 from training import job, tracking, workplace
@@ -40,9 +42,7 @@ def run(config: EvaluateConfig) -> int:
         registration.check_artifacts(run_id)  # now, not when there are figures to keep
         found = resolving.find(Selector.parse(config.model))
         package = opening.fetch(found.model, found.version, found.seal, Path(scratch) / "model")
-        data = job.prepare_data(wanted)
-        if not package.contract.crop.detected:  # else each drive's own
-            data = data.cut_to((package.contract.crop.rectangle,) * len(data.drives))
+        data = cut(job.load_data(wanted, face_asked=None), package.contract.crop)
         chosen, scope = held_out(data, package.holdout())
         with closing(ActivationCache(Path(config.work) / "cache")) as cache:
             crops = pictures.array(data, cache)[chosen]
@@ -52,6 +52,11 @@ def run(config: EvaluateConfig) -> int:
         answers = _baselines(base, Path(scratch), crops, data.labels_deg[chosen]) | answers
         _report(config, f"{found.model} version {found.version}", scope, data, chosen, answers)
     return 0
+
+
+def cut(data: Recordings, crop: Crop) -> Recordings:
+    """The drives with the face rectangle that the version reads; each one's own, where it is to be found on each."""
+    return with_faces(data, AUTO) if crop.detected else data.cut_to((crop.rectangle,) * len(data.drives))
 
 
 def held_out(data: Recordings, kept: Holdout) -> tuple[np.ndarray, str]:

@@ -102,13 +102,21 @@ def run(config: JobConfig) -> int:
 
 
 def prepare_data(config: JobConfig) -> Recordings:
-    """The prepared folder(s) that the job works on: given, made from the recording, or the rendered sample drive."""
+    """What :func:`load_data` gives, with the face rectangles that the job asks for."""
+    return recordings.with_faces(load_data(config, config.face), config.face)
+
+
+def load_data(config: JobConfig, face_asked: str | None) -> Recordings:
+    """The prepared folder(s) that the job works on: given, made from the recording, or the rendered sample drive.
+
+    ``face_asked``: what :func:`recording.preparation.prepare` is to say of the face; nothing is looked for otherwise.
+    """
     if config.data:
         alone = Path(config.data).is_dir()  # also where its name has a comma in it
         parts = [config.data] if alone else [part.strip() for part in config.data.split(",") if part.strip()]
         given = recordings.load(tuple(map(Path, parts)))
         given.layouts(config.layout)  # a layout file that cannot be read is found now, not at registration
-        return recordings.with_faces(given, config.face)
+        return given
     work, track = Path(config.work), config.track if config.track >= 0 else None
     shifted = f"-offset{config.label_offset_frames:g}" if config.label_offset_frames else ""
     if config.video:
@@ -129,10 +137,10 @@ def prepare_data(config: JobConfig) -> Recordings:
         folder,
         track,
         config.on_bad_rows,
-        face_asked=config.face,
+        face_asked=face_asked,
         label_offset_frames=config.label_offset_frames,
     )
-    return recordings.with_faces(recordings.load((made,)), config.face)
+    return recordings.load((made,))
 
 
 def _describe(data: Recordings, split: Split) -> None:

@@ -5,8 +5,9 @@ import mlflow
 import pytest
 
 from registry import opening
-from training import evaluation
-from training.config import EvaluateConfig
+from tests import recordings as small
+from training import evaluation, job
+from training.config import EvaluateConfig, JobConfig
 
 
 @pytest.fixture
@@ -54,3 +55,13 @@ def test_without_its_base_only_the_constant_is_beside_it(make_version, folder) -
     found = evaluated(folder, "models:/gaze-tracker/1")
     assert "constant/azimuth_error_deg" in found
     assert not [name for name in found if name.startswith(("base/", "calibrated/"))]
+
+
+def test_the_folder_that_the_main_job_made_keeps_its_face(make_version, tmp_path) -> None:
+    make_version()
+    video, labels = small.video(tmp_path / "v.mp4", 12, (192, 96)), small.labels(tmp_path / "l.csv", range(12))
+    drive = {"video": str(video), "labels": str(labels), "layout": "driver", "samples": 5, "work": str(tmp_path)}
+    (folder,) = job.prepare_data(JobConfig(face="20,30,64,50", **drive)).folders
+    before = (folder / "drive.json").read_bytes()
+    evaluation.run(EvaluateConfig(model="models:/gaze-tracker/1", scenarios=1, **drive))
+    assert (folder / "drive.json").read_bytes() == before
