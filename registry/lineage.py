@@ -23,6 +23,26 @@ _ROUNDING_S = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
+class Clock:
+    """When frames of a recording are shown, exactly: of a rate that varies a fingerprint knows it to some 0.1 s."""
+
+    frames: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """(k,) their numbers, ascending."""
+    seconds: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """(k,) after the recording's first frame."""
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def corrected(self, frames: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+        """(m,) the ``seconds`` of ``frames``, in place of them the exact ones where these are known."""
+        if not len(self):
+            return seconds
+        place = np.minimum(np.searchsorted(self.frames, frames), len(self) - 1)
+        return np.where(self.frames[place] == frames, self.seconds[place], seconds)
+
+
+@dataclass(frozen=True, eq=False)
 class Footage:
     """m frames of one recording."""
 
@@ -33,24 +53,30 @@ class Footage:
     """(m,) their numbers."""
     moments: Fingerprint = field(default_factory=Fingerprint)
     """Of the whole recording; empty in versions that were registered before it was kept."""
+    clock: Clock = field(default_factory=Clock)
+    """Of the samples of the recording that are at hand; empty in what was stored with a version."""
 
     @property
     def seconds(self) -> np.ndarray:
         """(m,) when the frames are shown, after the recording's first one."""
-        return self.moments.when(self.frames, self.fps)
+        return self.clock.corrected(self.frames, self.moments.when(self.frames, self.fps))
 
 
 def of(data: "Recordings", samples: np.ndarray, drive: int) -> Footage:
     """Those of ``samples`` (indices or mask) that are from the recording with that number among ``data``."""
     frames = data.frames[samples][data.drive_index[samples] == drive]
-    return Footage(data.drives[drive].drive, data.drives[drive].fps, frames, data.moments[drive])
+    shown = data.drives[drive].seconds
+    timed = np.isfinite(shown)
+    clock = Clock(data.frames[data.drive_index == drive][timed], shown[timed])
+    return Footage(data.drives[drive].drive, data.drives[drive].fps, frames, data.moments[drive], clock)
 
 
 def near_copies(footage: Footage, seen: Footage) -> NDArray[np.bool_]:
     """(m,) which frames of ``footage`` are frames of ``seen`` or near copies (within a second), in whatever file."""
     if footage.recording == seen.recording:
-        moments = max(footage.moments, seen.moments, key=len)
-        footage, seen = replace(footage, moments=moments), replace(seen, moments=moments)
+        moments, clock = max(footage.moments, seen.moments, key=len), max(footage.clock, seen.clock, key=len)
+        # One clock for both: a split leaves exactly a second between its parts.
+        footage, seen = (replace(part, moments=moments, clock=clock) for part in (footage, seen))
         there = footage.seconds
     else:
         there = fingerprint.moments_in(seen.moments, footage.moments, footage.seconds)
@@ -64,7 +90,8 @@ def joined(footage: Iterable[Footage]) -> tuple[Footage, ...]:
         before = known.get(part.recording)
         if before is not None:
             moments = max(before.moments, part.moments, key=len)
-            part = replace(part, frames=np.union1d(before.frames, part.frames), moments=moments)
+            clock = max(before.clock, part.clock, key=len)
+            part = replace(part, frames=np.union1d(before.frames, part.frames), moments=moments, clock=clock)
         known[part.recording] = part
     return tuple(known[name] for name in sorted(known) if len(known[name].frames))
 

@@ -1,10 +1,16 @@
 """What a model has learnt from: near copies in whatever file, each recording once."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import packages
+import pandas as pd
 import pytest
 
+from recording import fingerprint, prepared
 from recording.fingerprint import Fingerprint
+from recording.recordings import Recordings
 from registry import lineage
 from registry.lineage import Footage
 
@@ -20,6 +26,20 @@ def test_in_one_file_frames_less_than_a_second_apart_are_near_copies(moments: Fi
     seen = footage([9300], moments=moments)
     near = lineage.near_copies(footage([9270, 9271, 9329, 9330]), seen)
     assert near.tolist() == [False, True, True, False]
+
+
+def test_at_a_rate_that_varies_frames_a_second_apart_are_none_and_less_are(tmp_path: Path) -> None:
+    # A split leaves a second between its parts: its own test frames must not count as seen by its final training.
+    times = np.cumsum(np.random.default_rng(0).choice([0.016, 0.033, 0.05], 1500)).round(6)
+    fingerprint.write(tmp_path, Fingerprint(np.arange(0, 1500, 8), times[::8], np.zeros((188, 144), np.int8)))
+    table = pd.DataFrame({"frame": np.arange(1500), prepared.TIME: times})
+    drive = prepared.Samples(tmp_path, "d", table, 30.0, "d" * 64, "a" * 64, rendered=False, layout=None)
+    data = Recordings((drive,))
+    for frame in range(0, 1400, 50):
+        later = int(np.searchsorted(times, times[frame] + 1.0 - 1e-6))
+        trained = replace(lineage.of(data, np.array([frame]), 0), clock=lineage.Clock())  # as a version keeps it
+        near = lineage.near_copies(lineage.of(data, np.array([later - 1, later]), 0), trained)
+        assert near.tolist() == [True, False], frame
 
 
 def test_in_a_copy_at_another_rate_they_are_as_well() -> None:
