@@ -80,12 +80,14 @@ def cutter(face: Face | None) -> Cutter:
 class Choice:
     """The face rectangle of a drive (``None``: the whole driver view), and how it came about.
 
-    ``seen`` of ``looked_at`` pictures agree on it; both are 0 where nothing was looked for.
+    ``seen`` of ``looked_at`` pictures agree on it; both are 0 where nothing was looked for. ``unfit``: why no rectangle
+    could lie in these pictures, "" where one could.
     """
 
     face: Face | None
     seen: int = 0
     looked_at: int = 0
+    unfit: str = ""
 
     @classmethod
     def from_json(cls, said: dict[str, Any], view: View) -> "Choice":
@@ -101,11 +103,13 @@ class Choice:
 
     @property
     def failed(self) -> bool:
-        """Whether a face was looked for and not found."""
-        return self.face is None and self.looked_at > 0
+        """Whether a face was wanted and not found."""
+        return self.face is None and (self.looked_at > 0 or bool(self.unfit))
 
     def describe(self) -> str:
         """One line for logs and reports."""
+        if self.unfit:
+            return f"NO FACE RECTANGLE: {self.unfit}; the whole pictures are used. face=none says that it should be so"
         if self.failed:
             return (
                 f"NO FACE RECTANGLE: {self.seen} of {self.looked_at} pictures agree on a face, too few; the whole "

@@ -99,6 +99,12 @@ def load(folder: Path) -> Samples:
     return _load_bare(folder)
 
 
+def sizes(samples: Samples) -> set[tuple[int, int]]:
+    """The (width, height) that the driver pictures have, as stored."""
+    paths = [samples.driver_file(row) for row in range(len(samples.table))]
+    return {preprocess.encoded_size(_read_bytes(path), str(path)) for path in paths}
+
+
 def driver_pictures(samples: Samples, size: int = preprocess.INPUT_SIZE, threads: int = 2) -> np.ndarray:
     """All driver pictures as the network reads them: (n, size, size, 3) uint8 RGB, in the order of the table."""
     pictures = np.empty((len(samples.table), size, size, 3), np.uint8)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from recording import fingerprint, layouts, prepared
+from recording import fingerprint, layouts, prepared, preprocess
 from recording.angles import deg_to_pitch_yaw
-from recording.face import AUTO, Choice, Face
+from recording.exceptions import InputError
+from recording.face import AUTO, NONE, Choice, Face
 from recording.fingerprint import Fingerprint
 from recording.layouts import Layout
 from recording.prepared import Samples
@@ -152,7 +153,28 @@ def with_faces(recordings: Recordings, asked: str) -> Recordings:
 def _chosen(drive: Samples, asked: str) -> Choice:
     if asked == AUTO and drive.chosen is not None:
         return drive.chosen
+    if asked != NONE and drive.layout is None and (unfit := _unfit(drive, asked)):
+        return Choice(None, unfit=unfit)
     # Here: half a second and 20 MB, which no other folder needs.
     from recording import detection
 
     return detection.find([drive.driver_file(row) for row in range(len(drive.table))], asked)
+
+
+def _unfit(drive: Samples, asked: str) -> str:
+    """Why no face rectangle can lie in the pictures of a bare folder, which may show anything; "" where one can.
+
+    Raises :class:`~recording.exceptions.InputError` for a rectangle that was given and cannot lie in all pictures.
+    """
+    sizes = sorted(prepared.sizes(drive))
+    view = Layout("driver", *sizes[-1], {})
+    other = next((size for size in sizes if not view.fits(*size)), None)
+    if other is not None:
+        found = "pictures of {}x{} and {}x{} pixels have different proportions".format(*other, *sizes[-1])
+        if asked != AUTO:
+            raise InputError(f"face={asked}: {drive.folder}: {found}, no rectangle fits all of them; give face=none")
+        return found
+    if asked == AUTO and sizes == [(preprocess.INPUT_SIZE, preprocess.INPUT_SIZE)]:
+        # Stretched from proportions that nobody knows: a rectangle in them would refuse every real driver view.
+        return f"pictures of {preprocess.INPUT_SIZE}x{preprocess.INPUT_SIZE} pixels are what the network reads already"
+    return ""

@@ -64,6 +64,25 @@ def test_one_drive_without_a_face_makes_all_whole_and_says_so(tmp_path: Path, ca
     assert "not every drive has one, so all are used whole" in caplog.text
 
 
+@pytest.mark.parametrize("sizes", [[(224, 224)], [(320, 360), (360, 320)]], ids=["stretched", "two proportions"])
+def test_pictures_that_are_no_driver_view_get_no_rectangle(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, sizes: list[tuple[int, int]]
+) -> None:
+    """A bare folder may hold anything: a rectangle in it would refuse every driver view, or end the job."""
+    shown = bare(tmp_path / "a", faces.portrait(sizes[0], (sizes[0][0] / 2, sizes[0][1] / 2)))
+    (shown / "frame_00000_driver.jpg").write_bytes(faces.jpeg(faces.portrait(sizes[-1], (110, 110))))
+    alone = recordings.load((shown,))
+    used = recordings.with_faces(alone, "auto")
+    assert used.faces == (None,)
+    assert "a: NO FACE RECTANGLE: pictures of " in caplog.text and "NO FACE RECTANGLE" in used.face_line
+    assert next(used.iterate_pictures(4)).shape == (4, 224, 224, 3)
+    if len(sizes) == 1:
+        assert str(recordings.with_faces(alone, "10,20,130,140").faces[0]) == "10,20,130,140"
+    else:
+        with pytest.raises(InputError, match=r"320x360 and 360x320 pixels .* give face=none"):
+            recordings.with_faces(alone, "10,20,130,140")
+
+
 def test_several_drives_have_all_their_layouts_once() -> None:
     three = Recordings((samples(dashgaze(376, 134)), samples(OWN), samples(dashgaze(1504, 540))))
     assert three.layouts("dashgaze") == ("dashgaze, mine.yaml", (*layouts.DASHGAZE, OWN))
