@@ -182,7 +182,8 @@ def of(samples: "Samples") -> Fingerprint:
     if kept is not None:
         return kept
     whole = replace(samples, chosen=None)  # the driver view, not the face in it
-    pictures = [tiny(picture) for picture in prepared.driver_pictures(whole)]
+    batches = prepared.iterate_pictures(whole, np.arange(len(whole.table)), 32)  # all at once would take gigabytes
+    pictures = [tiny(picture) for batch in batches for picture in batch]
     return Fingerprint(samples.table["frame"].to_numpy(np.int64), samples.seconds, np.stack(pictures))
 
 

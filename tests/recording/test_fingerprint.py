@@ -1,9 +1,12 @@
 """Fingerprints: the moments of a recording are known again in any copy of it, and in no other drive."""
 
+import tracemalloc
 from pathlib import Path
 
+import cv2
 import footage
 import numpy as np
+import pandas as pd
 import pytest
 import recordings
 
@@ -87,6 +90,21 @@ def test_a_bare_folder_is_known_by_its_pictures(original: prepared.Samples, tmp_
     timed = Fingerprint(moments.frames, moments.frames / FPS, moments.pictures)
     there = fingerprint.moments_in(fingerprint.of(original), timed, timed.seconds)
     np.testing.assert_allclose(there, original.seconds, atol=0.3)
+
+
+def test_of_a_folder_without_one_only_some_pictures_are_in_memory_at_a_time(
+    drive: list[np.ndarray], tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "a_driver.jpg"), drive[0])
+    table = pd.DataFrame({"frame": range(300), "driver": "a_driver.jpg"})
+    samples = prepared.Samples(tmp_path, "a", table, 30.0, "d", "d", rendered=False, layout=None)
+    tracemalloc.start()
+    try:
+        assert len(fingerprint.of(samples)) == 300
+        highest = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert highest < 150 * 224 * 224 * 3
 
 
 def test_pictures_numbered_by_nanoseconds_are_of_no_known_recording(drive: list[np.ndarray]) -> None:
