@@ -31,11 +31,15 @@ class Endings:
     """Looks at the packets of one H.265 track, whose own header is ``header`` (hvcC; ISO/IEC 14496-15, 8.3.3.1)."""
 
     def __init__(self, header: bytes) -> None:
-        self._width = (header[21] & 3) + 1
-        self._decoder = av.CodecContext.create("hevc", "r")
-        self._decoder.extradata = header
-        self._decoder.thread_type, self._decoder.thread_count = "SLICE", 1  # threads jump to where rows should begin
-        self._decoder.options = {"flags": "output_corrupt", "skip_loop_filter": "all"}
+        self._width, self._header = (header[21] & 3) + 1, header
+        self._decoder = self._opened()
+
+    def _opened(self) -> Any:
+        decoder = av.CodecContext.create("hevc", "r")
+        decoder.extradata = self._header
+        decoder.thread_type, decoder.thread_count = "SLICE", 1  # threads jump to where rows should begin
+        decoder.options = {"flags": "output_corrupt", "skip_loop_filter": "all"}
+        return decoder
 
     def fit(self, packet: "Packet", everything: bool = True) -> bool:
         """Whether every part of the picture ends with its data; ``everything``: also of one that no other refers to."""
@@ -46,7 +50,10 @@ class Endings:
         kept = [bytes([_AS_TRAILING.get(unit[0] >> 1, unit[0] >> 1) << 1]) + unit[1:] for unit in units]
         as_it_is = self._decoded(kept)
         longer = [_PADDING.sub(b"", unit) + _RANDOM[0].tobytes() if n in parts else unit for n, unit in enumerate(kept)]
-        if as_it_is is None or self._decoded(longer) != as_it_is:
+        if as_it_is is None:
+            return False
+        # Motion in a missing picture is what its memory held before: only of new decoders is it sure to be none.
+        if self._decoded(longer) != as_it_is and self._decoded(longer, new=True) != self._decoded(kept, new=True):
             return False
         last = _PADDING.sub(b"", kept[parts[-1]])
         if len(last) < _SHORTEST:
@@ -54,14 +61,15 @@ class Endings:
         exchanged = ([*kept[: parts[-1]], last[:-_TAIL] + tail.tobytes(), *kept[parts[-1] + 1 :]] for tail in _RANDOM)
         return any(self._decoded(changed) != as_it_is for changed in exchanged)
 
-    def _decoded(self, units: list[bytes]) -> list[bytes] | None:
-        """The planes of the picture alone, None where there is none."""
+    def _decoded(self, units: list[bytes], new: bool = False) -> list[bytes] | None:
+        """The planes of the picture alone, None where there is none; by a ``new`` decoder, or by the same as always."""
+        decoder = self._opened() if new else self._decoder
         packet = av.Packet(b"".join(len(unit).to_bytes(self._width) + unit for unit in units))
         try:
-            pictures = [*self._decoder.decode(packet), *self._decoder.decode(None)]
+            pictures = [*decoder.decode(packet), *decoder.decode(None)]
         except av.error.FFmpegError:
             pictures = []
-        self._decoder.flush_buffers()
+        decoder.flush_buffers()
         if not pictures:
             return None
         width = 2 if pictures[0].format.components[0].bits > 8 else 1

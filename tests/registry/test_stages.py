@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from recording.exceptions import ContractError, InputError, NoSuchVersion, RegistryError
-from registry import history, resolving, stages, versions
+from registry import history, resolving, stages
 from registry.state import State, drifts
 
 MODEL = "gaze-tracker"
@@ -268,4 +268,3 @@ def test_the_history_survives_a_renamed_model(three: mlflow.MlflowClient) -> Non
 def test_names_that_mlflow_cannot_search_are_refused(tracking: str) -> None:
     with pytest.raises(InputError, match="model name"):
         resolving.resolve("o'brien")
-    assert versions.DEFAULT_MODEL_NAME == MODEL

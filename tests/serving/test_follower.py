@@ -288,9 +288,9 @@ def real_graph(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 # The server's process has no torch, is up in under 3 s after the interpreter, and takes less than 400 MB with a network
-# of the size that people serve.
-@pytest.mark.parametrize("precision", ["float32", "auto"])
-def test_start_is_light(make_version, real_graph, start_server, precision, monkeypatch) -> None:
+# of the size that people serve; where it has compared two precisions, the allocator may keep 50 MB more.
+@pytest.mark.parametrize(("precision", "megabytes"), [("float32", 400), ("auto", 450)])
+def test_start_is_light(make_version, real_graph, start_server, precision, megabytes, monkeypatch) -> None:
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # as users start it
     make_version(graph=real_graph)
     stages.promote("gaze-tracker", 1, force=True, why="a network of random weights")
@@ -312,7 +312,7 @@ def test_start_is_light(make_version, real_graph, start_server, precision, monke
         server.client.post("/v1/gaze", content=JPEG, headers={"content-type": "image/jpeg"})
     loaded = Path(f"/proc/{server.process.pid}/maps").read_text()
     assert "torch" not in loaded and "libarrow" not in loaded
-    assert server.resident_mib() < 400e6 / 2**20
+    assert server.resident_mib() < megabytes * 1e6 / 2**20
     print(f"answers /livez after {lively:.1f} s, {server.resident_mib():.0f} MiB")
 
 
