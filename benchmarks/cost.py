@@ -47,7 +47,7 @@ from training.sample import sample_drive
 
 ROOT = Path(__file__).parent.parent
 FRAMES = 6000
-PARTS = ("prepare", "cache", "trials", "report")
+PARTS = ("prepare", "cache", "labels", "trials", "final", "report")
 BATCH = 32
 MEMORY_SAMPLES = 2000
 

@@ -1,20 +1,26 @@
-"""Writing a file whole or not at all: the one way in which this project puts a file under its name; and reading JSON.
+"""Writing a file whole or not at all: the one way in which this project puts a file under its name. Reading some kinds.
 
 A file is written under another name beside its own and then renamed, which POSIX does in one step: whoever reads it
 sees the old file or the new one, never a half. What a kill leaves behind ends in :data:`UNFINISHED`.
 """
 
+import io
 import json
 import os
 import threading
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from recording.exceptions import InputError
 
 UNFINISHED = ".part"
 """Ending of a file that is not whole yet."""
+
+Made = TypeVar("Made")
 
 
 def write(path: Path, fill: Callable[[Path], object]) -> None:
@@ -52,3 +58,25 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: is no JSON object; delete it or mend it")
     return content
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name (.npz, compressed), whole or not at all; the same ones give the same bytes."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]  # numpy's own keywords
+    write_bytes(path, content.getvalue())
+
+
+def read_arrays(path: Path, make: Callable[[dict[str, np.ndarray]], Made]) -> Made | None:
+    """What ``make`` makes of the arrays of a prepared folder's file, None where there is no file.
+
+    :class:`InputError` when the file is damaged; ``make`` says so of arrays that do not fit by :class:`ValueError`.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            return make(dict(stored))
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: is damaged ({reason}); delete the folder and prepare it again") from None

@@ -13,9 +13,7 @@ The driver view it is because that is what a model learns from, and all that a f
 """
 
 import hashlib
-import io
 import logging
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -27,7 +25,6 @@ import numpy as np
 
 from recording import files
 from recording.correlation import FEWEST, QUANTUM, Floats, Grid
-from recording.exceptions import InputError
 from recording.layouts import View
 
 if TYPE_CHECKING:  # servers import this, and need no pandas and no decoder of videos
@@ -156,21 +153,12 @@ class Recorder:
 
 def write(folder: Path, fingerprint: Fingerprint) -> None:
     """Put a fingerprint into a prepared folder, whole or not at all; the same one gives the same bytes."""
-    content = io.BytesIO()
-    np.savez_compressed(content, **fingerprint.arrays())  # type: ignore[arg-type]  # numpy's own keywords
-    files.write_bytes(folder / FILE, content.getvalue())
+    files.write_arrays(folder / FILE, fingerprint.arrays())
 
 
 def read(folder: Path) -> Fingerprint | None:
     """The fingerprint in a prepared folder, None without one; :class:`InputError` when the file is damaged."""
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            return Fingerprint(**{name: stored[name] for name in ("frames", "seconds", "pictures")})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: is damaged ({error}); delete the folder and prepare it again") from None
+    return files.read_arrays(folder / FILE, lambda stored: Fingerprint(**stored))
 
 
 def of(samples: "Samples") -> Fingerprint:

@@ -6,8 +6,6 @@ stretches of the drive in which the labels move most, a small grey picture of th
 (:data:`FILE`). ``training.measuring.synchrony`` compares the two.
 """
 
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from recording import files
-from recording.exceptions import InputError
 from recording.layouts import View
 
 FILE = "trace.npz"
@@ -112,37 +109,30 @@ class Trace:
     def write(self, folder: Path) -> None:
         """Put the file into a folder, whole or not at all; the same trace gives the same bytes."""
         rows = self.rows
-        content = io.BytesIO()
-        np.savez_compressed(
-            content,
-            shown=self.shown,
-            pictures=self.pictures,
-            frame=rows.frame,
-            angles_deg=rows.angles_deg,
-            blink=rows.blink,
-            fixation=rows.fixation,
-            says=np.array([rows.says_blink, rows.says_fixation]),
-        )
-        files.write_bytes(folder / FILE, content.getvalue())
+        arrays = {
+            "shown": self.shown,
+            "pictures": self.pictures,
+            "frame": rows.frame,
+            "angles_deg": rows.angles_deg,
+            "blink": rows.blink,
+            "fixation": rows.fixation,
+            "says": np.array([rows.says_blink, rows.says_fixation]),
+        }
+        files.write_arrays(folder / FILE, arrays)
 
 
 def read(folder: Path) -> Trace | None:
     """The trace of a prepared folder, None where it has none; :class:`InputError` when the file is damaged."""
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            rows = Rows(
-                stored["frame"], stored["angles_deg"], stored["blink"], stored["fixation"], *stored["says"].tolist()
-            )
-            shown, pictures = stored["shown"], stored["pictures"]
-            if pictures.shape != (len(shown), SIDE, SIDE):
-                raise ValueError(f"its pictures are {pictures.shape}, not {(len(shown), SIDE, SIDE)}")
-            return Trace(rows, shown, pictures)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: is damaged ({reason}); delete the folder and prepare it again") from None
+    return files.read_arrays(folder / FILE, _trace)
+
+
+def _trace(stored: dict[str, np.ndarray]) -> Trace:
+    says_blink, says_fixation = stored["says"].tolist()
+    rows = Rows(stored["frame"], stored["angles_deg"], stored["blink"], stored["fixation"], says_blink, says_fixation)
+    shown, pictures = stored["shown"], stored["pictures"]
+    if pictures.shape != (len(shown), SIDE, SIDE):
+        raise ValueError(f"its pictures are {pictures.shape}, not {(len(shown), SIDE, SIDE)}")
+    return Trace(rows, shown, pictures)
 
 
 def per_frame(rows: Rows, frames: int) -> tuple[np.ndarray, np.ndarray]:

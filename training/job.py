@@ -65,8 +65,8 @@ def run(config: JobConfig) -> int:
         _describe(data, split)
         mlflow.set_tag("base_name", base.name)
 
-        identity = space.identity() | {"data": data.digest[:16], "base": base.digest[:16], "split": split.digest()}
-        identity |= {"face": faces} if (faces := data.cut_in_words()) else {}  # none: as studies were begun before
+        identity = space.identity() | {"data": data.digest[:16], "face": data.cut_in_words()}
+        identity |= {"base": base.digest[:16], "split": split.digest()}
         with (
             closing(ActivationCache(work / "cache")) as cache,
             closing(Study(work / "studies" / name, name, space, identity, len(split.train))) as study,
@@ -78,6 +78,7 @@ def run(config: JobConfig) -> int:
                 used = dataset(data, cache, split.train, split.validation, config.seed)
                 job = Job(config, name, run_id, base, data, split, used, cache)
                 starts = bases.prepare(job, study.folder)
+            with clock.part("labels"):
                 looked_at = inspection.inspect(job, starts)
             log.info("search %s: up to %d trials; resume an interrupted one with study=%s", name, space.runs(), name)
             if space.runs() < space.trials:

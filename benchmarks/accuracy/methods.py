@@ -89,7 +89,7 @@ def main_job(drive: Drive, seconds: float, seed: int, code: Path, place: Path) -
     runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
     (parent,) = [run for run in runs if "verdict" in run.data.tags]
     found = parent.data.metrics
-    spent = sum(found.get(f"seconds/{part}", 0.0) for part in ("cache", "trials", "final"))
+    spent = sum(found.get(f"seconds/{part}", 0.0) for part in ("cache", "labels", "trials", "final"))
     return {"": [found[f"test/{angle}_error_deg"] for angle in ("azimuth", "elevation", "angular")]}, spent
 
 
