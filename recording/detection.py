@@ -9,18 +9,20 @@ import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from skimage import data
-from skimage.feature import Cascade
 
 from recording import pictures
 from recording.exceptions import InputError
 from recording.face import NONE, SMALLEST_SIDE, Choice, Face, parse
 from recording.layouts import View
 from recording.pictures import Picture
+
+if TYPE_CHECKING:
+    from skimage.feature import Cascade
 
 LOOKED_AT = 48
 """Pictures of a drive that are searched for a face."""
@@ -158,5 +160,9 @@ def _read(file: Path) -> Picture:
 
 
 @functools.cache
-def _cascade() -> Cascade:
+def _cascade() -> "Cascade":
+    # Here: half a second and 20 MB, which servers need only for versions that have to find the face.
+    from skimage import data
+    from skimage.feature import Cascade
+
     return Cascade(data.lbp_frontal_face_cascade_filename())

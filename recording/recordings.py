@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recording import fingerprint, layouts, prepared, preprocess
+from recording import detection, fingerprint, layouts, prepared, preprocess
 from recording.angles import deg_to_pitch_yaw
 from recording.exceptions import InputError
 from recording.face import AUTO, NONE, Choice, Face
@@ -155,9 +155,6 @@ def _chosen(drive: Samples, asked: str) -> Choice:
         return drive.chosen
     if asked != NONE and drive.layout is None and (unfit := _unfit(drive, asked)):
         return Choice(None, unfit=unfit)
-    # Here: half a second and 20 MB, which no other folder needs.
-    from recording import detection
-
     return detection.find([drive.driver_file(row) for row in range(len(drive.table))], asked)
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from recording import layouts
+from recording import detection, layouts
 from recording.exceptions import InputError
 from recording.face import NONE, Face
 from recording.layouts import Layout, View
@@ -89,9 +89,6 @@ class Crop(Strict):
     def cut_driver_view(self, picture: Picture, name: str = "picture") -> Picture:
         """:meth:`cut` for what is known to show the driver view, whatever its proportions became."""
         if self.detected:
-            # Here: half a second and 20 MB, which no other version needs.
-            from recording import detection
-
             return detection.find_in(picture, name).cut(picture, name)
         return picture if self.rectangle is None else self.rectangle.cut_scaled(picture, name)
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from recording import detection
 from recording.exceptions import InputError
 from recording.layouts import Layout
 from registry.crop import Crop
@@ -93,9 +94,6 @@ def spread(among: Sequence[T]) -> list[T]:
 
 def _settled(promised: Crop, looks: deque[np.ndarray], view: np.ndarray, least: int) -> Crop:
     """The promise with the rectangle on which ``looks`` agree, the one at ``view``, which is added, included."""
-    # Here: half a second and 20 MB, which no other version needs.
-    from recording import detection
-
     looks.append(detection.detect(np.ascontiguousarray(view)))
     height, width = view.shape[:2]
     return promised.settled(detection.choose(looks, width, height, least).face)

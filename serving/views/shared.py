@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from recording import angles, preprocess
+from recording import angles, detection, preprocess
 from recording.exceptions import GazeError, InputError
 from recording.face import AUTO, Face
 from recording.prepared import Samples
@@ -141,9 +141,6 @@ def promised(found: Predictor, drive: Samples) -> Crop:
 
 @st.cache_data(max_entries=4, show_spinner="Looking for the face …")
 def _face(digest: str, _drive: Samples) -> Face | None:
-    # Here: half a second and 20 MB, which no other version needs.
-    from recording import detection
-
     return detection.find([_drive.driver_file(row) for row in range(len(_drive.table))], AUTO).face
 
 
