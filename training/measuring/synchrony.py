@@ -135,7 +135,7 @@ class Synchrony:
             return f"video and labels: cannot tell whether they are in step ({told})"
         size = _signed(self.offset, self.low, self.high)
         if not self.out_of_step:
-            return f"video and labels are in step: the labels are late by {size} frames ({told})"
+            return f"video and labels are in step, offset {size} frames ({told})"
         said = [f"VIDEO AND LABELS ARE OUT OF STEP: the labels are late by {size} frames"]
         if self.drift:
             said.append(f"the offset drifts by {self.drift:+.1f} frames from start to end")
