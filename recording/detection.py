@@ -28,6 +28,8 @@ LOOKED_AT = 48
 """Pictures of a drive that are searched for a face."""
 LEAST_SEEN, LEAST_SHARE = 3, 0.2
 """A rectangle is what at least so many pictures, and such a share of those looked at, agree on."""
+LEAST_BORROWED = 2
+"""Pictures that show a face in the rectangle of other drives, where it is to serve for a drive that has none."""
 MARGIN = 0.15
 """Of the detected face's size, on every side: room for a head that turns."""
 
@@ -53,12 +55,37 @@ def find(files: Sequence[Path], asked: str) -> Choice:
     if given is not None:
         height, width = _read(files[0]).shape[:2]
         return Choice(Face(width, height, given))
+    return choose(*_looks(files))
+
+
+def borrow(files: Sequence[Path], faces: Sequence[Face]) -> Choice | None:
+    """For a drive in which too few pictures show a face: the rectangle that holds those of other drives, where some of
+    its pictures show a face in that very place.
+
+    ``None`` where no other drive has a driver view of that size, or hardly a picture has a face there: then it may be
+    another camera. Raises :class:`InputError` where a picture cannot be read.
+    """
+    looks, width, height = _looks(files)
+    views = [face.view for face in faces if (face.width, face.height) == (width, height)]
+    if not views:
+        return None
+    x, y = min(view.x for view in views), min(view.y for view in views)
+    right, bottom = max(view.x + view.w for view in views), max(view.y + view.h for view in views)
+    middles = [boxes[:, :2] + boxes[:, 2:] / 2 for boxes in looks]
+    seen = sum(bool(((at > [x, y]) & (at < [right, bottom])).all(axis=1).any()) for at in middles)
+    if seen < LEAST_BORROWED:
+        return None
+    return Choice(Face(width, height, View(x, y, right - x, bottom - y)), seen, len(looks), borrowed=True)
+
+
+def _looks(files: Sequence[Path]) -> tuple[list[Boxes], int, int]:
+    """The faces in some dozens of the pictures, in pixels of the largest of them should their sizes differ, and its
+    width and height."""
     with ThreadPoolExecutor(2, thread_name_prefix="faces") as pool:
         shown = [files[k] for k in np.unique(np.linspace(0, len(files) - 1, LOOKED_AT).round().astype(int))]
         looks = list(pool.map(_look, shown))
     width, height = max(size for _, size in looks)
-    # In pixels of the largest, should their sizes differ.
-    return choose([boxes * np.tile([width / w, height / h], 2) for boxes, (w, h) in looks], width, height)
+    return [boxes * np.tile([width / w, height / h], 2) for boxes, (w, h) in looks], width, height
 
 
 def find_in(picture: Picture, name: str) -> Face:

@@ -81,13 +81,15 @@ class Choice:
     """The face rectangle of a drive (``None``: the whole driver view), and how it came about.
 
     ``seen`` of ``looked_at`` pictures agree on it; both are 0 where nothing was looked for. ``unfit``: why no rectangle
-    could lie in these pictures, "" where one could.
+    could lie in these pictures, "" where one could. ``borrowed``: it is that of other
+    drives, in which these pictures show a face too.
     """
 
     face: Face | None
     seen: int = 0
     looked_at: int = 0
     unfit: str = ""
+    borrowed: bool = False
 
     @classmethod
     def from_json(cls, said: dict[str, Any], view: View) -> "Choice":
@@ -117,6 +119,11 @@ class Choice:
             )
         if self.face is None:
             return "no face rectangle asked for: the whole driver view"
+        if self.borrowed:
+            return (
+                f"FACE RECTANGLE OF THE OTHER DRIVES: {self.face} (x,y,w,h); only {self.seen} of {self.looked_at} "
+                "pictures of this one show a face there, too few to find it by. face=x,y,w,h gives one to all"
+            )
         source = f"found on {self.seen} of {self.looked_at} pictures" if self.looked_at else "as given"
         return (
             f"face rectangle {self.face} (x,y,w,h) of the driver view's {self.face.width}x{self.face.height}, {source}"

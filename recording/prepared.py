@@ -79,6 +79,10 @@ class Samples:
         """The driver picture of a row."""
         return self.folder / str(self.table["driver"].iat[row])
 
+    def driver_files(self) -> list[Path]:
+        """The driver pictures, in order."""
+        return [self.driver_file(row) for row in range(len(self.table))]
+
     def road_file(self, row: int) -> Path | None:
         """The road picture of a row, None where there is none."""
         name = str(self.table["road"].iat[row])
@@ -101,7 +105,7 @@ def load(folder: Path) -> Samples:
 
 def sizes(samples: Samples) -> set[tuple[int, int]]:
     """The (width, height) that the driver pictures have, as stored."""
-    paths = [samples.driver_file(row) for row in range(len(samples.table))]
+    paths = samples.driver_files()
     return {preprocess.encoded_size(_read_bytes(path), str(path)) for path in paths}
 
 

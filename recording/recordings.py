@@ -137,12 +137,16 @@ def with_faces(recordings: Recordings, asked: str) -> Recordings:
     """The recordings with a face rectangle chosen for each drive, which is said in the log.
 
     ``asked``: ``auto`` (what the prepared folder says; where it does not, it is looked for now), ``none`` or
-    ``x,y,w,h``. Several drives of which one has no face are all used whole: a model reads faces or driver views.
+    ``x,y,w,h``. A drive in which too few pictures show a face gets the rectangle of the others, where some show it
+    there. Several drives of which one then has none are all used whole: a model reads faces or driver views.
     Raises :class:`~recording.exceptions.InputError` as :func:`recording.detection.find` does.
     """
     chosen = tuple(_chosen(drive, asked) for drive in recordings.drives)
+    faces = [choice.face for choice in chosen if choice.face is not None]
+    chosen = tuple(_borrowed(*one, faces) for one in zip(recordings.drives, chosen, strict=True))
     for drive, choice in zip(recordings.drives, chosen, strict=True):
-        log.log(logging.WARNING if choice.failed else logging.INFO, "%s: %s", drive.name, choice.describe())
+        loud = choice.failed or choice.borrowed
+        log.log(logging.WARNING if loud else logging.INFO, "%s: %s", drive.name, choice.describe())
     if len({choice.face is None for choice in chosen}) > 1:
         log.warning("NO FACE RECTANGLE: not every drive has one, so all are used whole; face=x,y,w,h gives one to all")
         return recordings.cut_to((None,) * len(chosen))
@@ -155,7 +159,15 @@ def _chosen(drive: Samples, asked: str) -> Choice:
         return drive.chosen
     if asked != NONE and drive.layout is None and (unfit := _unfit(drive, asked)):
         return Choice(None, unfit=unfit)
-    return detection.find([drive.driver_file(row) for row in range(len(drive.table))], asked)
+    return detection.find(drive.driver_files(), asked)
+
+
+def _borrowed(drive: Samples, choice: Choice, faces: list[Face]) -> Choice:
+    """The choice, or where that drive shows too few faces the rectangle of the others: one dark drive must not take
+    the faces of all."""
+    if not choice.failed or choice.unfit or not faces:
+        return choice
+    return detection.borrow(drive.driver_files(), faces) or choice
 
 
 def _unfit(drive: Samples, asked: str) -> str:

@@ -141,7 +141,7 @@ def promised(found: Predictor, drive: Samples) -> Crop:
 
 @st.cache_data(max_entries=4, show_spinner="Looking for the face …")
 def _face(digest: str, _drive: Samples) -> Face | None:
-    return detection.find([_drive.driver_file(row) for row in range(len(_drive.table))], AUTO).face
+    return detection.find(_drive.driver_files(), AUTO).face
 
 
 def answer(

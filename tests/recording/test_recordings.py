@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recording import layouts, recordings
+from recording import detection, layouts, recordings
 from recording.exceptions import InputError
 from recording.layouts import Layout, View
 from recording.prepared import Samples
@@ -62,6 +62,27 @@ def test_one_drive_without_a_face_makes_all_whole_and_says_so(tmp_path: Path, ca
     assert recordings.with_faces(two, "auto").faces == (None, None)
     assert "b: NO FACE RECTANGLE: 0 of 4 pictures" in caplog.text
     assert "not every drive has one, so all are used whole" in caplog.text
+
+
+def test_a_dark_drive_gets_the_rectangle_of_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shown, nobody = faces.portrait(), faces.portrait(at=(-500, 0))
+    dark = bare(tmp_path / "dark", nobody, count=12)
+    for number in (3, 8):  # two of twelve: no rectangle of its own
+        (dark / f"frame_{number:05d}_driver.jpg").write_bytes(faces.jpeg(shown))
+    both = recordings.with_faces(recordings.load((bare(tmp_path / "a", shown), dark)), "auto")
+    assert both.faces[0] is not None and both.faces == (both.faces[0], both.faces[0])
+    assert f"dark: FACE RECTANGLE OF THE OTHER DRIVES: {both.faces[0]} (x,y,w,h); only 2 of 12" in caplog.text
+
+
+def test_no_rectangle_of_others_where_faces_lie_elsewhere(tmp_path: Path) -> None:
+    shown, nobody = faces.portrait(width=80), faces.portrait(at=(-500, 0))
+    other = bare(tmp_path / "other camera", nobody, count=12)
+    for number in (3, 8):
+        elsewhere = faces.portrait(width=80, at=(270, 60))
+        assert len(detection.detect(elsewhere))
+        (other / f"frame_{number:05d}_driver.jpg").write_bytes(faces.jpeg(elsewhere))
+    both = recordings.with_faces(recordings.load((bare(tmp_path / "a", shown), other)), "auto")
+    assert both.faces == (None, None)
 
 
 @pytest.mark.parametrize("sizes", [[(224, 224)], [(320, 360), (360, 320)]], ids=["stretched", "two proportions"])
