@@ -36,6 +36,7 @@ from matplotlib.figure import Figure
 from benchmarks import extraction
 from benchmarks.machine import machine
 from recording import preparation, recordings
+from recording.drive import Source
 from training.learning import model, pictures
 from training.learning.augmentation import Augmentation
 from training.learning.batchnorm import BN_CHOICES
@@ -87,7 +88,7 @@ def main() -> None:
 def _cost(place: Path, recording: list[str], video: Path, labels: Path, count: int) -> Cost:
     run, _ = _job(place, [*recording, "--samples", str(count), "--freeze", "backbone"], watch=False)
     parts = {name: run.data.metrics[f"seconds/{name}"] for name in PARTS}
-    folder = preparation.prepare(video, labels, count, "dashgaze", place / "prepared")
+    folder = preparation.prepare(Source(video, labels), count, place / "prepared")
     data = recordings.load((folder,))
     return Cost(count, parts, _forward(data, place / "cache"), _cached(data))
 

@@ -143,14 +143,14 @@ def measure(video: Path, table: Path, count: int, repeats: int, out: Path) -> di
     for minutes after thousands were deleted (ext4 looks for an inode that was not freed lately), which is not what
     a user meets.
     """
-    drive = drives.read(video, table)
+    drive = drives.read(drives.Source(video, table))
     wanted = drives.pick(drive, count)["frame"].tolist()
     decode = floor(video, wanted, frames.cores())
     seconds: dict[str, list[tuple[float, float]]] = {"seek per sample": [], "prepare": [], "floor": []}
     for repeat in range(repeats):
         new, old = out / f"new-{repeat}", out / f"old-{repeat}"
         sides: dict[str, Callable[[], object]] = {
-            "prepare": functools.partial(preparation.prepare, video, table, count, "dashgaze", new),
+            "prepare": functools.partial(preparation.prepare, drives.Source(video, table), count, new),
             "floor": decode,
             "seek per sample": functools.partial(seek_per_sample, video, wanted, drive.views, old),
         }

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from recording import fingerprint, prepared
+from recording.drive import Source
 from recording.fingerprint import SAME
 from recording.preparation import prepare
 from recording.prepared import Samples
@@ -94,7 +95,7 @@ def _original(work: Path, recipe: Recipe) -> tuple[tuple[Path, Path], Samples]:
 
 
 def _prepared(video: Path, labels: Path, folder: Path) -> Samples:
-    return prepared.load(prepare(video, labels, SAMPLES, "driver", folder, face_asked="none"))
+    return prepared.load(prepare(Source(video, labels, "driver"), SAMPLES, folder, face_asked="none"))
 
 
 def _compare_copy(copy: Copy, files: tuple[Path, Path], original: Samples, work: Path) -> tuple[int, int, np.ndarray]:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from benchmarks.machine import machine
 from recording import preparation, recordings
 from recording.angles import pitch_yaw_to_deg
+from recording.drive import Source
 from recording.recordings import Recordings
 from training.learning import model, pictures
 from training.learning.augmentation import Augmentation
@@ -46,9 +47,7 @@ def main() -> None:
     given = _arguments()
     work = Path(given.work)
     video, labels = sample_drive.render(work / "sample-drive")
-    folder = preparation.prepare(
-        video, labels, given.samples, "dashgaze", work / "prepared" / f"sample-{given.samples}"
-    )
+    folder = preparation.prepare(Source(video, labels), given.samples, work / "prepared" / f"sample-{given.samples}")
     data = recordings.load((folder,))
     split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0, data.seconds)
     print(f"machine: {machine()}")

@@ -26,6 +26,7 @@ import torch
 from benchmarks import old_recipe
 from benchmarks.machine import machine
 from recording import preparation, recordings
+from recording.drive import Source
 from recording.recordings import Recordings
 from training.learning import model
 from training.learning.cache import ActivationCache
@@ -44,7 +45,7 @@ def main() -> None:
     arguments = _arguments()
     work = Path(arguments.work)
     video, labels = sample_drive.render(work / "sample-drive")
-    folder = preparation.prepare(video, labels, SAMPLES, "dashgaze", work / "prepared" / f"sample-drive-{SAMPLES}")
+    folder = preparation.prepare(Source(video, labels), SAMPLES, work / "prepared" / f"sample-drive-{SAMPLES}")
     data = recordings.load((folder,))
     split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0, data.seconds)
     print(f"machine: {machine()}")

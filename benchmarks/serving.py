@@ -41,6 +41,7 @@ import torch
 from benchmarks.machine import machine
 from recording import preparation, recordings
 from recording.angles import absolute_errors
+from recording.drive import Source
 from registry import contract, registration, stages
 from registry.holdout import Holdout
 from registry.network import GazeNetwork
@@ -115,7 +116,7 @@ def _registry(folder: Path) -> Iterator[Path]:
 def _register(folder: Path, work: Path) -> list[bytes]:
     """Register the lab base and its shifted twin as versions 1 and 2; the driver pictures to send."""
     video, labels = sample_drive.render(work / "sample-drive")
-    place = preparation.prepare(video, labels, 500, "dashgaze", work / "prepared" / "sample-drive-500")
+    place = preparation.prepare(Source(video, labels), 500, work / "prepared" / "sample-drive-500")
     data = recordings.load((place,))
     split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0, data.seconds)
     kept = package.held_out(data, split)

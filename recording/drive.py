@@ -22,6 +22,24 @@ RENDERED_NAME = "rendered sample drive"
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where the two files of a drive lie, and how they are to be read.
+
+    ``layout``: where the views lie, by name or as a file (:func:`recording.layouts.views_for`); ``track``: which film
+    of the video, where it holds several (:func:`recording.video.opened`); ``on_bad_rows``: whether a class of rows
+    that cannot be read stops it, ``label_offset_frames``: so many frames too late the rows of the labels are (both
+    :func:`recording.labels.read`).
+    """
+
+    video: Path
+    labels: Path
+    layout: str | Path = "dashgaze"
+    track: int | None = None
+    on_bad_rows: str = badrows.STOP
+    label_offset_frames: float = 0.0
+
+
+@dataclass(frozen=True)
 class Drive:
     """A recording whose labels can be sampled.
 
@@ -43,27 +61,19 @@ class Drive:
         return RENDERED_NAME if self.rendered else self.video.stem
 
 
-def read(
-    video: Path,
-    labels_file: Path,
-    layout: str | Path = "dashgaze",
-    track: int | None = None,
-    on_bad_rows: str = badrows.STOP,
-    offset_frames: float = 0.0,
-) -> Drive:
-    """Index the video and read the labels; ``track``: which of several films (:func:`recording.video.opened`);
-    ``on_bad_rows``, ``offset_frames``: :func:`recording.labels.read`.
+def read(source: Source) -> Drive:
+    """Index the video and read the labels.
 
     Raises :class:`DriveError` when either cannot be read, when no row is usable or when the labels name other
     frames than the video has, and :class:`InputError` when the layout does not fit.
     """
-    video, labels_file = Path(video), Path(labels_file)
-    index = frames.scan(video, track)
-    views = layouts.views_for(layout, index.width, index.height, f"video {video}")
-    table = labels.read(labels_file, index.frames, on_bad_rows, index.fps, offset_frames)
+    video, labels_file = Path(source.video), Path(source.labels)
+    index = frames.scan(video, source.track)
+    views = layouts.views_for(source.layout, index.width, index.height, f"video {video}")
+    table = labels.read(labels_file, index.frames, source.on_bad_rows, index.fps, source.label_offset_frames)
     if table.table.empty:
         raise DriveError(_nothing_usable(video, index.frames, labels_file, table))
-    return Drive(video, labels_file, str(layout), views, index, table, (video.parent / RENDERED_MARK).is_file())
+    return Drive(video, labels_file, str(source.layout), views, index, table, (video.parent / RENDERED_MARK).is_file())
 
 
 def sample_count(samples: object) -> int:

@@ -25,7 +25,6 @@ from tqdm import tqdm
 
 from recording import decoding, detection, face, files, fingerprint, frames, layouts, sample_files, trace
 from recording import drive as drives
-from recording.badrows import STOP
 from recording.exceptions import InputError
 from recording.pictures import encode
 from recording.prepared import COMPLETE, DRIVE, FORMAT, TABLE, TIME
@@ -35,40 +34,27 @@ log = logging.getLogger("recording.preparation")
 PREPARING = "preparing"
 
 
-def prepare(
-    video: Path,
-    labels: Path,
-    samples: int,
-    layout: str | Path,
-    out: Path,
-    track: int | None = None,
-    on_bad_rows: str = STOP,
-    face_asked: str | None = face.AUTO,
-    label_offset_frames: float = 0.0,
-) -> Path:
+def prepare(source: drives.Source, samples: int, out: Path, face_asked: str | None = face.AUTO) -> Path:
     """Write ``samples`` evenly spaced samples of a recording into the folder ``out`` and return it.
 
-    ``track``: which film of the video, where it holds several (:func:`recording.video.opened`). ``on_bad_rows``:
-    whether a class of rows that cannot be read stops it; ``label_offset_frames``: so many frames too late the rows of
-    the labels are (both :func:`recording.labels.read`). ``face_asked``: the face
-    rectangle that ``drive.json`` gets, ``auto``, ``none`` or ``x,y,w,h`` (:func:`recording.detection.find`); a folder
-    that is complete gets another one where that is asked for, and keeps its own for ``None``, which is ``auto``
-    otherwise. The pictures show the whole driver view in any case.
+    ``face_asked``: the face rectangle that ``drive.json`` gets, ``auto``, ``none`` or ``x,y,w,h``
+    (:func:`recording.detection.find`); a folder that is complete gets another one where that is asked for, and keeps
+    its own for ``None``, which is ``auto`` otherwise. The pictures show the whole driver view in any case.
     Continues a preparation of the same inputs that was interrupted, and returns at once when it is complete.
     A second process preparing the same folder waits for the first. Raises :class:`InputError` when ``out``
     holds something else, the disk is full or a parameter is out of range, :class:`DriveError` when the
     recording cannot be used.
     """
     count, out = drives.sample_count(samples), Path(out)
-    log.info("preparing %d samples of %s with %s into %s", count, video, labels, out)
-    drive = drives.read(video, labels, layout, track, on_bad_rows, label_offset_frames)
+    log.info("preparing %d samples of %s with %s into %s", count, source.video, source.labels, out)
+    drive = drives.read(source)
     picked = drives.pick(drive, count)
     if len(picked) < count:
         log.warning("only %d usable rows: all of them are used instead of %d samples", len(picked), count)
     log.info("%s: %s", drive.labels_file, drive.labels.summary())
     wanted = face.AUTO if face_asked is None else face_asked
     _check_face(wanted, drive)
-    plan = _plan(drive, count, picked, label_offset_frames)
+    plan = _plan(drive, count, picked, source.label_offset_frames)
     with _reported(out), _locked(out):
         known = files.read_json(out / DRIVE) if (out / DRIVE).exists() else None
         _check_same(out, known, plan)

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 
 from recording import preparation, prepared
 from recording.badrows import STOP
+from recording.drive import Source
 from recording.exceptions import InputError
 from recording.face import AUTO
 from training import sqlite, tracking
@@ -176,17 +177,15 @@ def _prepare(arguments: argparse.Namespace, ready: Ready) -> int:
 
 
 def _prepared(arguments: argparse.Namespace) -> Path:
-    return preparation.prepare(
+    source = Source(
         Path(arguments.video),
         Path(arguments.labels),
-        arguments.samples,
         arguments.layout,
-        Path(arguments.out),
         track=arguments.track if arguments.track >= 0 else None,
         on_bad_rows=arguments.on_bad_rows,
-        face_asked=arguments.face,
         label_offset_frames=arguments.label_offset_frames,
     )
+    return preparation.prepare(source, arguments.samples, Path(arguments.out), arguments.face)
 
 
 def _pretrain(arguments: argparse.Namespace, ready: Ready) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 import mlflow
 
 from recording import preparation, recordings
+from recording.drive import Source
 from recording.recordings import Recordings
 from registry import contract, versions
 from registry.addresses import DEFAULT_MODEL_NAME
@@ -130,18 +131,8 @@ def load_data(config: JobConfig, face_asked: str | None) -> Recordings:
         log.info("no recording given: using the %s (made by this project, not a real drive)", RENDERED)
         video, labels = sample_drive.render(work / "sample-drive")
         layout, folder = "dashgaze", work / "prepared" / f"sample-drive-{config.samples}{shifted}"
-    made = preparation.prepare(
-        video,
-        labels,
-        config.samples,
-        layout,
-        folder,
-        track,
-        config.on_bad_rows,
-        face_asked=face_asked,
-        label_offset_frames=config.label_offset_frames,
-    )
-    return recordings.load((made,))
+    source = Source(video, labels, layout, track, config.on_bad_rows, config.label_offset_frames)
+    return recordings.load((preparation.prepare(source, config.samples, folder, face_asked),))
 
 
 def _describe(data: Recordings, split: Split) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from recording import preparation, recordings, sample_files
+from recording.drive import Source
 from recording.face import AUTO
 from recording.recordings import Recordings
 from training.measuring import splits
@@ -110,7 +111,9 @@ def rendered(name: str, samples: int, work: Path) -> Drive:
     """The drive of that recipe, rendered and prepared where it is not there yet."""
     recipe = RECIPES[name]
     video, labels = sample_drive.render_recipe(work / "drives", recipe)
-    folder = preparation.prepare(video, labels, samples, recipe.layout(), work / f"{video.parent.name}-{samples}")
+    folder = preparation.prepare(
+        Source(video, labels, recipe.layout()), samples, work / f"{video.parent.name}-{samples}"
+    )
     return Drive(name, (folder,), "blocks")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from recording import preparation
+from recording.drive import Source
 from tests import recordings
 
 
@@ -22,4 +23,4 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def ready(drive: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 samples of it, prepared."""
-    return preparation.prepare(*drive, 40, "dashgaze", tmp_path_factory.mktemp("ready") / "out")
+    return preparation.prepare(Source(*drive), 40, tmp_path_factory.mktemp("ready") / "out")

@@ -17,7 +17,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(video: Path, tmp_path: Path, rows, more=()) -> drives.Drive:
-    return drives.read(video, recordings.labels(tmp_path / "l.csv", rows, more))
+    return drives.read(drives.Source(video, recordings.labels(tmp_path / "l.csv", rows, more)))
 
 
 def test_samples_are_evenly_spaced_over_usable_rows_with_first_and_last(video: Path, tmp_path: Path) -> None:
@@ -77,5 +77,5 @@ def test_the_recording_is_known_by_its_content(video: Path, tmp_path: Path) -> N
     first = drives.digests(read(video, tmp_path, range(120)))
     copy = tmp_path / "other.mp4"
     copy.write_bytes(video.read_bytes())
-    assert drives.digests(drives.read(copy, recordings.labels(tmp_path / "m.csv", range(120)))) == first
+    assert drives.digests(drives.read(drives.Source(copy, recordings.labels(tmp_path / "m.csv", range(120))))) == first
     assert drives.digests(read(video, tmp_path, range(119)))[2] != first[2]

@@ -11,6 +11,7 @@ import pytest
 import recordings
 
 from recording import fingerprint, preparation, prepared
+from recording.drive import Source
 from recording.exceptions import InputError
 from recording.fingerprint import Fingerprint
 
@@ -36,7 +37,7 @@ def ready(folder: Path, encode, pictures: list[np.ndarray], name: str = "v.mp4",
     """The pictures as a video, prepared: 50 samples of the driver view."""
     video = encode(folder / name, pictures, **options)
     labels = recordings.labels(folder / "l.csv", range(len(pictures)))
-    return prepared.load(preparation.prepare(video, labels, 50, "driver", folder / "out", face_asked="none"))
+    return prepared.load(preparation.prepare(Source(video, labels, "driver"), 50, folder / "out", face_asked="none"))
 
 
 def test_a_trimmed_copy_at_another_rate_size_and_quality_in_another_container_is_known(
@@ -155,7 +156,7 @@ def test_a_preparation_that_goes_on_keeps_its_fingerprint(drive: list[np.ndarray
     (again.folder / prepared.DRIVE).write_text(about.replace('"complete"', '"preparing"'))
     (again.folder / "frame_00000_gt.json").unlink()
     (again.folder / fingerprint.FILE).unlink()
-    preparation.prepare(tmp_path / "v.mp4", tmp_path / "l.csv", 50, "driver", again.folder, face_asked="none")
+    preparation.prepare(Source(tmp_path / "v.mp4", tmp_path / "l.csv", "driver"), 50, again.folder, face_asked="none")
     assert (again.folder / fingerprint.FILE).read_bytes() == whole
 
 

@@ -83,5 +83,5 @@ def test_the_table_of_frame_times_is_part_of_the_recordings_identity(tmp_path: P
     digests = []
     for shift in (0, STEP):
         frame_csv(tmp_path, START + shift + STEP * np.arange(30))
-        digests.append(drive.digests(drive.read(video, path, "driver"))[1:])
+        digests.append(drive.digests(drive.read(drive.Source(video, path, "driver")))[1:])
     assert digests[0][0] != digests[1][0] and digests[0][1] != digests[1][1]

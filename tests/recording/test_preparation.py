@@ -17,14 +17,16 @@ import numpy as np
 import pytest
 
 from recording import decoding, frames, preparation, prepared, trace
+from recording.drive import Source
 from recording.exceptions import DriveError, InputError
 from tests import recordings
 
 PREPARE = (
     "import sys\n"
     "from pathlib import Path\n"
-    "from recording import preparation\n"
-    "preparation.prepare(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), 'dashgaze', Path(sys.argv[4]))\n"
+    "from recording import drive, preparation\n"
+    "source = drive.Source(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+    "preparation.prepare(source, int(sys.argv[3]), Path(sys.argv[4]))\n"
 )
 
 
@@ -57,16 +59,16 @@ def test_the_folder_says_where_the_face_is_and_may_be_told_again(
     assert said == {"asked": "auto", "rectangle": None, "seen": said["seen"], "looked_at": 40} and said["seen"] < 4
     folder = Path(shutil.copytree(ready, tmp_path / "copy"))
     before = content(folder)
-    preparation.prepare(*drive, 40, "dashgaze", folder, face_asked="20,30,64,50")
+    preparation.prepare(Source(*drive), 40, folder, face_asked="20,30,64,50")
     assert str(prepared.load(folder).chosen.face) == "20,30,64,50"
     changed = [name for name, now in content(folder).items() if now != before[name]]
     assert changed == ["drive.json"]
-    preparation.prepare(*drive, 40, "dashgaze", folder)
+    preparation.prepare(Source(*drive), 40, folder)
     assert content(folder) == before
     assert f"NO FACE RECTANGLE: {said['seen']} of 40 pictures" in caplog.text
     for wrong, line in (("90,30,64,50", "outside the driver view of 119x132"), ("1,2,3", "choose auto, none, or")):
         with pytest.raises(InputError, match=line):
-            preparation.prepare(*drive, 40, "dashgaze", tmp_path / "new", face_asked=wrong)
+            preparation.prepare(Source(*drive), 40, tmp_path / "new", face_asked=wrong)
     assert not (tmp_path / "new").exists()
 
 
@@ -112,7 +114,7 @@ def test_drive_json_says_what_the_folder_is_made_from(ready: Path) -> None:
 
 def test_what_was_dropped_is_logged(drive: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "recording.preparation"):
-        preparation.prepare(*drive, 3, "dashgaze", tmp_path / "out")
+        preparation.prepare(Source(*drive), 3, tmp_path / "out")
     assert "600 of 605 rows are usable; dropped 5: 1 malformed line, 1 frame not a number" in caplog.text
     assert f"preparing 3 samples of {drive[0]}" in caplog.text
     assert "3 samples ready" in caplog.text
@@ -121,9 +123,9 @@ def test_what_was_dropped_is_logged(drive: tuple[Path, Path], tmp_path: Path, ca
 def test_a_lost_class_of_rows_stops_before_anything_is_written(drive: tuple[Path, Path], tmp_path: Path) -> None:
     table = recordings.labels(tmp_path / "l.csv", range(500), [f"1,{n},({n}),2,True," for n in range(500, 600)])
     with pytest.raises(DriveError, match=r"100 of 600 rows would be dropped .*'\(500\)' in line 502"):
-        preparation.prepare(drive[0], table, 20, "dashgaze", tmp_path / "out")
+        preparation.prepare(Source(drive[0], table), 20, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    preparation.prepare(drive[0], table, 20, "dashgaze", tmp_path / "out", on_bad_rows="drop")
+    preparation.prepare(Source(drive[0], table, on_bad_rows="drop"), 20, tmp_path / "out")
     assert prepared.load(tmp_path / "out").table["frame"].max() == 499
 
 
@@ -131,7 +133,7 @@ def test_fewer_usable_rows_than_asked_for_gives_all_and_says_so(
     drive: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     few = recordings.labels(tmp_path / "few.csv", range(0, 600, 100))
-    preparation.prepare(drive[0], few, 50, "dashgaze", tmp_path / "out")
+    preparation.prepare(Source(drive[0], few), 50, tmp_path / "out")
     assert prepared.load(tmp_path / "out").table["frame"].tolist() == list(range(0, 600, 100))
     assert "only 6 usable rows: all of them are used instead of 50 samples" in caplog.text
 
@@ -141,13 +143,13 @@ def test_the_same_inputs_give_the_same_bytes(
     threads: int, drive: tuple[Path, Path], ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frames, "cores", lambda: threads)
-    preparation.prepare(*drive, 40, "dashgaze", tmp_path / "again")
+    preparation.prepare(Source(*drive), 40, tmp_path / "again")
     assert content(tmp_path / "again") == content(ready)
 
 
 def test_a_complete_folder_is_left_alone(drive: tuple[Path, Path], ready: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in ready.iterdir()}
-    preparation.prepare(*drive, 40, "dashgaze", ready)
+    preparation.prepare(Source(*drive), 40, ready)
     assert {path.name: path.stat().st_mtime_ns for path in ready.iterdir()} == before
 
 
@@ -168,9 +170,9 @@ def test_a_killed_preparation_continues_without_writing_a_sample_twice(
         prepared.load(out)
     (out / "frame_00599_driver.jpg.part").write_bytes(b"torn")
 
-    preparation.prepare(*drive, 400, "dashgaze", out)
+    preparation.prepare(Source(*drive), 400, out)
     assert all(path.stat().st_mtime_ns == written for path, written in whole.items())
-    preparation.prepare(*drive, 400, "dashgaze", tmp_path / "clean")
+    preparation.prepare(Source(*drive), 400, tmp_path / "clean")
     assert content(out) == content(tmp_path / "clean")
     assert len(prepared.load(out).table) == 400
 
@@ -179,24 +181,24 @@ def test_two_processes_prepare_one_folder_without_harm(drive: tuple[Path, Path],
     both = [start(drive, 150, tmp_path / "out") for _ in range(2)]
     errors = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], errors
-    preparation.prepare(*drive, 150, "dashgaze", tmp_path / "clean")
+    preparation.prepare(Source(*drive), 150, tmp_path / "clean")
     assert content(tmp_path / "out") == content(tmp_path / "clean")
 
 
 def test_a_folder_of_other_inputs_is_refused(drive: tuple[Path, Path], ready: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="was prepared with other samples; give another out folder"):
-        preparation.prepare(*drive, 41, "dashgaze", ready)
+        preparation.prepare(Source(*drive), 41, ready)
     other = recordings.labels(tmp_path / "l.csv", range(500))
     with pytest.raises(InputError, match="other labels and samples"):
-        preparation.prepare(drive[0], other, 50, "dashgaze", ready)
+        preparation.prepare(Source(drive[0], other), 50, ready)
     with pytest.raises(InputError, match="other layout"):
-        preparation.prepare(*drive, 40, "driver", ready)
+        preparation.prepare(Source(*drive, "driver"), 40, ready)
 
 
 def test_a_folder_with_something_else_in_it_is_refused_and_untouched(drive: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("do not touch")
     with pytest.raises(InputError, match=r"holds thesis\.txt"):
-        preparation.prepare(*drive, 5, "dashgaze", tmp_path)
+        preparation.prepare(Source(*drive), 5, tmp_path)
     assert content(tmp_path) == {"thesis.txt": b"do not touch"}
 
 
@@ -204,13 +206,13 @@ def test_bad_inputs_leave_no_folder_behind(drive: tuple[Path, Path], tmp_path: P
     video, labels = drive
     out = tmp_path / "out"
     for arguments, kind in [
-        ((video, labels, 0, "dashgaze"), InputError),
-        ((video, labels, "many", "dashgaze"), InputError),
-        ((video, labels, 5, "nowhere.yaml"), InputError),
-        ((tmp_path / "none.mp4", labels, 5, "dashgaze"), DriveError),
-        ((video, tmp_path / "none.csv", 5, "dashgaze"), DriveError),
-        ((labels, labels, 5, "dashgaze"), DriveError),
-        ((video, video, 5, "dashgaze"), DriveError),
+        ((Source(video, labels), 0), InputError),
+        ((Source(video, labels), "many"), InputError),
+        ((Source(video, labels, "nowhere.yaml"), 5), InputError),
+        ((Source(tmp_path / "none.mp4", labels), 5), DriveError),
+        ((Source(video, tmp_path / "none.csv"), 5), DriveError),
+        ((Source(labels, labels), 5), DriveError),
+        ((Source(video, video), 5), DriveError),
     ]:
         with pytest.raises(kind) as caught:
             preparation.prepare(*arguments, out)
@@ -221,7 +223,7 @@ def test_bad_inputs_leave_no_folder_behind(drive: tuple[Path, Path], tmp_path: P
 def test_an_out_folder_that_cannot_be_made_is_one_line(drive: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file/out: cannot be written \(Not a directory\)"):
-        preparation.prepare(*drive, 5, "dashgaze", tmp_path / "file" / "out")
+        preparation.prepare(Source(*drive), 5, tmp_path / "file" / "out")
 
 
 def test_a_full_disk_is_one_line_and_the_folder_continues(
@@ -242,10 +244,10 @@ def test_a_full_disk_is_one_line_and_the_folder_continues(
         with pytest.raises(
             InputError, match=r"disk full while writing .*out: about [\d,]+ bytes are needed for"
         ) as caught:
-            preparation.prepare(*drive, 40, "dashgaze", out)
+            preparation.prepare(Source(*drive), 40, out)
     assert "\n" not in str(caught.value)
     assert not list(out.glob("*.part"))
-    preparation.prepare(*drive, 40, "dashgaze", out)
+    preparation.prepare(Source(*drive), 40, out)
     assert len(prepared.load(out).table) == 40
 
 
@@ -257,7 +259,7 @@ def test_a_disk_that_is_really_full(drive: tuple[Path, Path], tmp_path: Path) ->
         pytest.skip("mounting a small disk needs rights that this user does not have; the test above stands in")
     try:
         with pytest.raises(InputError, match=r"disk full while writing .*are free; make room"):
-            preparation.prepare(*drive, 600, "dashgaze", disk / "out")
+            preparation.prepare(Source(*drive), 600, disk / "out")
         assert not list((disk / "out").glob("*.part"))
         assert all(cv2.imread(str(path)) is not None for path in (disk / "out").glob("*.jpg"))
     finally:
@@ -269,7 +271,7 @@ def test_frames_that_cannot_be_decoded_are_counted(drive: tuple[Path, Path], tmp
     middle = damaged.find(b"mdat") + (damaged.rfind(b"moov") - damaged.find(b"mdat")) // 2
     damaged[middle : middle + 3000] = bytes(3000)
     (tmp_path / "v.mp4").write_bytes(damaged)
-    preparation.prepare(tmp_path / "v.mp4", drive[1], 600, "dashgaze", tmp_path / "out")
+    preparation.prepare(Source(tmp_path / "v.mp4", drive[1]), 600, tmp_path / "out")
     about = json.loads((tmp_path / "out" / "drive.json").read_text())["samples"]
     lost = about["dropped"][decoding.DAMAGED]
     assert 0 < lost < 200
@@ -278,14 +280,16 @@ def test_frames_that_cannot_be_decoded_are_counted(drive: tuple[Path, Path], tmp
 
 def test_a_two_view_recording_has_no_camera(tmp_path: Path) -> None:
     video = recordings.video(tmp_path / "v.mp4", 10, (320, 180))
-    out = preparation.prepare(video, recordings.labels(tmp_path / "l.csv", range(10)), 5, "dashgaze", tmp_path / "out")
+    out = preparation.prepare(Source(video, recordings.labels(tmp_path / "l.csv", range(10))), 5, tmp_path / "out")
     assert not list(out.glob("*_camera.jpg"))
     assert len(list(out.glob("*_road.jpg"))) == 5
 
 
 def test_a_driver_only_recording_has_no_road(tmp_path: Path) -> None:
     video = recordings.video(tmp_path / "v.mp4", 10, (160, 120))
-    out = preparation.prepare(video, recordings.labels(tmp_path / "l.csv", range(10)), 5, "driver", tmp_path / "out")
+    out = preparation.prepare(
+        Source(video, recordings.labels(tmp_path / "l.csv", range(10)), "driver"), 5, tmp_path / "out"
+    )
     table = prepared.load(out).table
     assert table["road"].tolist() == [""] * 5
     assert cv2.imread(str(out / table["driver"][0])).shape == (120, 160, 3)
@@ -295,7 +299,7 @@ def test_the_table_has_the_times_of_the_pictures(tmp_path: Path) -> None:
     times = np.cumsum(np.random.default_rng(0).integers(20, 200, 30)).tolist()
     video = recordings.video(tmp_path / "v.mp4", 30, recordings.COMPOSITE, times_ms=times)
     truth = recordings.labels(tmp_path / "l.csv", range(0, 30, 3), ["1,2,0,0,True,", "1,4,0,0,True,"])
-    loaded = prepared.load(preparation.prepare(video, truth, 30, "dashgaze", tmp_path / "out"))
+    loaded = prepared.load(preparation.prepare(Source(video, truth), 30, tmp_path / "out"))
     wanted = np.array([times[frame] - times[0] for frame in loaded.table["frame"]]) / 1000
     np.testing.assert_allclose(loaded.table["time_s"], wanted, atol=1e-6)
     np.testing.assert_allclose(loaded.seconds, wanted, atol=1e-6)
@@ -314,10 +318,10 @@ def test_another_film_is_another_preparation(tmp_path: Path) -> None:
     parts = [recordings.video(tmp_path / f"{n}.mp4", 6, size) for n, size in enumerate([(192, 96), (160, 128)])]
     both = recordings.joined(tmp_path / "v.mp4", *parts)
     truth = recordings.labels(tmp_path / "l.csv", range(6))
-    out = preparation.prepare(both, truth, 3, "driver", tmp_path / "out", track=1)
+    out = preparation.prepare(Source(both, truth, "driver", track=1), 3, tmp_path / "out")
     assert cv2.imread(str(out / "frame_00000_driver.jpg")).shape == (128, 160, 3)
     with pytest.raises(InputError, match="prepared with other track and layout"):
-        preparation.prepare(both, truth, 3, "driver", out, track=0)
+        preparation.prepare(Source(both, truth, "driver", track=0), 3, out)
 
 
 def test_the_trace_has_every_measurement_and_every_frame_of_a_short_drive(ready: Path) -> None:
@@ -332,13 +336,13 @@ def test_the_trace_has_every_measurement_and_every_frame_of_a_short_drive(ready:
 
 
 def test_rows_that_come_late_are_shifted_and_said(drive: tuple[Path, Path], ready: Path, tmp_path: Path) -> None:
-    out = preparation.prepare(*drive, 40, "dashgaze", tmp_path / "out", label_offset_frames=7)
+    out = preparation.prepare(Source(*drive, label_offset_frames=7), 40, tmp_path / "out")
     for row in prepared.load(out).table.itertuples():
         assert (row.azimuth_deg, row.elevation_deg) == recordings.angles(row.frame + 7)
         assert recordings.number(cv2.imread(str(out / row.driver)), 3, 4) == row.frame  # frames stay the video's
     assert json.loads((out / "drive.json").read_text())["labels"]["offset_frames"] == 7
     with pytest.raises(InputError, match="other label_offset_frames"):
-        preparation.prepare(*drive, 40, "dashgaze", out)
+        preparation.prepare(Source(*drive), 40, out)
 
 
 def test_a_damaged_trace_is_one_line(ready: Path, tmp_path: Path) -> None:

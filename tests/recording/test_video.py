@@ -66,7 +66,7 @@ def test_a_rotation_is_the_one_that_opencv_shows(degrees: int, name: str, tmp_pa
 def test_a_composite_stored_lying_is_cut_as_one_that_is_not(tmp_path: Path) -> None:
     width, height = recordings.COMPOSITE
     lying = recordings.video(tmp_path / "v.mp4", 3, (height, width), rotation=90)
-    drive = drives.read(lying, recordings.labels(tmp_path / "l.csv", range(3)))
+    drive = drives.read(drives.Source(lying, recordings.labels(tmp_path / "l.csv", range(3))))
     assert sorted(drive.views) == ["camera", "driver", "road"]
 
 

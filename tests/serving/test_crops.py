@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from recording import frames, layouts, preparation, recordings
+from recording.drive import Source
 from recording.exceptions import InputError
 from recording.face import Face
 from recording.layouts import Layout, View
@@ -120,7 +121,7 @@ def test_a_made_up_layout_answers_the_same_angles_everywhere(make_version, tmp_p
     gaze = np.random.default_rng(3).uniform([-20, -15], [20, 15], (12, 2)).round(2)
     video, labels, layout = record(tmp_path, gaze, face)
     asked = "none" if face is None else f"{face.x},{face.y},{face.w},{face.h}"
-    folder = preparation.prepare(video, labels, 12, layout, tmp_path / "prepared", face_asked=asked)
+    folder = preparation.prepare(Source(video, labels, layout), 12, tmp_path / "prepared", face_asked=asked)
     data = recordings.load((folder,))
     layout.unlink()  # whoever serves the model has no layout file
     make_version(crop=Crop.of(*data.layouts("dashgaze"), data.faces))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from recording import decoding, frames, preparation, prepared
+from recording.drive import Source
 from recording.exceptions import InputError
 from recording.face import Face
 from recording.layouts import View
@@ -42,7 +43,7 @@ def test_a_recording_stored_lying_is_one_picture_everywhere(
 ) -> None:
     video = recordings.video(tmp_path / "v.mp4", 6, rotation=rotation)
     truth = recordings.labels(tmp_path / "l.csv", range(6))
-    folder = preparation.prepare(video, truth, 6, "driver", tmp_path / "out")
+    folder = preparation.prepare(Source(video, truth, "driver"), 6, tmp_path / "out")
     upright = prepared.driver_pictures(prepared.load(folder))
     rows = answers(video, tmp_path / "copy.mp4")
     np.testing.assert_allclose(

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from recording import preparation, recordings
+from recording.drive import Source
 from training import inspection
 
 
@@ -44,7 +45,7 @@ def test_one_drive_with_another_sign_among_several_is_named(run, tmp_path, monke
 
 def test_a_prepared_drive_is_compared_with_its_trace(run, tmp_path, monkeypatch):
     video, table = drives.recording(tmp_path / "mine", seconds=30, fps=10)
-    folder = preparation.prepare(video, table, 100, "dashgaze", tmp_path / "out", label_offset_frames=2)
+    folder = preparation.prepare(Source(video, table, label_offset_frames=2), 100, tmp_path / "out")
     data = recordings.load((folder,))
     (found,) = looked_at(data, data.labels_deg, monkeypatch)
     assert {sign.name for sign in found.synchrony.signs} >= {"eyes", "answers", "base"}

@@ -8,6 +8,7 @@ import pytest
 import recordings as numbered
 
 from recording import preparation, recordings
+from recording.drive import Source
 from recording.exceptions import InputError
 from recording.recordings import Recordings
 from training.measuring import overlap, splits
@@ -22,7 +23,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, pictures in drives.items():
         video = footage.encode(folder / f"{name}.mp4", pictures, crf=30 if name == "copy" else 20)
         labels = numbered.labels(folder / f"{name}.csv", range(len(pictures)))
-        preparation.prepare(video, labels, 20, "driver", folder / name, face_asked="none")
+        preparation.prepare(Source(video, labels, "driver"), 20, folder / name, face_asked="none")
     return {name: folder / name for name in drives}
 
 

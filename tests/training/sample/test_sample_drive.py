@@ -75,7 +75,7 @@ def test_drive_is_marked_as_rendered(rendered):
     mark = json.loads((rendered[0].parent / sample_drive.MARK).read_text())
     assert mark["name"] == "rendered sample drive"
     assert mark["seed"] == 3
-    assert drive.read(*rendered).rendered
+    assert drive.read(drive.Source(*rendered)).rendered
 
 
 def test_killed_rendering_leaves_no_drive(tmp_path):
@@ -103,7 +103,7 @@ def test_the_driver_alone_is_a_video_for_layout_driver(tmp_path):
     pictures = _pictures(video)
     assert len(pictures) == 8
     assert pictures[0].shape == (48, 64, 3)
-    seen = drive.read(video, labels, layout="driver")
+    seen = drive.read(drive.Source(video, labels, layout="driver"))
     assert seen.views["driver"] == layouts.View(0, 0, 64, 48)
     assert json.loads((video.parent / sample_drive.MARK).read_text())["driver"] == 7
 
