@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from training.cli import parser
-from training.config import EvaluateConfig, JobConfig
+from training.config import EvaluateConfig, JobConfig, PretrainConfig
 
 ROOT = Path(__file__).parent.parent
 LISTS = ("serving", "app", "training", "development")
@@ -148,7 +148,9 @@ def test_the_server_has_neither_torch_nor_streamlit_nor_a_test_runner():
     assert packages("serving").isdisjoint({"torch", "torchvision", "streamlit", "optuna", "pytest"})
 
 
-@pytest.mark.parametrize(("entry", "config"), [("main", JobConfig), ("evaluate", EvaluateConfig)])
+@pytest.mark.parametrize(
+    ("entry", "config"), [("main", JobConfig), ("evaluate", EvaluateConfig), ("pretrain", PretrainConfig)]
+)
 def test_mlproject_has_the_parameters_and_defaults_of_the_command(entry, config):
     point = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"][entry]
     for field in fields(config):

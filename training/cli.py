@@ -26,7 +26,7 @@ from recording.drive import Source
 from recording.exceptions import InputError
 from recording.face import AUTO
 from training import sqlite, tracking
-from training.config import EvaluateConfig, JobConfig
+from training.config import EvaluateConfig, JobConfig, PretrainConfig
 
 Ready = Callable[[], None]
 
@@ -92,13 +92,9 @@ def parser() -> argparse.ArgumentParser:
     _add_fields(evaluate, EvaluateConfig)
     evaluate.set_defaults(run=_evaluate)
 
-    lab = _command(commands, "pretrain", "train the lab base of the rendered sample drive again")
-    lab.add_argument("--images", type=int, default=7000, help="lab pictures to render and train on (7000)")
-    lab.add_argument("--epochs", type=int, default=11, help="epochs, the last two at full size (11)")
-    lab.add_argument("--seed", type=int, default=0, help="seed of pictures, weights and order (0)")
-    lab.add_argument("--out", type=Path, help="the .safetensors to write (the shipped one)")
-    lab.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
-    lab.set_defaults(run=_pretrain)
+    pretrain = _command(commands, "pretrain", "train a base on MPIIFaceGaze, or the lab base of the sample drive again")
+    _add_fields(pretrain, PretrainConfig)
+    pretrain.set_defaults(run=_pretrain)
     return top
 
 
@@ -189,9 +185,15 @@ def _prepared(arguments: argparse.Namespace) -> Path:
 
 
 def _pretrain(arguments: argparse.Namespace, ready: Ready) -> int:
+    config = _filled(PretrainConfig, arguments)
+    if config.dataset:
+        from training.pretraining import job
+
+        ready()
+        return job.run(config)
     from training.sample import pretrain
 
     ready()
     with tracking.tracked_run("pretrain"):
-        pretrain.run(arguments)
+        pretrain.run(config.images, config.epochs, config.seed, config.out, config.device)
     return 0

@@ -1,4 +1,4 @@
-"""The parameters of the commands: the main job and ``evaluate``."""
+"""The parameters of the commands: the main job, ``evaluate`` and ``pretrain``."""
 
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
@@ -152,6 +152,55 @@ class EvaluateConfig:
             label_offset_frames=self.label_offset_frames,
             work=self.work,
         )
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """The parameters of ``pretrain``, by their names on the command line."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)  # the command line's help
+
+    dataset: str = ""
+    """Folder of MPIIFaceGaze, as recorded or normalised; empty: rendered lab faces, for the base that ships."""
+    epochs: int = 11
+    """Epochs; the last two at full size."""
+    seed: int = 0
+    """Of everything random."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    base: str = ""
+    """With dataset: checkpoint to go on from: .pth, .safetensors or models:/…; empty: random weights."""
+    held_out: str = ""
+    """With dataset: persons to judge on and not to train on, comma-separated; empty: the last one."""
+    folds: str = ""
+    """With dataset: persons, to leave each one out once; empty: one training."""
+    export: str = ""
+    """With dataset: .pth to write the state_dict to, as older code loads it."""
+    model_name: str = DEFAULT_MODEL_NAME
+    """With dataset: the base is registered as this name with -base."""
+    work: str = "data"
+    """With dataset: where normalised faces and unfinished trainings are kept."""
+    images: int = 7000
+    """Without dataset: lab pictures to render and train on."""
+    out: str = ""
+    """Without dataset: the .safetensors to write; empty: the one that ships."""
+
+    def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in ("base", "held_out", "folds", "export")}
+        alone = [name for name, value in given.items() if value]
+        if alone and not self.dataset:
+            raise InputError(f"{alone[0]}={given[alone[0]]}: acts with dataset= only; give the folder of MPIIFaceGaze")
+        if self.folds not in ("", "persons"):
+            raise InputError(f"folds={self.folds!r} is unknown: persons, or nothing for one training")
+        if self.dataset and self.epochs < 1:
+            raise InputError(f"epochs={self.epochs}: must be at least 1")
+        if self.dataset and self.out:
+            raise InputError(
+                f"out={self.out}: is for the lab base; with dataset= give export= and a name ending in .pth"
+            )
+        if self.export and not self.export.endswith(".pth"):
+            raise InputError(f"export={self.export}: give a name that ends in .pth")
+        check_name(self.model_name)
 
 
 def choose_device(name: str) -> str:

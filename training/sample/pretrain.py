@@ -5,7 +5,6 @@ coarse picture teaches head pose and where the eyes are, the fine one where the 
 Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
 """
 
-import argparse
 import os
 import time
 from collections.abc import Iterator
@@ -231,12 +230,12 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def run(arguments: argparse.Namespace) -> dict[str, float]:
-    """Train with the parsed options of ``python -m training pretrain`` and print the errors."""
-    out = arguments.out or BASE_CHECKPOINT
-    errors = pretrain(arguments.images, arguments.epochs, arguments.seed, out, arguments.device)
+def run(images: int, epochs: int, seed: int, out: str, device: str) -> dict[str, float]:
+    """Train with the options of ``python -m training pretrain`` and print the errors; ``out`` "": the shipped base."""
+    path = Path(out) if out else BASE_CHECKPOINT
+    errors = pretrain(images, epochs, seed, path, device)
     print(
-        f"lab base: {out}; people not trained on: azimuth {errors['held_out/azimuth_error_deg']:.1f}°, "
+        f"lab base: {path}; people not trained on: azimuth {errors['held_out/azimuth_error_deg']:.1f}°, "
         f"elevation {errors['held_out/elevation_error_deg']:.1f}° ({errors['seconds']:.0f} s)"
     )
     return errors

@@ -1,0 +1,61 @@
+"""Which data set a folder holds, and what is kept of it."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from recording.exceptions import InputError
+from training.pretraining import dataset
+
+
+def test_both_layouts_are_recognised_here_and_one_folder_below(original, normalised, tmp_path):
+    assert dataset.recognise(original) == ("original", original)
+    (tmp_path / "MPIIFaceGaze_normalizad").symlink_to(normalised, target_is_directory=True)
+    assert dataset.recognise(tmp_path) == ("normalised", tmp_path / "MPIIFaceGaze_normalizad")
+
+
+@pytest.mark.parametrize(
+    ("there", "named"),
+    [
+        ("Data/Normalized/p00/day01.mat", "MPIIGaze, which has eyes alone"),
+        ("imgs/rec_000/head/1.jpg", "Gaze360"),
+        ("train/subject0000.h5", "ETH-XGaze"),
+        ("Label/p00.label", "GazeHub"),
+        ("frame_00001_driver.jpg", "a prepared folder of a drive"),
+        ("letters/a.txt", "found letters$"),
+    ],
+)
+def test_another_data_set_is_named_with_what_was_looked_for(tmp_path, there, named):
+    path = tmp_path / there
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    with pytest.raises(InputError, match=rf"looked for p00/p00.txt .* or p00.mat .*{named}"):
+        dataset.recognise(tmp_path)
+
+
+def test_what_is_kept_is_read_again_and_not_made_again(normalised, tmp_path, monkeypatch):
+    first = dataset.read(normalised, tmp_path / "keep")
+    monkeypatch.setattr(dataset.mpiifacegaze_mat, "read", lambda *_: pytest.fail("made again"))
+    again = dataset.read(normalised, tmp_path / "keep")
+    assert again.digest == first.digest
+    assert [len(one.faces) for one in again.people] == [5, 5, 5]
+    assert np.array_equal(again.people[1].faces.pictures, first.people[1].faces.pictures)
+    assert isinstance(again.people[0].faces.pictures, np.memmap)
+
+
+def test_persons_missing_or_unusable_are_said(normalised, tmp_path):
+    shutil.copytree(normalised, tmp_path / "copy")
+    (tmp_path / "copy" / "p01.mat").write_bytes(b"half")
+    found = dataset.read(tmp_path / "copy", tmp_path / "keep")
+    assert found.names == ("p00", "p02")
+    assert "10 faces of 2 persons; left out: nothing; not there: p03, p04" in found.describe()
+    assert "p01 cannot be used" in found.describe()
+
+
+def test_one_person_is_not_enough(normalised, tmp_path):
+    shutil.copytree(normalised, tmp_path / "copy")
+    for name in ("p01.mat", "p02.mat"):
+        (tmp_path / "copy" / name).write_bytes(b"half")
+    with pytest.raises(InputError, match=r"1 of its persons can be used.*p01.mat: is neither HDF5.*\(and 1 more"):
+        dataset.read(tmp_path / "copy", tmp_path / "keep")

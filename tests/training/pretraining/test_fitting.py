@@ -1,0 +1,74 @@
+"""One training: killed and resumed it is the same, and it does learn."""
+
+import numpy as np
+import pytest
+import torch
+
+from recording.exceptions import InputError
+from training.learning import model
+from training.pretraining import fitting
+from training.pretraining.faces import Faces
+from training.pretraining.fitting import Pictures, Recipe
+
+
+def people(count: int, each: int) -> list[Faces]:
+    """Noise with angles: enough for what does not depend on faces."""
+    rng = np.random.default_rng(0)
+    return [
+        Faces(
+            rng.integers(0, 255, (each, 224, 224, 3), dtype=np.uint8),
+            rng.uniform(-0.3, 0.3, (each, 2)),
+            np.full((each, 2), np.nan),
+            np.full((each, 6, 2), np.nan),
+        )
+        for _ in range(count)
+    ]
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(fitting, "BATCH", 4)
+
+
+def network():
+    torch.manual_seed(1)
+    return model.build()
+
+
+def test_killed_after_an_epoch_and_resumed_equals_uninterrupted(tmp_path):
+    known, recipe = people(2, 5), Recipe(epochs=3, learning_rate=1e-3, seed=0)
+    whole, seen = network(), []
+    fitting.fit(whole, known, known[:1], recipe, "cpu", tmp_path / "whole.pt", seen.append)
+
+    def killed(epoch):
+        if epoch.number == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitting.fit(network(), known, known[:1], recipe, "cpu", tmp_path / "killed.pt", killed)
+    resumed, heard = model.build(), []
+    torch.manual_seed(99)  # another process has other random numbers
+    fitting.fit(resumed, known, known[:1], recipe, "cpu", tmp_path / "killed.pt", heard.append)
+    assert [epoch.metrics() for epoch in heard] == [epoch.metrics() for epoch in seen]
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    (tmp_path / "x.pt").write_bytes(b"PK\3\4half")
+    with pytest.raises(InputError, match=r"x.pt: is damaged or from another version .*delete it"):
+        fitting.fit(network(), people(1, 2), people(1, 2), Recipe(1, 1e-3, 0), "cpu", tmp_path / "x.pt")
+
+
+def test_a_batch_holds_the_samples_asked_for_in_that_order():
+    known = people(3, 4)
+    pictures, targets = Pictures(known).batch(np.array([9, 0, 5]))
+    expected = [(2, 1), (0, 0), (1, 1)]
+    assert np.array_equal(pictures.numpy(), np.stack([known[person].pictures[row] for person, row in expected]))
+    assert np.allclose(targets, [known[person].gaze[row] for person, row in expected])
+
+
+def test_no_batch_holds_a_single_sample():
+    """BatchNorm cannot tell its spread: 9 samples in batches of 4 are 4 and 5."""
+    sizes = [len(targets) for _, targets in fitting._batches(Pictures(people(1, 9)), np.random.default_rng(0), "cpu")]
+    assert sorted(sizes) == [4, 5]
