@@ -13,6 +13,7 @@ import pandas as pd
 
 from recording import badrows, frames, labels, layouts, units
 from recording.exceptions import DriveError, InputError
+from recording.label_frame import AUTO
 
 log = logging.getLogger("recording.drive")
 
@@ -28,7 +29,7 @@ class Source:
     ``layout``: where the views lie, by name or as a file (:func:`recording.layouts.views_for`); ``track``: which film
     of the video, where it holds several (:func:`recording.video.opened`); ``on_bad_rows``: whether a class of rows
     that cannot be read stops it, ``label_offset_frames``: so many frames too late the rows of the labels are (both
-    :func:`recording.labels.read`).
+    :func:`recording.labels.read`); ``label_frame``: what the angles count from (:func:`recording.label_frame.find`).
     """
 
     video: Path
@@ -37,6 +38,7 @@ class Source:
     track: int | None = None
     on_bad_rows: str = badrows.STOP
     label_offset_frames: float = 0.0
+    label_frame: str = AUTO
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from recording import decoding, detection, face, files, fingerprint, frames, layouts, sample_files, trace
+from recording import decoding, detection, face, files, fingerprint, frames, label_frame, layouts, sample_files, trace
 from recording import drive as drives
 from recording.exceptions import InputError
 from recording.pictures import encode
@@ -54,6 +54,7 @@ def prepare(source: drives.Source, samples: int, out: Path, face_asked: str | No
     log.info("%s: %s", drive.labels_file, drive.labels.summary())
     wanted = face.AUTO if face_asked is None else face_asked
     _check_face(wanted, drive)
+    label_frame.check(source.label_frame)
     plan = _plan(drive, count, picked, source.label_offset_frames)
     with _reported(out), _locked(out):
         known = files.read_json(out / DRIVE) if (out / DRIVE).exists() else None
@@ -61,12 +62,16 @@ def prepare(source: drives.Source, samples: int, out: Path, face_asked: str | No
         if known is not None and known["status"] == COMPLETE:
             log.info("%s is complete already: %d samples", out, known["samples"]["kept"])
             if face_asked is not None and known.get("face", {}).get("asked") != face_asked:
-                _write_json(out / DRIVE, known | _face(out, face_asked))
+                known |= _face(out, face_asked)
+                _write_json(out / DRIVE, known)
+            if known.get("label_frame", {}).get("asked", label_frame.AUTO) != source.label_frame:
+                _write_json(out / DRIVE, known | _label_frame(drive, picked, source.label_frame))
             return out
         _remove_torn(out)
         _write_json(out / DRIVE, plan)
         lost, pictures = _extract(drive, picked, out)
         trace.Trace(drive.labels.measured, *pictures.arrays()).write(out)
+        plan |= _label_frame(drive, picked, source.label_frame)
         _finish(out, plan, drive, picked, lost, wanted)
     log.info("%s: %d samples ready", out, len(picked) - len(lost))
     return out
@@ -305,6 +310,13 @@ def _face(out: Path, asked: str) -> dict[str, Any]:
     chosen = detection.find([out / name for name in table["driver"]], asked)
     log.log(logging.WARNING if chosen.failed else logging.INFO, "%s", chosen.describe())
     return {"face": {"asked": asked} | chosen.to_json()}
+
+
+def _label_frame(drive: drives.Drive, picked: pd.DataFrame, asked: str) -> dict[str, Any]:
+    """What ``drive.json`` says of what the angles count from."""
+    found = label_frame.find(picked, drive.labels.measured, drive.index.fps, asked)
+    log.log(logging.WARNING if found.is_loud else logging.INFO, "%s: %s", drive.labels_file, found.line())
+    return {"label_frame": found.to_json()}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

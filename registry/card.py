@@ -1,5 +1,6 @@
 """The model card: what a person should know about a version before it goes into a car, in Markdown."""
 
+from recording.label_frame import HEAD, UNKNOWN
 from registry.contract import AngleErrors, Contract
 
 # PostgreSQL keeps 5,000 characters of a description.
@@ -73,10 +74,18 @@ def _limits(sealed: Contract) -> str:
         "It knows the camera, the place and the people of its drive; on another camera or driver, measure again.",
         "Angles count from the zero of the measured angles that it was trained on, not from the camera's axis. "
         "Azimuth is positive to the driver's right, elevation up.",
+        _relative(sealed),
     ]
     if sealed.rendered_sample_drive:
         limits.append("It was trained on rendered pictures: it shows how the software works, not how a real car looks.")
     return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _relative(sealed: Contract) -> str:
+    said = f"**Angles are relative to {sealed.output.relative_to}.**"
+    if sealed.output.label_frame == HEAD:
+        return f"{said} They say how the eyes stand in the head, as the glasses measured it, not where in the car."
+    return said if sealed.output.label_frame == UNKNOWN else said.replace("*", "")
 
 
 def _load(sealed: Contract) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recording import angles, scenarios
+from recording.label_frame import CAR, HEAD
 from registry import opening, versions
 from registry.contract import Contract
 from registry.holdout import Holdout
@@ -141,6 +142,17 @@ def same_crop(first: Contract, second: Contract) -> bool:
     if one.rectangles is not None and other.rectangles is not None:
         return one.rectangles == other.rectangles
     return (one.layout, one.view) == (other.layout, other.view)
+
+
+def incomparable(first: Contract, second: Contract) -> str:
+    """Why two models cannot answer the same samples; "" where they can."""
+    if not same_crop(first, second):
+        cut = " and ".join(f"{crop.layout}/{crop.view}" for crop in (first.crop, second.crop))
+        return f"cut in different ways ({cut})"
+    if {first.output.label_frame, second.output.label_frame} == {CAR, HEAD}:
+        meant = " and ".join(f"to {promise.output.relative_to}" for promise in (first, second))
+        return f"answered relative {meant}"
+    return ""
 
 
 def suits(samples: Holdout, package: Package) -> bool:

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,8 +18,9 @@ import numpy as np
 import pydantic
 from pydantic import Field, FiniteFloat
 
-from recording import angles, files
+from recording import angles, files, label_frame
 from recording.exceptions import ContractError
+from recording.label_frame import Kind
 from recording.scenarios import COUNT as SCENARIO_COUNT
 from registry import holdout
 from registry.crop import Crop, Strict
@@ -30,10 +31,11 @@ WEIGHTS = "model.safetensors"
 NETWORK = "model.onnx"
 FILES = (WEIGHTS, NETWORK, holdout.FILE_NAME)
 
-CONTRACT_VERSION: Literal[2] = 2
-"""What is written; 2 came with the face rectangle (``crop.face``), ``seen`` and ``digests.weights``."""
-KNOWN_VERSIONS = (1, CONTRACT_VERSION)
-"""What is read; in version 1 those fields may be missing."""
+CONTRACT_VERSION: Literal[3] = 3
+"""What is written; 2 came with the face rectangle (``crop.face``), ``seen`` and ``digests.weights``, 3 with
+``output.label_frame``."""
+KNOWN_VERSIONS = (1, 2, CONTRACT_VERSION)
+"""What is read; fields that came later may be missing."""
 GOLDEN_EXAMPLES = 5
 GOLDEN_TOLERANCE_DEG = 0.1
 
@@ -59,6 +61,13 @@ class OutputPromise(Strict):
     unit: Literal["radian"] = "radian"
     order: tuple[Literal["pitch"], Literal["yaw"]] = ("pitch", "yaw")
     convention: Literal["dashgaze"] = "dashgaze"
+    label_frame: Kind = "unknown"
+    """What the angles count from (:mod:`recording.label_frame`); unknown: the car, but nothing has shown it."""
+
+    @property
+    def relative_to(self) -> str:
+        """What the angles count from, in words."""
+        return label_frame.WORDS[self.label_frame]
 
 
 class AngleErrors(Strict):
@@ -114,7 +123,7 @@ class Golden(Strict):
 class Contract(Strict):
     """The promise of one registered version; see :func:`seal` and :func:`verify`."""
 
-    contract_version: Literal[1, 2] = CONTRACT_VERSION
+    contract_version: Literal[1, 2, 3] = CONTRACT_VERSION
     model_name: str
     created: datetime
     input: InputPromise = InputPromise()
@@ -144,6 +153,7 @@ class Statement:
     training: dict[str, Any]
     """How it was trained, for the model card: any names and values that JSON can carry."""
     rendered_sample_drive: bool
+    output: OutputPromise = field(default_factory=OutputPromise)
     scenarios: Sequence[Scenario | dict[str, Any]] = ()
 
 
@@ -250,7 +260,7 @@ def read(folder: Path) -> Contract:
         if isinstance(found, int) and found not in KNOWN_VERSIONS and _seal_holds(raw, fields):
             raise ContractError(
                 f"{path}: contract version {found} is not known here (this software knows "
-                f"{' and '.join(map(str, KNOWN_VERSIONS))}); "
+                f"{', '.join(map(str, KNOWN_VERSIONS))}); "
                 "update the software, or register the model again"
             )
         sealed = Contract.model_validate_json(raw)

@@ -279,8 +279,8 @@ def _not_forgotten(
     package, problems = _opened(earlier, name, scratch, required=False)
     if package is None:
         return problems
-    if not all(comparison.same_crop(package.contract, one.contract) for one in (new, old)):
-        return [Check(name, "cut in another way", "said only", True)]
+    if why := next(filter(None, (comparison.incomparable(package.contract, one.contract) for one in (new, old))), ""):
+        return [Check(name, why, "said only", True)]
     return _on_samples(old, new, package.holdout, name, configuration, False)
 
 
@@ -291,10 +291,9 @@ def against(new: Package, old: Package, configuration: Configuration, who: str, 
     must be enough of them. Where the other comes from another drive its own are compared as well: a challenger at home
     on the new drive must not win by that alone.
     """
-    if not comparison.same_crop(new.contract, old.contract):
-        cut = " and ".join(f"{crop.layout}/{crop.view}" for crop in (new.contract.crop, old.contract.crop))
-        limit = "pictures that both can read" if required else "said only"
-        return [Check(f"against {who}: pictures", f"cut in different ways ({cut})", limit, not required)]
+    if why := comparison.incomparable(new.contract, old.contract):
+        limit = "pictures that both can read, angles that mean the same" if required else "said only"
+        return [Check(f"against {who}: pictures", why, limit, not required)]
     checks = _on_samples(old, new, new.holdout, f"against {who}, the challenger's samples", configuration, required)
     unread = not comparison.suits(new.holdout, old)
     if unread or old.holdout.drive != new.holdout.drive:

@@ -179,6 +179,7 @@ def _tags(sealed: contract.Contract) -> dict[str, str]:
         versions.SEAL_TAG: sealed.seal,
         "test_samples": str(sealed.errors.samples),
         versions.FACE_TAG: sealed.crop.face_in_words,
+        "label_frame": sealed.output.label_frame,
     }
     for whose in ("model", "base", "constant", "calibrated"):
         errors = getattr(sealed.errors, whose)

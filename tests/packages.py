@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from recording import angles
 from recording.fingerprint import Fingerprint
+from recording.label_frame import Kind
 from registry import contract, registration
 from registry.crop import Crop
 from registry.holdout import Holdout
@@ -132,6 +133,7 @@ def make_package(
     base_digest: str = "b" * 64,
     weights_digest: str | None = None,
     crop: Crop | None = None,
+    label_frame: Kind = "unknown",
     **errors: dict | None,
 ) -> contract.Contract:
     """A valid package in ``folder``: a model ``bias_deg`` off, its held-out samples, honest errors, a seal.
@@ -172,6 +174,7 @@ def make_package(
         rendered_sample_drive=rendered,
         digests={"data": "a" * 64, "drive": held_out.drive, "base": base_digest, "code": "c" * 64}
         | {"weights": weights_digest},
+        output=contract.OutputPromise(label_frame=label_frame),
         training={"freeze": "none", "bn": "target", "lr": 1e-3, "epochs": 9, "seed": seed},
     )
     return contract.seal(folder, [picture(azimuth, azimuth / 2) for azimuth in (-20, -10, 0, 10, 20)], statement)

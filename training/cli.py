@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
         default=0.0,
         help="by how many frames the rows of the CSV come too late (0)",
     )
+    prepare.add_argument("--label_frame", "--label-frame", default=AUTO, help=_LABEL_FRAME)
     prepare.add_argument("--track", type=_typed("track", int), default=-1, help=_TRACK)
     prepare.set_defaults(run=_prepare)
 
@@ -101,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
 _TRACK = (
     "which film of a video that holds several, from 0 (-1: the one that the file marks as its default, or the first)"
 )
+_LABEL_FRAME = "what the angles are relative to: car, head, or auto: looked for in the labels (auto)"
 _BAD_ROWS = "when a class of rows of the CSV cannot be read: stop, or drop them (stop)"
 
 
@@ -180,6 +182,7 @@ def _prepared(arguments: argparse.Namespace) -> Path:
         track=arguments.track if arguments.track >= 0 else None,
         on_bad_rows=arguments.on_bad_rows,
         label_offset_frames=arguments.label_offset_frames,
+        label_frame=arguments.label_frame,
     )
     return preparation.prepare(source, arguments.samples, Path(arguments.out), arguments.face)
 

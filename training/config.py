@@ -8,6 +8,7 @@ from pydantic import ConfigDict
 from recording.badrows import ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
 from recording.face import AUTO, parse
+from recording.label_frame import check as check_label_frame
 from registry.addresses import DEFAULT_MODEL_NAME, Selector, check_name
 from training.measuring import splits
 
@@ -41,6 +42,8 @@ class JobConfig:
     """When a class of rows of the CSV cannot be read: stop, or drop them."""
     label_offset_frames: float = 0.0
     """By how many frames the rows of the CSV come too late; what the report found, to be corrected."""
+    label_frame: str = AUTO
+    """What the angles are relative to: car, head, or auto: looked for in the labels."""
     trials: int = 12
     """Trials of the search."""
     timeout: float = 0
@@ -85,6 +88,7 @@ class JobConfig:
         if self.on_bad_rows not in ON_BAD_ROWS:
             raise InputError(f"on_bad_rows={self.on_bad_rows!r} is unknown: choose one of {', '.join(ON_BAD_ROWS)}")
         parse(self.face)
+        check_label_frame(self.label_frame)
         if self.data and self.label_offset_frames:
             raise InputError(
                 "label_offset_frames= acts when a recording is prepared: give video= and labels=, not data="

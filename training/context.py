@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from recording.label_frame import LabelFrame
 from recording.recordings import Recordings
 from training.checkpoints import Base
 from training.config import JobConfig, choose_device
@@ -30,6 +31,8 @@ class Job:
     split: Split
     samples: Dataset
     cache: ActivationCache
+    label_frames: tuple[LabelFrame, ...]
+    """What the angles of each drive count from."""
 
     @property
     def device(self) -> torch.device:

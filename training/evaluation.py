@@ -13,12 +13,14 @@ import matplotlib.pyplot as plt
 import mlflow
 import numpy as np
 
+from recording import label_frame
 from recording.exceptions import InputError
 from recording.face import AUTO
 from recording.recordings import Recordings, with_faces
 from recording.scenarios import scenarios
 from registry import lineage, opening, registration, resolving, versions
 from registry.addresses import Selector, base_name
+from registry.contract import OutputPromise
 from registry.crop import Crop
 from registry.holdout import Holdout
 from registry.versions import Version
@@ -43,6 +45,7 @@ def run(config: EvaluateConfig) -> int:
         found = resolving.find(Selector.parse(config.model))
         package = opening.fetch(found.model, found.version, found.seal, Path(scratch) / "model")
         data = cut(job.load_data(wanted, face_asked=None), package.contract.crop)
+        compare_frames(data, package.contract.output)
         chosen, scope = held_out(data, package.holdout())
         with closing(ActivationCache(Path(config.work) / "cache")) as cache:
             crops = pictures.array(data, cache)[chosen]
@@ -57,6 +60,17 @@ def run(config: EvaluateConfig) -> int:
 def cut(data: Recordings, crop: Crop) -> Recordings:
     """The drives with the face rectangle that the version reads; each one's own, where it is to be found on each."""
     return with_faces(data, AUTO) if crop.detected else data.cut_to((crop.rectangle,) * len(data.drives))
+
+
+def compare_frames(data: Recordings, promised: OutputPromise) -> None:
+    """Say so where the angles of a drive count from something else than those of the model."""
+    for drive in data.drives:
+        found = label_frame.of(drive)
+        if {found.relative_to, promised.label_frame} == {label_frame.CAR, label_frame.HEAD}:
+            log.warning(
+                "%s: %s; THE MODEL ANSWERS RELATIVE TO %s: its errors here say nothing",
+                drive.name, found.line(), promised.relative_to.upper(),
+            )  # fmt: skip
 
 
 def held_out(data: Recordings, kept: Holdout) -> tuple[np.ndarray, str]:

@@ -1,4 +1,7 @@
-"""What the labels of each drive are worth, looked at before the search: in step with the video? in one convention?"""
+"""What the labels of each drive are worth, looked at before the search.
+
+In step with the video? In one convention? Relative to what?
+"""
 
 import logging
 from dataclasses import replace
@@ -7,20 +10,21 @@ from typing import Any
 import mlflow
 import numpy as np
 
-from recording import files, trace
+from recording import files, label_frame, trace
 from recording.prepared import DRIVE, Samples
 from recording.recordings import Recordings
 from training.bases import Bases
 from training.context import Job
 from training.learning.trunk import features
 from training.measuring.alignment import align
+from training.measuring.splits import Split
 from training.measuring.synchrony import Answers, Synchrony, compare
 from training.reporting.labels import DriveLabels
 
 log = logging.getLogger(__name__)
 
-GAP_S = 1.5
-"""So far around its samples a test block is not looked at."""
+EDGE_S = 0.5
+"""A test block is not looked at from so much before its first sample to so much behind its last."""
 
 
 def inspect(job: Job, starts: Bases) -> tuple[DriveLabels, ...]:
@@ -40,12 +44,13 @@ def inspect(job: Job, starts: Bases) -> tuple[DriveLabels, ...]:
         frames, block = data.frames[train[rows]], job.split.block[train[rows]]
         read = {"answers": pooled[rows], "base": starts.answers_deg[rows]}
         seen = {name: Answers(frames, values, block) for name, values in read.items()}
-        synchrony = _synchrony(drive, _held_out(job, index), seen)
+        synchrony = _synchrony(drive, held_out(data, job.split, index), seen)
         own = align(starts.answers_deg[rows], data.labels_deg[train[rows]])
         differs = own.describe() if own.changes() != usual.changes() else ""
-        found.append(DriveLabels(drive.name, _dropped(drive), drive.fps, synchrony, differs))
-        log.log(logging.WARNING if synchrony.out_of_step or differs else logging.INFO, "%s", found[-1].line())
-    mlflow.set_tag("labels", " | ".join(one.line() for one in found)[:4900])
+        found.append(DriveLabels(drive.name, _dropped(drive), drive.fps, synchrony, differs, job.label_frames[index]))
+        log.log(logging.WARNING if found[-1].is_loud else logging.INFO, "%s", found[-1].line())
+    line = " | ".join(one.line() for one in found)[:4900]
+    mlflow.set_tags({"labels": line, "label_frame": label_frame.common(job.label_frames)})
     mlflow.log_metrics({f"labels/{name}": value for one in found[:1] for name, value in one.metrics().items()})
     return tuple(found)
 
@@ -57,11 +62,11 @@ def _synchrony(drive: Samples, held_out_s: np.ndarray, seen: dict[str, Answers])
     return replace(compare(kept, drive.fps, held_out_s, seen), present=_label_offset(drive))
 
 
-def _held_out(job: Job, drive: int) -> np.ndarray:
+def held_out(data: Recordings, split: Split, drive: int) -> np.ndarray:
     """(m, 2) seconds from and to which the test blocks of a drive go."""
-    test = job.split.test[job.recordings.drive_index[job.split.test] == drive]
-    seconds, block = job.recordings.frames[test] / job.recordings.drives[drive].fps, job.split.block[test]
-    spans = [(seconds[block == one].min() - GAP_S, seconds[block == one].max() + GAP_S) for one in np.unique(block)]
+    test = split.test[data.drive_index[split.test] == drive]
+    seconds, block = data.frames[test] / data.drives[drive].fps, split.block[test]
+    spans = [(seconds[block == one].min() - EDGE_S, seconds[block == one].max() + EDGE_S) for one in np.unique(block)]
     return np.array(spans, dtype=np.float64).reshape(-1, 2)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import mlflow
 
-from recording import preparation, recordings
+from recording import label_frame, preparation, recordings
 from recording.drive import Source
 from recording.recordings import Recordings
 from registry import contract, versions
@@ -62,6 +62,7 @@ def run(config: JobConfig) -> int:
             data = prepare_data(config)
         split = splits.split(config.split, data.frames, data.drives[0].fps, data.drive_index, config.seed, data.seconds)
         overlap.check(data, split)
+        label_frames = label_frame.together(data.drives, config.label_frame)
         package.check_lineage(data, split, base.holdout)
         _describe(data, split)
         mlflow.set_tag("base_name", base.name)
@@ -77,7 +78,7 @@ def run(config: JobConfig) -> int:
                 log.info("study %s: resuming with %d of %d trials finished", name, len(study.finished()), space.runs())
             with clock.part("cache"):
                 used = dataset(data, cache, split.train, split.validation, config.seed)
-                job = Job(config, name, run_id, base, data, split, used, cache)
+                job = Job(config, name, run_id, base, data, split, used, cache, label_frames)
                 starts = bases.prepare(job, study.folder)
             with clock.part("labels"):
                 looked_at = inspection.inspect(job, starts)

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from recording import label_frame
 from registry import contract, registration, versions
 from registry.addresses import base_name
 from registry.crop import Crop
@@ -79,6 +80,7 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases, trained
         errors=shared | figures,
         scenarios=_scenarios(result),
         training=_training(job, found, bases, trained),
+        output=contract.OutputPromise(label_frame=label_frame.common(job.label_frames)),
         digests=digests | {"weights": digest(trained.network)},
     )
     contract.seal(packages.model, golden, model)

@@ -89,6 +89,7 @@ def _compare(drive: Samples, row: int, part: str, found: Predictor, others: list
         with views[1]:
             st.image(road_file.read_bytes(), caption="The road at the same moment", width="stretch")
     _figures(measured, answered)
+    st.caption(shared.relative(found))
 
 
 def _caption(sample: pd.Series, seconds: float, part: str) -> str:

@@ -13,6 +13,7 @@ import streamlit as st
 from recording import angles, detection, preprocess
 from recording.exceptions import GazeError, InputError
 from recording.face import AUTO, Face
+from recording.label_frame import HEAD
 from recording.prepared import Samples
 from registry.addresses import DEFAULT_MODEL_NAME
 from registry.crop import Crop
@@ -28,7 +29,8 @@ COLOURS = {"measured": "#009E73", "predicted": "#E69F00", "base": "#CC79A7", "ot
 
 UNITS = """
 All angles are **degrees**, as the driver sees them: **azimuth** is positive to the driver's **right**,
-**elevation** is positive **up**, and 0 / 0 is straight ahead in the frame of the measured angles.
+**elevation** is positive **up**, and 0 / 0 is straight ahead in the frame of the measured angles: that of the car, or
+of the driver's head where a version says so.
 
 The camera faces the driver, so in the picture the driver's right is on the **left**: an arrow that points to
 the left of the picture is a positive azimuth.
@@ -142,6 +144,12 @@ def promised(found: Predictor, drive: Samples) -> Crop:
 @st.cache_data(max_entries=4, show_spinner="Looking for the face …")
 def _face(digest: str, _drive: Samples) -> Face | None:
     return detection.find(_drive.driver_files(), AUTO).face
+
+
+def relative(found: Predictor) -> str:
+    """What the answers of a version count from, as a sentence."""
+    said = f"Version {found.version} answers relative to {found.contract.output.relative_to}"
+    return f"{said}: how the eyes stand in it." if found.contract.output.label_frame == HEAD else f"{said}."
 
 
 def answer(

@@ -345,6 +345,23 @@ def test_rows_that_come_late_are_shifted_and_said(drive: tuple[Path, Path], read
         preparation.prepare(Source(*drive), 40, out)
 
 
+def test_what_the_angles_count_from_is_looked_for_and_may_be_told_again(
+    drive: tuple[Path, Path], ready: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = json.loads((ready / "drive.json").read_text())["label_frame"]
+    assert said["asked"] == "auto"
+    folder = Path(shutil.copytree(ready, tmp_path / "copy"))
+    preparation.prepare(Source(*drive, label_frame="head"), 40, folder)
+    now = json.loads((folder / "drive.json").read_text())["label_frame"]
+    assert (now["asked"], now["relative_to"]) == ("head", "head")
+    assert "THE ANGLES ARE RELATIVE TO THE HEAD" in caplog.text
+    preparation.prepare(Source(*drive), 40, folder)
+    assert content(folder) == content(ready)
+    with pytest.raises(InputError, match="label_frame='world' is unknown"):
+        preparation.prepare(Source(*drive, label_frame="world"), 40, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_damaged_trace_is_one_line(ready: Path, tmp_path: Path) -> None:
     for cut in (0, 100, 4000):
         (tmp_path / "trace.npz").write_bytes((ready / "trace.npz").read_bytes()[:cut])

@@ -38,7 +38,8 @@ def reseal(folder: Path, **changes: object) -> None:
 
 def test_a_sealed_package_verifies_and_says_what_it_promises(folder: Path) -> None:
     promise = contract.verify(folder)
-    assert promise.contract_version == 2
+    assert promise.contract_version == 3
+    assert (promise.output.label_frame, promise.output.relative_to) == ("unknown", "the car (not verified)")
     assert promise.output.convention == "dashgaze"
     assert set(promise.files) == set(contract.FILES)
     assert promise.errors.model.azimuth_error_deg == pytest.approx(1.0, abs=0.1)
@@ -65,13 +66,17 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 
 
 def test_an_unknown_contract_version_is_refused_with_both_versions(folder: Path) -> None:
-    reseal(folder, contract_version=3)
-    with pytest.raises(ContractError, match=r"contract version 3 is not known here .*knows 1 and 2\); update the soft"):
+    reseal(folder, contract_version=4)
+    with pytest.raises(ContractError, match=r"contract version 4 is not known here .*knows 1, 2, 3\); update the soft"):
         contract.verify(folder)
 
 
-def test_a_contract_of_the_release_before_is_read_without_what_came_after_it(folder: Path) -> None:
+def test_contracts_of_the_releases_before_are_read_without_what_came_after_them(folder: Path) -> None:
     fields = json.loads((folder / contract.FILE_NAME).read_text())
+    del fields["output"]["label_frame"]
+    (folder / contract.FILE_NAME).write_text(json.dumps(fields))
+    reseal(folder, contract_version=2)
+    assert (contract.verify(folder).contract_version, contract.verify(folder).output.label_frame) == (2, "unknown")
     del fields["crop"]["face"], fields["digests"]["weights"], fields["seen"]
     (folder / contract.FILE_NAME).write_text(json.dumps(fields))
     reseal(folder, contract_version=1)

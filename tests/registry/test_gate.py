@@ -201,6 +201,13 @@ def test_models_that_read_differently_cut_pictures_are_not_compared(judge: Calla
     assert judge({"crop": same}, champion={"crop": one}).passed  # another name for the same place
 
 
+def test_answers_relative_to_the_head_are_not_compared_with_those_relative_to_the_car(judge: Callable) -> None:
+    refused = judge({"label_frame": "head"}, champion={"label_frame": "car"})
+    assert failed(refused) == ["against champion v1: pictures"]
+    assert "answered relative to the head and to the car" in refused.failures()
+    assert judge({"label_frame": "head"}, champion={"label_frame": "unknown"}).passed  # an older version does not say
+
+
 SEEN = Face(320, 360, View(60, 80, 200, 200))
 
 

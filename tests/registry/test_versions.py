@@ -31,6 +31,10 @@ def test_a_version_carries_its_errors_digests_and_card(make_version: Callable) -
     assert version.tags["rendered_sample_drive"] == "true"
     assert "| **this model** | 1.00° |" in version.description
     assert "rendered sample drive" in version.description
+    assert "**Angles are relative to the car (not verified).**" in version.description
+    of_head = versions.get(MODEL, make_version(label_frame="head"))
+    assert "**Angles are relative to the head.** They say how the eyes stand in the head" in of_head.description
+    assert (version.tags["label_frame"], of_head.tags["label_frame"]) == ("unknown", "head")
     assert version.run_id
 
 

@@ -293,6 +293,7 @@ def test_model_page(client: TestClient) -> None:
     assert (model["version"], model["stage"]) == (1, "Production")
     assert model["errors"]["model"]["azimuth_error_deg"] < 1 < model["errors"]["constant"]["azimuth_error_deg"]
     assert model["since"].startswith("20")
+    assert model["output"]["label_frame"] == "unknown"  # car, head, or not verified
 
 
 # Prometheus sees requests by route and status, refusals by reason, and the version.

@@ -78,7 +78,7 @@ def _cut_short(number: int) -> None:
 
 def _change_contract(number: int) -> None:
     path = _artifact(number, contract.FILE_NAME)
-    path.write_text(path.read_text().replace('"contract_version": 2', '"contract_version": 3'))
+    path.write_text(path.read_text().replace('"contract_version": 3', '"contract_version": 2'))
 
 
 def _other_answers(number: int) -> None:

@@ -4,7 +4,9 @@ import drives
 import mlflow
 import pytest
 
+from recording import recordings
 from registry import opening
+from registry.contract import OutputPromise
 from tests import recordings as small
 from training import evaluation, job
 from training.config import EvaluateConfig, JobConfig
@@ -55,6 +57,15 @@ def test_without_its_base_only_the_constant_is_beside_it(make_version, folder) -
     found = evaluated(folder, "models:/gaze-tracker/1")
     assert "constant/azimuth_error_deg" in found
     assert not [name for name in found if name.startswith(("base/", "calibrated/"))]
+
+
+# A model that answers relative to the car is not wrong by what the head turns: the drive measures something else.
+@pytest.mark.parametrize(("asked", "promised", "said"), [("head", "car", True), ("head", "head", False)])
+def test_a_drive_that_counts_from_elsewhere_is_said(folder, caplog, asked, promised, said) -> None:
+    data = recordings.load((folder,))
+    (folder / "drive.json").write_text(f'{{"label_frame": {{"asked": "{asked}"}}}}')
+    evaluation.compare_frames(data, OutputPromise(label_frame=promised))
+    assert ("THE MODEL ANSWERS RELATIVE TO THE CAR" in caplog.text) == said
 
 
 def test_the_folder_that_the_main_job_made_keeps_its_face(make_version, tmp_path) -> None:

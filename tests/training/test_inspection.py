@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from recording import preparation, recordings
+from recording import label_frame, preparation, recordings
 from recording.drive import Source
 from training import inspection
 
@@ -20,15 +20,16 @@ def run(tracking):
         yield started.info.run_id
 
 
-def looked_at(data: recordings.Recordings, answers_deg: np.ndarray, monkeypatch) -> tuple:
+def looked_at(data: recordings.Recordings, answers_deg: np.ndarray, monkeypatch, asked: str = "auto") -> tuple:
     """What is found when the base answers ``answers_deg`` (n, 2) and its features say nothing."""
     source = SimpleNamespace(plain=lambda indices: torch.zeros(len(indices), 4))
     monkeypatch.setattr(inspection, "features", lambda *_: source)
     everything = np.arange(len(data))
     split = SimpleNamespace(train=everything[:-20], test=everything[-20:], block=everything // 10)
     job = SimpleNamespace(
-        recordings=data, split=split, base=SimpleNamespace(network=None), samples=None, cache=None, device=None
-    )
+        recordings=data, split=split, base=SimpleNamespace(network=None), samples=None, cache=None, device=None,
+        label_frames=label_frame.together(data.drives, asked),
+    )  # fmt: skip
     return inspection.inspect(job, SimpleNamespace(answers_deg=answers_deg[split.train], variants={}))
 
 
@@ -47,7 +48,9 @@ def test_a_prepared_drive_is_compared_with_its_trace(run, tmp_path, monkeypatch)
     video, table = drives.recording(tmp_path / "mine", seconds=30, fps=10)
     folder = preparation.prepare(Source(video, table, label_offset_frames=2), 100, tmp_path / "out")
     data = recordings.load((folder,))
-    (found,) = looked_at(data, data.labels_deg, monkeypatch)
+    (found,) = looked_at(data, data.labels_deg, monkeypatch, "head")
+    assert "THE ANGLES ARE RELATIVE TO THE HEAD" in found.line() and found.is_loud
+    assert mlflow.get_run(run).data.tags["label_frame"] == "head"
     assert {sign.name for sign in found.synchrony.signs} >= {"eyes", "answers", "base"}
     assert found.dropped["usable"] > 100
     assert inspection.label_offsets(data) == [2.0]

@@ -1,13 +1,14 @@
 """The report's page about the labels: what was left out and why, and whether they are in step with the video."""
 
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from recording.label_frame import LabelFrame
 from training.measuring.synchrony import Synchrony
 
 COLOURS = {"blinks": "#c8553d", "eyes": "#1f8a5b", "answers": "#8e6bbf", "base": "#9a9a9a"}
@@ -24,7 +25,8 @@ class DriveLabels:
     """What was found about the labels of one drive.
 
     ``dropped``: how many rows of the CSV were usable, then reason → rows left out; empty where that is not known.
-    ``differs``: how its angles relate to the base's, where that is otherwise than on the other drives.
+    ``frame``: what its angles count from. ``differs``: how they relate to the base's, where that is otherwise than on
+    the other drives.
     """
 
     name: str
@@ -32,10 +34,16 @@ class DriveLabels:
     fps: float
     synchrony: Synchrony
     differs: str = ""
+    frame: LabelFrame = field(default_factory=LabelFrame)
+
+    @property
+    def is_loud(self) -> bool:
+        """Whether something is wrong, or means something else than usual."""
+        return self.synchrony.out_of_step or self.frame.is_loud or bool(self.differs)
 
     def line(self) -> str:
         """One sentence."""
-        said = f"{self.name}: {self.synchrony.line()}"
+        said = f"{self.name}: {self.synchrony.line()}; {self.frame.line()}"
         return f"{said}; THIS DRIVE'S ANGLES ARE NOT THOSE OF THE OTHERS: {self.differs}" if self.differs else said
 
     def metrics(self) -> dict[str, float]:
@@ -55,8 +63,7 @@ def section(drives: tuple[DriveLabels, ...]) -> str:
     """The text of the page: a line and the counts for each drive."""
     parts = []
     for one in drives:
-        loud = one.synchrony.out_of_step or one.differs
-        parts.append(f"<p class='verdict{' bad' if loud else ''}'>{html.escape(one.line())}</p>")
+        parts.append(f"<p class='verdict{' bad' if one.is_loud else ''}'>{html.escape(one.line())}</p>")
         if one.dropped:
             rows = "".join(
                 f"<tr><td>{html.escape(why)}</td><td>{count:,}</td></tr>" for why, count in one.dropped.items()
