@@ -71,7 +71,7 @@ class Scan:
 
 
 def from_trace(trace: Trace, fps: float, held_out_s: Floats) -> Events:
-    """The events of a trace; frames within ``held_out_s`` (m, 2), seconds from and to, are left out."""
+    """The events of a trace; pictures and labels within ``held_out_s`` (m, 2), seconds from and to, are left out."""
     frames = 1 + int(max(trace.shown.max(initial=-1), trace.rows.frame.max(initial=-1)))
     angles, blink = per_frame(trace.rows, frames)
     slow = max(1, round(SLOW_S * fps))
@@ -83,6 +83,8 @@ def from_trace(trace: Trace, fps: float, held_out_s: Floats) -> Events:
     seconds = trace.shown / fps
     for start, stop in held_out_s:
         kept[(seconds >= start) & (seconds < stop)] = False
+        for values in labels.values():
+            values[max(0, int(np.ceil(start * fps))) : max(0, int(np.ceil(stop * fps)))] = np.nan
     shown = trace.shown[kept]
     return Events(shown, (shown / fps // BLOCK_S).astype(np.int64), standardised(seen[kept]), labels)
 
