@@ -22,6 +22,7 @@ import torch
 from benchmarks.machine import machine
 from recording import files, labels, prepared, recordings, trace
 from recording.angles import pitch_yaw_to_deg
+from recording.drive import Source
 from recording.preparation import prepare
 from recording.recordings import Recordings
 from recording.trace import Trace
@@ -116,7 +117,7 @@ class Prepared:
 
 def _prepared(drive: Drive, work: Path) -> Prepared:
     video, table = sample_drive.render_recipe(work / "drives", drive.recipe)
-    folder = prepare(video, table, SAMPLES, "driver", work / "prepared" / video.parent.name)
+    folder = prepare(Source(video, table, "driver"), SAMPLES, work / "prepared" / video.parent.name)
     data = recordings.with_faces(Recordings((prepared.load(folder),)), "auto")
     kept = trace.read(folder)
     assert kept is not None
