@@ -7,6 +7,7 @@ and the same inputs give the same bytes. What lies in the folder, and reading it
 
 import errno
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -34,12 +35,15 @@ log = logging.getLogger("recording.preparation")
 PREPARING = "preparing"
 
 
-def prepare(source: drives.Source, samples: int, out: Path, face_asked: str | None = face.AUTO) -> Path:
+def prepare(
+    source: drives.Source, samples: int, out: Path, face_asked: str | None = face.AUTO, threads: int | None = None
+) -> Path:
     """Write ``samples`` evenly spaced samples of a recording into the folder ``out`` and return it.
 
     ``face_asked``: the face rectangle that ``drive.json`` gets, ``auto``, ``none`` or ``x,y,w,h``
     (:func:`recording.detection.find`); a folder that is complete gets another one where that is asked for, and keeps
-    its own for ``None``, which is ``auto`` otherwise. The pictures show the whole driver view in any case.
+    its own for ``None``, which is ``auto`` otherwise. The pictures show the whole driver view in any case. ``threads``
+    decode and write, by default one a core.
     Continues a preparation of the same inputs that was interrupted, and returns at once when it is complete.
     A second process preparing the same folder waits for the first. Raises :class:`InputError` when ``out``
     holds something else, the disk is full or a parameter is out of range, :class:`DriveError` when the
@@ -69,12 +73,21 @@ def prepare(source: drives.Source, samples: int, out: Path, face_asked: str | No
             return out
         _remove_torn(out)
         _write_json(out / DRIVE, plan)
-        lost, pictures = _extract(drive, picked, out)
+        lost, pictures = _extract(drive, picked, out, threads or frames.cores())
         trace.Trace(drive.labels.measured, *pictures.arrays()).write(out)
         plan |= _label_frame(drive, picked, source.label_frame)
         _finish(out, plan, drive, picked, lost, wanted)
     log.info("%s: %d samples ready", out, len(picked) - len(lost))
     return out
+
+
+def place(work: Path, source: drives.Source, samples: int) -> Path:
+    """The folder below ``work`` that belongs to these inputs alone: the same recording is prepared once."""
+    video, track = source.video, source.track
+    inputs = f"{video.resolve()} {source.labels.resolve()} {source.layout}" + ("" if track is None else f" {track}")
+    digest = hashlib.sha256(inputs.encode()).hexdigest()[:8]
+    shifted = f"-offset{source.label_offset_frames:g}" if source.label_offset_frames else ""
+    return work / "prepared" / f"{video.stem}-{digest}-{samples}{shifted}"
 
 
 def _plan(drive: drives.Drive, count: int, picked: pd.DataFrame, label_offset_frames: float) -> dict[str, Any]:
@@ -205,7 +218,9 @@ def _is_whole(out: Path, frame: int, views: tuple[str, ...]) -> bool:
     return all((out / name).is_file() for name in names)
 
 
-def _extract(drive: drives.Drive, picked: pd.DataFrame, out: Path) -> tuple[dict[int, str], trace.Glimpses]:
+def _extract(
+    drive: drives.Drive, picked: pd.DataFrame, out: Path, threads: int
+) -> tuple[dict[int, str], trace.Glimpses]:
     """Write the samples that are not there yet; returns the frames left out with the reason, and the small pictures."""
     views = tuple(drive.views)
     rows = {row["frame"]: row for row in drives.records(picked)}
@@ -213,7 +228,6 @@ def _extract(drive: drives.Drive, picked: pd.DataFrame, out: Path) -> tuple[dict
     there = len(rows) - len(todo)
     if there:
         log.info("continuing: %d of %d samples are there", there, len(rows))
-    threads = frames.cores()
     made = (out / fingerprint.FILE).is_file()
     recorder = fingerprint.Recorder(drive.index.seconds, drive.views["driver"], [] if made else list(rows))
     glimpses = trace.Glimpses(drive.views["driver"])

@@ -44,7 +44,7 @@ class Samples:
     pictures and angles. ``drive``: sha256 of the recording (video and labels); of a bare folder, the digest.
     ``rendered``: the recording is the rendered sample drive. ``layout``: where the pictures lay in the video, None
     for a bare folder, which does not say. ``chosen``: the face rectangle that the pictures are cut to on their way to
-    the network, ``None`` where nobody has looked for one yet.
+    the network, ``None`` where nobody has looked for one yet. ``driver``: who drives, "" where nobody said.
     """
 
     folder: Path
@@ -56,6 +56,7 @@ class Samples:
     rendered: bool
     layout: layouts.Layout | None
     chosen: face.Choice | None = None
+    driver: str = ""
 
     @property
     def measured_deg(self) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The main job: prepare → search → report → register, on one parent run."""
 
-import hashlib
 import logging
 import math
 import tempfile
@@ -120,19 +119,16 @@ def load_data(config: JobConfig, face_asked: str | None) -> Recordings:
         given = recordings.load(tuple(map(Path, parts)))
         given.layouts(config.layout)  # a layout file that cannot be read is found now, not at registration
         return given
-    work, track = Path(config.work), config.track if config.track >= 0 else None
-    shifted = f"-offset{config.label_offset_frames:g}" if config.label_offset_frames else ""
+    work, track, shift = Path(config.work), config.track if config.track >= 0 else None, config.label_offset_frames
     if config.video:
-        video, labels, layout = Path(config.video), Path(config.labels), config.layout
-        inputs = f"{video.resolve()} {labels.resolve()} {layout}" + ("" if track is None else f" {track}")
-        place = hashlib.sha256(inputs.encode()).hexdigest()[:8]
-        folder = work / "prepared" / f"{video.stem}-{place}-{config.samples}{shifted}"
+        video, labels = Path(config.video), Path(config.labels)
+        source = Source(video, labels, config.layout, track, config.on_bad_rows, shift)
+        folder = preparation.place(work, source, config.samples)
     else:
-        track = None
         log.info("no recording given: using the %s (made by this project, not a real drive)", RENDERED)
         video, labels = sample_drive.render(work / "sample-drive")
-        layout, folder = "dashgaze", work / "prepared" / f"sample-drive-{config.samples}{shifted}"
-    source = Source(video, labels, layout, track, config.on_bad_rows, config.label_offset_frames)
+        source = Source(video, labels, on_bad_rows=config.on_bad_rows, label_offset_frames=shift)
+        folder = work / "prepared" / (f"sample-drive-{config.samples}" + (f"-offset{shift:g}" if shift else ""))
     return recordings.load((preparation.prepare(source, config.samples, folder, face_asked),))
 
 
