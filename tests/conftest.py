@@ -1,8 +1,6 @@
 """What every room's tests share: a fresh registry and quick versions in it."""
 
-import contextlib
 import os
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +23,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
 import packages  # noqa: E402
+import registries  # noqa: E402
 
 from registry import addresses  # noqa: E402
 
@@ -74,24 +73,8 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture
 def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: bytes) -> Iterator[str]:
     """A fresh sqlite registry in ``tmp_path``, which is the working directory; yields its address."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mlflow.db").write_bytes(empty_database)
-    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
-        # The database remembers where it was made; artifacts of a test belong to the test.
-        database.execute("UPDATE experiments SET artifact_location = ? || '/mlruns/' || experiment_id", [str(tmp_path)])
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    # `mlflow.set_experiment` sets the second for the whole process, for the next test's database as well; and a global.
-    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
-    for variable in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
-        os.environ.pop(variable, None)
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(None)
-    yield uri
-    while mlflow.active_run():
-        mlflow.end_run()
-    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
-    mlflow.set_tracking_uri(None)
+    with registries.fresh(tmp_path, empty_database, monkeypatch) as uri:
+        yield uri
 
 
 @pytest.fixture

@@ -57,12 +57,22 @@ class ServerProcess:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith(what)).split()[1]) / 1024
 
+    def forget_peak(self) -> None:
+        """``resident_mib("VmHWM")`` counts from here."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
     def stop(self) -> int:
         """Ask it to end; its exit status."""
         self.client.close()
         if self.process.poll() is None:
             self.process.terminate()
         return self.process.wait(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def server_process() -> type[ServerProcess]:
+    """For a server that more than one test talks to; who starts it stops it."""
+    return ServerProcess
 
 
 @pytest.fixture

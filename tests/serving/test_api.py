@@ -1,13 +1,17 @@
 import base64
+import contextlib
 import gzip
 import io
 import json
 import struct
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import packages
 import pytest
+import registries
 from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.websockets import WebSocketDisconnect
@@ -22,8 +26,8 @@ JPEG = packages.picture(10, -5)
 TOKEN = {"Authorization": "Bearer open sesame"}
 
 
-def _application(cache, *, token: str = "", **limits):
-    settings = server.Settings(selector=Selector(), limits=Limits(**limits), poll=0.2, cache=str(cache))
+def _application(cache, *, token: str = "", poll: float = 0.2, **limits):
+    settings = server.Settings(selector=Selector(), limits=Limits(**limits), poll=poll, cache=str(cache))
     return server.assemble(settings, token=token)
 
 
@@ -35,15 +39,22 @@ def _wait_ready(client: TestClient) -> None:
     raise AssertionError(client.get("/readyz?verbose").text)
 
 
-@pytest.fixture
-def client(make_version, tmp_path):
-    make_version()
-    stages.promote("gaze-tracker", 1)
-    with TestClient(
-        _application(tmp_path / "cache", max_bytes=300_000, max_images=4), raise_server_exceptions=False
-    ) as c:
-        _wait_ready(c)
-        yield c
+@contextlib.contextmanager
+def _serving(folder: Path, empty_database: bytes) -> Iterator[TestClient]:
+    """Version 1 on a server that has looked into its registry once, when it started."""
+    with contextlib.ExitStack() as stack:
+        with registries.in_production(folder, empty_database):
+            app = _application(folder / "cache", poll=3600, max_bytes=300_000, max_images=4)
+            client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
+            _wait_ready(client)
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory, empty_database):
+    """One server for all tests that leave it as it is."""
+    with _serving(tmp_path_factory.mktemp("served"), empty_database) as client:
+        yield client
 
 
 def _b64(data: bytes = JPEG) -> str:
@@ -297,11 +308,12 @@ def test_model_page(client: TestClient) -> None:
 
 
 # Prometheus sees requests by route and status, refusals by reason, and the version.
-def test_metrics(client: TestClient) -> None:
-    client.post("/v1/gaze", content=JPEG, headers={"content-type": "image/jpeg"})
-    client.post("/v1/gaze", content=b"x", headers={"content-type": "image/jpeg"})
-    client.get("/nowhere/../../etc/passwd")
-    text = client.get("/metrics").text
+def test_metrics(tmp_path, empty_database) -> None:
+    with _serving(tmp_path, empty_database) as client:
+        client.post("/v1/gaze", content=JPEG, headers={"content-type": "image/jpeg"})
+        client.post("/v1/gaze", content=b"x", headers={"content-type": "image/jpeg"})
+        client.get("/nowhere/../../etc/passwd")
+        text = client.get("/metrics").text
     for line in (
         'gaze_requests_total{route="/v1/gaze",status="200"} 1.0',
         'gaze_requests_total{route="/v1/gaze",status="422"} 1.0',

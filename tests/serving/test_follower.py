@@ -290,8 +290,7 @@ def real_graph(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 # The server's process has no torch, is up in under 3 s after the interpreter, and takes less than 400 MB with a network
 # of the size that people serve; where it has compared two precisions, the allocator may keep 50 MB more.
 @pytest.mark.parametrize(("precision", "megabytes"), [("float32", 400), ("auto", 450)])
-def test_start_is_light(make_version, real_graph, start_server, precision, megabytes, monkeypatch) -> None:
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # as users start it
+def test_start_is_light(make_version, real_graph, start_server, precision, megabytes) -> None:
     make_version(graph=real_graph)
     stages.promote("gaze-tracker", 1, force=True, why="a network of random weights")
     began = time.monotonic()
