@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 import packages
 import pytest
-
-from registry import stages
+import registries
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
 SECTION = PAGE.split("## Answers")[1].split("\n## ")[0]
@@ -28,13 +27,19 @@ needs_curl = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="module")
+def server(server_process, empty_database, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("docs")
+    with registries.in_production(folder, empty_database):
+        started = server_process(folder)
+        started.wait_ready(1)
+        yield started
+        started.stop()
+
+
 @pytest.fixture
-def here(make_version, start_server, tmp_path, monkeypatch):
+def here(server, tmp_path, monkeypatch):
     """A served version, and the pictures that the examples name; ``here(text)`` is ``text`` with the server's port."""
-    make_version()
-    stages.promote("gaze-tracker", 1)
-    server = start_server()
-    server.wait_ready(1)
     monkeypatch.chdir(tmp_path)
     for name in ("frame_driver.jpg", "other_driver.jpg"):
         (tmp_path / name).write_bytes(packages.picture(*GAZE))
