@@ -43,13 +43,13 @@ _WINDOW = cv2.createHanningWindow((SIDE - 2 * (SIDE // 5),) * 2, cv2.CV_32F)
 class Events:
     """What is compared: n frames of one drive.
 
-    ``frame`` (n,); ``block`` (n,) numbers of time blocks; ``seen`` (n, p) what the pictures show, standardised;
+    ``frame`` (n,); ``block`` (n,) numbers of time blocks; ``seen``: sign → (n, p) what the pictures show, standardised;
     ``labels``: sign → (frames, k) what the labels say of *all* frames of the drive, NaN where they say nothing.
     """
 
     frame: Integers
     block: Integers
-    seen: Floats
+    seen: Mapping[str, Floats]
     labels: Mapping[str, Floats]
 
 
@@ -78,15 +78,19 @@ def from_trace(trace: Trace, fps: float, held_out_s: Floats) -> Events:
     labels = {EYES: _without_slow(_jumps(angles, blink), slow)[:, None]}
     blinks = int((np.diff(blink.astype(int)) > 0).sum())
     if trace.rows.says_blink and blinks >= MIN_BLINKS:
-        labels[BLINKS] = _without_slow(_edges(blink, fps), slow)[:, None]
+        closed = np.column_stack([_edges(blink, fps), blink])
+        labels[BLINKS] = _without_slow(closed / np.maximum(closed.std(axis=0), 1e-9), slow)
     seen, kept = _changes(trace, slow)
     seconds = trace.shown / fps
     for start, stop in held_out_s:
         kept[(seconds >= start) & (seconds < stop)] = False
         for values in labels.values():
             values[max(0, int(np.ceil(start * fps))) : max(0, int(np.ceil(stop * fps)))] = np.nan
-    shown = trace.shown[kept]
-    return Events(shown, (shown / fps // BLOCK_S).astype(np.int64), standardised(seen[kept]), labels)
+    shown, changes = trace.shown[kept], standardised(seen[kept])
+    pictures = {EYES: changes}
+    if BLINKS in labels:
+        pictures[BLINKS] = np.hstack([changes, standardised(_brightness(trace, slow)[kept])])
+    return Events(shown, (shown / fps // BLOCK_S).astype(np.int64), pictures, labels)
 
 
 def standardised(seen: Floats) -> Floats:
@@ -107,7 +111,7 @@ def scan(events: Events, sign: str, offsets: Integers, drift: float = 0.0) -> Sc
     known: np.ndarray = np.asarray(np.isfinite(wanted).all(axis=2))
     wanted = np.where(known[..., None], wanted, 0.0)
     wanted = (wanted - wanted.sum(axis=0) / np.maximum(known.sum(axis=0), 1)[:, None]) * known[..., None]
-    foretold = _foretold(events.seen, wanted.reshape(len(at), -1), events.block).reshape(wanted.shape)
+    foretold = _foretold(events.seen[sign], wanted.reshape(len(at), -1), events.block).reshape(wanted.shape)
     foretold *= known[..., None]
     sums = ((wanted * foretold), foretold**2, wanted**2)
     blocks = np.unique(events.block, return_inverse=True)[1]
@@ -131,8 +135,7 @@ def _foretold(seen: Floats, wanted: Floats, block: Integers) -> Floats:
 
 def _changes(trace: Trace, slow: int) -> tuple[Floats, NDArray[np.bool_]]:
     """(g, p) how much each part of the picture changed since the frame before, and (g,) where that is known."""
-    pictures = trace.pictures.astype(np.float32)
-    pictures *= 100.0 / np.maximum(pictures.mean(axis=(1, 2), keepdims=True), 1.0)  # a cloud is no movement
+    pictures = _evenly_lit(trace)
     known = np.zeros(len(pictures), dtype=bool)
     known[1:] = np.diff(trace.shown) == 1
     grid = np.zeros((len(pictures), PARTS, PARTS))
@@ -145,6 +148,21 @@ def _changes(trace: Trace, slow: int) -> tuple[Floats, NDArray[np.bool_]]:
         if len(piece) > 1:
             parts[piece[1:]] = _without_slow(parts[piece[1:]], slow)
     return parts, known
+
+
+def _brightness(trace: Trace, slow: int) -> Floats:
+    """(g, p) how bright each part of the picture is beside what it usually is around then: lids are no eyes."""
+    side = SIDE // PARTS
+    grid = _evenly_lit(trace).reshape(-1, PARTS, side, PARTS, side).mean(axis=(2, 4)).reshape(-1, PARTS**2)
+    begins = np.flatnonzero(np.diff(trace.shown, prepend=-2) != 1)
+    pieces = np.split(np.arange(len(grid)), begins[1:])
+    return np.concatenate([_without_slow(grid[piece], slow) for piece in pieces]) if len(grid) else grid
+
+
+def _evenly_lit(trace: Trace) -> Floats:
+    """The pictures, each as bright as the others on average: a cloud is no movement."""
+    pictures = trace.pictures.astype(np.float32)
+    return np.asarray(pictures * (100.0 / np.maximum(pictures.mean(axis=(1, 2), keepdims=True), 1.0)))
 
 
 def _moved(before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -228,7 +228,7 @@ def _answered(name: str, answers: Answers, trace: Trace, offsets: Integers, fps:
     angles, _ = per_frame(trace.rows, frames)
     spread = np.nanstd(angles, axis=0) if np.isfinite(angles).any() else np.ones(2)
     labels = {name: angles / np.where(spread > 0, spread, 1.0)}
-    found = Events(answers.frame, answers.block, events.standardised(answers.seen), labels)
+    found = Events(answers.frame, answers.block, {name: events.standardised(answers.seen)}, labels)
     sign = _sign(name, offsets, events.scan(found, name, offsets), fps)
     # Where one looks changes slowly: the curve is a broad hill, which cannot stand out and must be high itself.
     return replace(sign, height=CLEAR if sign.values.max() >= LEAST_CORRELATION else 0.0)

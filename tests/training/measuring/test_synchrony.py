@@ -1,12 +1,12 @@
 """Labels that come late or early are found, by how many frames, and nothing is said of labels that are in step."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import cv2
 import numpy as np
 import pytest
 
-from recording.trace import SIDE, Rows, Trace
+from recording.trace import SIDE, Rows, Trace, stretches
 from training.measuring import synchrony
 from training.measuring.synchrony import Answers, Synchrony
 from training.sample.rendering import glances
@@ -94,6 +94,19 @@ def test_nothing_is_said_of_labels_in_step(drives):
     told = [found(*drive, 0) for drive in drives]
     assert not any(one.out_of_step for one in told)
     assert any("are in step" in one.line() for one in told)
+
+
+def test_a_clock_that_loses_a_two_thousandth_is_found_with_its_drift():
+    seconds, lost = 240.0, 5e-4
+    track = glances.track(seconds, FPS, 0)
+    rows = late(track, np.round(lost * np.arange(len(track.seconds))).astype(np.int64))
+    shown = stretches(rows, len(track.seconds))  # as a prepared folder has them: a stretch of each tenth
+    part = glances.Track(*(getattr(track, field.name)[shown] for field in fields(track)))
+    told = synchrony.compare(Trace(rows, shown, pictures(part, 0)), FPS, NOTHING)
+    whole = lost * seconds * FPS
+    assert told.offset == pytest.approx(whole / 2, abs=1)
+    assert told.drift == pytest.approx(whole, abs=1)
+    assert told.out_of_step and "the offset drifts by +" in told.line() and "number the rows anew" in told.line()
 
 
 def test_labels_of_another_drive_are_no_offset(drives):
