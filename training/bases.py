@@ -15,8 +15,12 @@ from training.learning import batchnorm, model
 from training.learning.finetune import predict
 from training.learning.trunk import features
 from training.measuring.alignment import Alignment, align
+from training.measuring.familiarity import Familiarity, Statistics, distance
 
 log = logging.getLogger(__name__)
+
+FRAMES = 128
+"""Of the drive, for its statistics, where ``bn=target`` is not searched."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Bases:
     """By the choice of ``bn``."""
     answers_deg: np.ndarray
     """(n_train, 2) what the base as it is answers on the training samples, degrees."""
+    familiarity: Familiarity
+    """How far the drive is from what the base was trained on."""
 
 
 def prepare(job: Job, into: Path) -> Bases:
@@ -47,7 +53,7 @@ def prepare(job: Job, into: Path) -> Bases:
     answers_deg = _training_answers(job, job.base.network)
     as_it_is = align(answers_deg, labels)
     log.info("%s", as_it_is.describe())
-    variants = {}
+    variants, drive = {}, None
     for bn in space.bn:
         network = model.build()
         network.load_state_dict(job.base.network.state_dict())
@@ -57,8 +63,22 @@ def prepare(job: Job, into: Path) -> Bases:
             alignment = align(_training_answers(job, network), labels)
             if alignment.changes() != as_it_is.changes():
                 log.info("with statistics re-estimated on the drive: %s", alignment.describe())
+            drive = batchnorm.statistics(network)
         variants[bn] = BaseVariant(_aligned(network.cpu(), alignment, into / f"base-{bn}.safetensors"), alignment)
-    return Bases(variants, answers_deg)
+    known = Familiarity(job.base.name, job.base.trained_on, _distance(job, drive))
+    log.log(logging.WARNING if known.foreign else logging.INFO, "%s", known.describe())
+    return Bases(variants, answers_deg, known)
+
+
+def _distance(job: Job, drive: list[Statistics] | None) -> float:
+    """Of the base's statistics from the ``drive``'s, which are estimated on some frames where no variant has them."""
+    if drive is None:
+        network = model.build()
+        network.load_state_dict(job.base.network.state_dict())
+        train = job.samples.train
+        spread = train[np.linspace(0, len(train) - 1, min(len(train), FRAMES)).astype(int)]
+        drive = batchnorm.statistics(batchnorm.adapt(network, job.samples.pictures, spread, job.device))
+    return distance(batchnorm.statistics(job.base.network), drive)
 
 
 def _training_answers(job: Job, network: nn.Module) -> np.ndarray:

@@ -3,6 +3,7 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -23,6 +24,12 @@ class Base:
     digest: str
     holdout: Holdout | None = None
     """What a registered base has seen; ``None`` for a file whose weights are those of no registered version."""
+    trained_on: str = "what its file does not say"
+    """For reports."""
+
+
+LAB_BASE = "lab base of the rendered sample drive"
+LAB_PICTURES = "rendered lab faces of this project: 48 people in front of a laptop camera, no photograph"
 
 
 def load_base(address: str) -> Base:
@@ -36,17 +43,27 @@ def load_base(address: str) -> Base:
         return _registered(address)
     if not address:
         network = model.load(BASE_CHECKPOINT)
-        return Base(network, "lab base of the rendered sample drive", model.digest(network))
+        return Base(network, LAB_BASE, model.digest(network), trained_on=LAB_PICTURES)
     network = model.load(Path(address))
     digest = model.digest(network)
     known = versions.with_weights(digest)[:1]
     name = Path(address).name + "".join(f" ({found.model_name} version {found.number})" for found in known)
-    return Base(network, name, digest, _holdout(known[0]) if known else None)
+    return _known(network, name, digest, known[0]) if known else Base(network, name, digest)
 
 
-def _holdout(version: Version) -> Holdout:
+def _known(network: nn.Module, name: str, digest: str, version: Version) -> Base:
     with tempfile.TemporaryDirectory() as scratch:
-        return opening.fetch(version.model_name, version.number, version.seal, Path(scratch)).holdout()
+        package = opening.fetch(version.model_name, version.number, version.seal, Path(scratch))
+        return Base(network, name, digest, package.holdout(), trained_on(package.contract.training))
+
+
+def trained_on(stated: dict[str, Any]) -> str:
+    """What a contract says that a version learnt from, in words."""
+    if "dataset" in stated:
+        return f"{stated['dataset']}: persons {stated.get('persons', '?')}, {stated.get('train_samples', '?')} faces"
+    if "base" in stated:
+        return f"{stated.get('train_samples', '?')} samples of drives, from {stated['base']}"
+    return LAB_PICTURES if stated.get("source") == LAB_BASE else Base.trained_on
 
 
 def _registered(address: str) -> Base:
@@ -55,5 +72,5 @@ def _registered(address: str) -> Base:
     with tempfile.TemporaryDirectory() as scratch:
         package = opening.fetch(found.model, found.version, found.seal, Path(scratch))
         network = model.from_bytes(package.content(contract.WEIGHTS), f"{address} (version {found.version})")
-        kept = package.holdout()
-    return Base(network, f"{SCHEME}{found.model}/{found.version}", model.digest(network), kept)
+        kept, learnt = package.holdout(), trained_on(package.contract.training)
+    return Base(network, f"{SCHEME}{found.model}/{found.version}", model.digest(network), kept, learnt)

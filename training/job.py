@@ -63,7 +63,7 @@ def run(config: JobConfig) -> int:
         overlap.check(data, split)
         label_frames = label_frame.together(data.drives, config.label_frame)
         package.check_lineage(data, split, base.holdout)
-        _describe(data, split)
+        describe(data, split)
         mlflow.set_tag("base_name", base.name)
 
         identity = space.identity() | {"data": data.digest[:16], "face": data.cut_in_words()}
@@ -132,7 +132,7 @@ def load_data(config: JobConfig, face_asked: str | None) -> Recordings:
     return recordings.load((preparation.prepare(source, config.samples, folder, face_asked),))
 
 
-def _describe(data: Recordings, split: Split) -> None:
+def describe(data: Recordings, split: Split) -> None:
     """Tell the run and the terminal what the job works on, and how it is split."""
     source = RENDERED if data.rendered else "recording"
     mlflow.set_tags({"data_source": source, "leaking_split": str(split.leaking).lower()})
@@ -205,11 +205,11 @@ def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchR
         block,
         split=split.name,
         leaking=split.leaking,
-        causes=likely_causes(alignment, trained, len(trained), errors["base"]),
+        causes=likely_causes(alignment, trained, len(trained), errors["base"], starts.familiarity),
     )
     before = versions.tested_on(job.config.model_name, kept.drive)
     lines = alignment.describe(), packages.baselines.describe()
-    return Report(job.recordings, split, answers, errors, verdict, *lines, found, tuple(before))
+    return Report(job.recordings, split, answers, errors, verdict, *lines, found, starts.familiarity, tuple(before))
 
 
 def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, trained: Final, run_name: str) -> str:

@@ -40,6 +40,17 @@ def test_a_registered_base_brings_its_weights_and_what_it_has_seen(registered, n
     np.testing.assert_array_equal(base.holdout.trained_frames, packages.make_holdout().trained_frames)
 
 
+def test_what_a_base_was_trained_on_is_said_as_far_as_it_is_known(registered, network, tmp_path) -> None:
+    assert checkpoints.load_base("").trained_on.startswith("rendered lab faces of this project")
+    safetensors.torch.save_file(model.build().state_dict(), tmp_path / "mine.safetensors")
+    assert checkpoints.load_base(str(tmp_path / "mine.safetensors")).trained_on == "what its file does not say"
+    faces = {"dataset": "MPIIFaceGaze", "persons": "p00,p01", "train_samples": 6000, "source": "MPIIFaceGaze"}
+    assert checkpoints.trained_on(faces) == "MPIIFaceGaze: persons p00,p01, 6000 faces"
+    drive = {"base": "gaze_tracker_endterm.pth", "train_samples": 790, "freeze": "none"}
+    assert checkpoints.trained_on(drive) == "790 samples of drives, from gaze_tracker_endterm.pth"
+    assert checkpoints.trained_on({"source": checkpoints.LAB_BASE}).startswith("rendered lab faces")
+
+
 @pytest.mark.parametrize(
     ("address", "error", "says"),
     [

@@ -18,6 +18,15 @@ def norms(network: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
+def statistics(network: nn.Module) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Mean and variance (c,) of every BatchNorm layer's channels, in order."""
+    return [
+        (layer.running_mean.cpu().double().numpy(), layer.running_var.cpu().double().numpy())
+        for layer in norms(network)
+        if layer.running_mean is not None and layer.running_var is not None
+    ]
+
+
 @torch.no_grad()
 def reestimate(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
     """Replace every BatchNorm's mean and variance by the average over ``batches`` (in place); no labels needed.

@@ -10,6 +10,7 @@ from registry.intervals import MIN_BLOCKS, Floats, Integers
 from registry.rule import HeldOutErrors, Judgement
 from training.measuring.alignment import MIN_CORRELATION, Alignment
 from training.measuring.errors import MeasuredErrors, per_sample
+from training.measuring.familiarity import Familiarity
 
 FEW_SAMPLES = 200
 CELL_DEG = 3.0
@@ -64,7 +65,11 @@ def reach(
 
 
 def likely_causes(
-    alignment: Alignment, labels_deg: np.ndarray, training_samples: int, base: MeasuredErrors
+    alignment: Alignment,
+    labels_deg: np.ndarray,
+    training_samples: int,
+    base: MeasuredErrors,
+    familiarity: Familiarity,
 ) -> tuple[str, ...]:
     """Why fine-tuning may have failed, most telling first; never empty.
 
@@ -83,6 +88,11 @@ def likely_causes(
             "the angles may be head-mounted (relative to a scene camera on the head, not to the car), or video and "
             "labels are out of step: the base's answers do not follow the labels at all "
             f"(r = {alignment.correlation[0]:.2f}, {alignment.correlation[1]:.2f})"
+        )
+    if familiarity.foreign:
+        causes.append(
+            f"{familiarity.finding} (distance {familiarity.distance:.3f}; it was trained on "
+            f"{familiarity.trained_on}): more samples and freeze=none, or another base"
         )
     if not causes:
         causes.append(

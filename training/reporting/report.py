@@ -16,6 +16,7 @@ from recording.recordings import Recordings
 from recording.scenarios import COUNT
 from registry.intervals import Floats, Integers
 from training.measuring.errors import CELL_DEG, QUANTITIES, MeasuredErrors, measure
+from training.measuring.familiarity import Familiarity
 from training.measuring.splits import Split
 from training.measuring.verdict import Verdict
 from training.reporting import figures, labels
@@ -40,6 +41,8 @@ class Report:
     alignment_line: str
     calibration_line: str
     search: SearchResult
+    familiarity: Familiarity
+    """The base, and how far the drive is from what it was trained on."""
     tested_before: tuple[int, ...] = ()
     """Versions of this model whose errors were measured on the same test blocks before."""
     labels: tuple[DriveLabels, ...] = ()
@@ -199,7 +202,7 @@ def log(report: Report, run_id: str) -> None:
     metrics: dict[str, float] = {}
     for name, errors in report.errors.items():
         metrics |= errors.metrics("test" if name == "model" else name)
-    metrics["test/samples"] = len(report.split.test)
+    metrics |= {"test/samples": len(report.split.test), "base/feature_distance": report.familiarity.distance}
     mlflow.log_metrics(metrics, run_id=run_id)
     mlflow.log_table(report.side_by_side(), "tables/before_after.json", run_id=run_id)
     mlflow.log_table(report.scenarios(), "tables/scenarios.json", run_id=run_id)
@@ -215,6 +218,7 @@ def log(report: Report, run_id: str) -> None:
             "mlflow.note.content": description(report),
             "alignment": report.alignment_line,
             "face": report.recordings.face_line,
+            "base_knows": report.familiarity.describe(),
         }
     )
     figures.close()
@@ -240,6 +244,8 @@ def description(report: Report) -> str:
         f"Linear calibration: {report.calibration_line}",
         "",
         f"Read of the driver view: {report.recordings.face_line}",
+        "",
+        f"{report.familiarity.describe()}.",
         "",
         f"{report.looks_line}.",
         "",
@@ -283,6 +289,7 @@ def page(report: Report, drawn: dict[str, Figure]) -> str:
         f"{html.escape(report.recordings.face_line)}.</p>",
         f"<p>{html.escape(report.alignment_line)}. Linear calibration, fitted on the training samples: "
         f"{html.escape(report.calibration_line)}. {html.escape(report.looks_line)}.</p>",
+        f"<p>{html.escape(report.familiarity.describe())}.</p>",
         "<p>Degrees. Azimuth: to the driver's right is positive; elevation: up is positive. Brackets and error bars: "
         "95 % intervals of the mean over time blocks (Student's t, each block counts once). <i>cells</i>: mean over "
         f"gaze cells of {CELL_DEG:.0f}°; half of a drive is the road ahead, and there it counts no more than any other "

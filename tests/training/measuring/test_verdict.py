@@ -17,6 +17,7 @@ from registry.holdout import Holdout
 from training.measuring import verdict
 from training.measuring.alignment import Alignment
 from training.measuring.errors import measure, per_sample
+from training.measuring.familiarity import Familiarity
 
 CAUSES = ("the moon was full",)
 
@@ -192,6 +193,15 @@ def alignment(correlation: tuple[float, float], flipped: bool = False) -> Alignm
     ],
 )
 def test_the_likely_causes_are_those_that_the_data_show(found, labels, samples, first):
+    assert causes(found, labels, samples, Familiarity("base", "faces", 0.0))[0].startswith(first)
+
+
+def test_a_base_that_does_not_know_such_pictures_is_a_cause_with_its_distance():
+    (cause,) = causes(alignment((0.9, 0.9)), "spread", 500, Familiarity("base", "lab faces", 0.9))
+    assert cause.startswith("the base does not know such pictures (distance 0.900; it was trained on lab faces)")
+
+
+def causes(found: Alignment, labels: str, samples: int, known: Familiarity) -> tuple[str, ...]:
     measured = Drive().labels if labels == "spread" else np.zeros((100, 2))
     base = measure(measured, measured + 1, np.arange(len(measured)))
-    assert verdict.likely_causes(found, measured, samples, base)[0].startswith(first)
+    return verdict.likely_causes(found, measured, samples, base, known)
