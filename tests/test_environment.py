@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from training.cli import parser
-from training.config import EvaluateConfig, JobConfig, PretrainConfig
+from training.config import CurveConfig, EvaluateConfig, JobConfig, PretrainConfig
 
 ROOT = Path(__file__).parent.parent
 LISTS = ("serving", "app", "training", "development")
@@ -149,7 +149,8 @@ def test_the_server_has_neither_torch_nor_streamlit_nor_a_test_runner():
 
 
 @pytest.mark.parametrize(
-    ("entry", "config"), [("main", JobConfig), ("evaluate", EvaluateConfig), ("pretrain", PretrainConfig)]
+    ("entry", "config"),
+    [("main", JobConfig), ("evaluate", EvaluateConfig), ("curve", CurveConfig), ("pretrain", PretrainConfig)],
 )
 def test_mlproject_has_the_parameters_and_defaults_of_the_command(entry, config):
     point = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"][entry]
@@ -159,7 +160,7 @@ def test_mlproject_has_the_parameters_and_defaults_of_the_command(entry, config)
         assert f"--{field.name} {{{field.name}}}" in point["command"]
 
 
-@pytest.mark.parametrize("entry", ["main", "prepare", "evaluate", "pretrain"])
+@pytest.mark.parametrize("entry", ["main", "prepare", "evaluate", "curve", "pretrain"])
 def test_every_entry_point_explains_itself(entry, capsys):
     with pytest.raises(SystemExit) as left:
         parser().parse_args([entry, "--help"])

@@ -1,4 +1,4 @@
-"""``python -m training main | prepare | evaluate | pretrain``: the entry points, with their types checked.
+"""``python -m training main | prepare | evaluate | curve | pretrain``: the entry points, with their types checked.
 
 The MLproject hands every parameter over as text, so ``samples=abc`` arrives here: types are checked by the
 dataclass that the command fills, and one line says what was wrong.
@@ -26,7 +26,7 @@ from recording.drive import Source
 from recording.exceptions import InputError
 from recording.face import AUTO
 from training import sqlite, tracking
-from training.config import EvaluateConfig, JobConfig, PretrainConfig
+from training.config import CurveConfig, EvaluateConfig, JobConfig, PretrainConfig
 
 Ready = Callable[[], None]
 
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None, ready: Ready = lambda: None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line of ``python -m training``."""
     top = OneLineParser(prog="python -m training", description="Fine-tune a gaze model on a drive.", allow_abbrev=False)
-    commands = top.add_subparsers(dest="command", required=True, metavar="main|prepare|evaluate|pretrain")
+    commands = top.add_subparsers(dest="command", required=True, metavar="main|prepare|evaluate|curve|pretrain")
     main_ = _command(commands, "main", "prepare, search, report and register: the main job")
     _add_fields(main_, JobConfig)
     main_.set_defaults(run=_main)
@@ -92,6 +92,10 @@ def parser() -> argparse.ArgumentParser:
     evaluate = _command(commands, "evaluate", "errors of a registered model on a drive, with ten scenarios")
     _add_fields(evaluate, EvaluateConfig)
     evaluate.set_defaults(run=_evaluate)
+
+    curve = _command(commands, "curve", "measure what more data would bring: errors at growing sizes, and a forecast")
+    _add_fields(curve, CurveConfig)
+    curve.set_defaults(run=_curve)
 
     pretrain = _command(commands, "pretrain", "train a base on MPIIFaceGaze, or the lab base of the sample drive again")
     _add_fields(pretrain, PretrainConfig)
@@ -160,6 +164,14 @@ def _evaluate(arguments: argparse.Namespace, ready: Ready) -> int:
 
     ready()
     return evaluation.run(config)
+
+
+def _curve(arguments: argparse.Namespace, ready: Ready) -> int:
+    config = _filled(CurveConfig, arguments)
+    from training import curve
+
+    ready()
+    return curve.run(config)
 
 
 def _prepare(arguments: argparse.Namespace, ready: Ready) -> int:

@@ -1,4 +1,4 @@
-"""The parameters of the commands: the main job, ``evaluate`` and ``pretrain``."""
+"""The parameters of the commands: the main job, ``evaluate``, ``curve`` and ``pretrain``."""
 
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
@@ -10,7 +10,7 @@ from recording.exceptions import InputError
 from recording.face import AUTO, parse
 from recording.label_frame import check as check_label_frame
 from registry.addresses import DEFAULT_MODEL_NAME, Selector, check_name
-from training.measuring import splits
+from training.measuring import splits, subsets
 
 if TYPE_CHECKING:
     from training.searching.space import SearchSpace
@@ -205,6 +205,96 @@ class PretrainConfig:
         if self.export and not self.export.endswith(".pth"):
             raise InputError(f"export={self.export}: give a name that ends in .pth")
         check_name(self.model_name)
+
+
+@dataclass(frozen=True)
+class CurveConfig:
+    """The parameters of ``curve``, by their names on the command line; those of data and search are the main job's."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)  # the command line's help
+
+    sizes: str = ""
+    """Sizes to measure at, comma-separated, counted as samples= is; empty: halvings of what is there."""
+    repeats: int = 3
+    """Trainings of each size, on different subsets and from different seeds."""
+    spacing: str = "even"
+    """even: subsets thinned evenly; first: the first minutes of the drive, what recording longer would have brought."""
+    target_deg: float = 0.0
+    """3-D error in degrees of which to say how many samples it takes; 0: none."""
+    model: str = ""
+    """Registered version whose configuration is trained with: models:/NAME/STAGE, /NUMBER or @ALIAS."""
+    study: str = ""
+    """Search whose best configuration is trained with; a new name: of a short search; empty: a new name."""
+    samples: int = 1000
+    """Frames to extract, evenly spaced over the usable rows: the largest size."""
+    video: str = ""
+    """Composite video of the drive."""
+    labels: str = ""
+    """CSV of the measured gaze angles."""
+    base: str = ""
+    """Checkpoint to start from: .pth, .safetensors or models:/…; empty: the lab base that ships."""
+    data: str = ""
+    """Prepared folder in place of video and labels; several, comma-separated, for split=by-drive."""
+    layout: str = "dashgaze"
+    """Where the views are in the video: dashgaze, driver, or a YAML/JSON file."""
+    track: int = -1
+    """Which film of a video with several, from 0; -1: the one that the file marks as its default, else the first."""
+    face: str = AUTO
+    """What the network reads of the driver view: the face (auto: found on the drive), x,y,w,h, or none: all of it."""
+    on_bad_rows: str = STOP
+    """When a class of rows of the CSV cannot be read: stop, or drop them."""
+    label_offset_frames: float = 0.0
+    """By how many frames the rows of the CSV come too late."""
+    label_frame: str = AUTO
+    """What the angles are relative to: car, head, or auto: looked for in the labels."""
+    trials: int = 6
+    """Trials of the short search at the largest size."""
+    timeout: float = 0
+    """Seconds for the short search and all trainings; 0 = no limit. What it cuts off, the same command goes on with."""
+    epochs_max: int = 30
+    """Most epochs of a trial; small sizes get up to as many where the chosen one has fewer."""
+    freeze: str = "backbone,layer3,layer2,none"
+    """Freeze choices of the short search."""
+    bn: str = "source,target"
+    """BatchNorm statistics of the short search."""
+    batch_size: int = 16
+    """Samples a step, in the short search."""
+    split: str = "blocks"
+    """blocks (time blocks with gaps), by-drive, or random (the old protocol; leaks)."""
+    seed: int = 0
+    """Of everything random."""
+    work: str = "data"
+    """Where prepared folders, caches, studies and finished trainings go."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise InputError(f"repeats={self.repeats}: must be at least 1")
+        if self.spacing not in subsets.SPACINGS:
+            raise InputError(f"spacing={self.spacing!r} is unknown: choose one of {', '.join(subsets.SPACINGS)}")
+        if self.target_deg < 0:
+            raise InputError(f"target_deg={self.target_deg:g}: must be 0 (none) or degrees above 0")
+        if self.model and self.study:
+            raise InputError("model= and study= both name a configuration: give one of them")
+        if self.model:
+            Selector.parse(self.model)
+        self.asked_sizes()
+        self.job()
+
+    def asked_sizes(self) -> tuple[int, ...]:
+        """The named sizes, ascending; () where they are to be found. Raises :class:`InputError` for what is no size."""
+        parts = [part.strip() for part in self.sizes.split(",") if part.strip()]
+        wrong = [part for part in parts if not part.isascii() or not part.isdigit() or int(part) < 1]
+        if wrong:
+            raise InputError(f"sizes={self.sizes!r}: {wrong[0]!r} is no number of samples; give sizes=125,250,500,1000")
+        return tuple(sorted({int(part) for part in parts}))
+
+    def job(self) -> JobConfig:
+        """The main job on the same data, with the short search."""
+        shared = {field.name for field in fields(JobConfig)} & {field.name for field in fields(self)}
+        given = {name: getattr(self, name) for name in shared}
+        return JobConfig(**given | {"epochs_min": min(JobConfig.epochs_min, self.epochs_max)})
 
 
 def choose_device(name: str) -> str:

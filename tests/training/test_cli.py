@@ -13,12 +13,13 @@ import sys
 sys.modules["torch"] = sys.modules["sklearn"] = sys.modules["matplotlib"] = None
 from training import cli
 from recording.exceptions import InputError
-for command in ("main", "prepare", "evaluate", "pretrain"):
+for command in ("main", "prepare", "evaluate", "curve", "pretrain"):
     try:
         cli.main([command, "--help"])
     except SystemExit as left:
         assert left.code == 0
-for refused in (["main", "--samples", "abc"], ["main", "--samples", "0"], ["evaluate", "--scenarios", "0"]):
+wrong = (["main", "--samples", "abc"], ["main", "--samples", "0"], ["evaluate", "--scenarios", "0"])
+for refused in (*wrong, ["curve", "--sizes", "1,x"]):
     try:
         cli.main(refused)
     except InputError as error:
@@ -37,8 +38,13 @@ def test_help_a_refused_parameter_and_prepare_do_without_torch(tmp_path: Path) -
         cwd=tmp_path, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    for command in ("main", "prepare", "evaluate", "pretrain"):
+    for command in ("main", "prepare", "evaluate", "curve", "pretrain"):
         assert f"usage: python -m training {command}" in done.stdout
-    for line in ("samples='abc': must be a whole number", "samples=0: must be at least 1", "scenarios=0: must be"):
+    for line in (
+        "samples='abc': must be a whole number",
+        "samples=0: must be at least 1",
+        "scenarios=0: must be",
+        "'x' is no number",
+    ):
         assert line in done.stdout
     assert len(list((tmp_path / "out").glob("*_driver.jpg"))) == 4

@@ -82,7 +82,11 @@ def per_sample(predicted_deg: Floats, measured_deg: Floats) -> Floats:
 
 def measure(predicted_deg: Floats, measured_deg: Floats, block: Integers) -> MeasuredErrors:
     """Errors of (n, 2) answers against (n, 2) labels; ``block`` (n,) is the time block of each sample."""
-    errors = per_sample(predicted_deg, measured_deg)
+    return summarise(per_sample(predicted_deg, measured_deg), measured_deg, block)
+
+
+def summarise(errors: Floats, measured_deg: Floats, block: Integers) -> MeasuredErrors:
+    """As :func:`measure`, of (n, 3) errors that are there already: the mean ones of several trainings, say."""
     cell = gaze_cells(measured_deg)
     azimuth, elevation, angular = (_summary(errors[:, k], block, cell) for k in range(3))
     return MeasuredErrors(len(errors), len(np.unique(block)), len(np.unique(cell)), azimuth, elevation, angular)

@@ -1,0 +1,181 @@
+"""The curve: nested subsets on one split, a child run a training, nothing trained twice, bad sizes in one line."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import drives
+import mlflow
+import numpy as np
+import optuna
+import pytest
+
+from recording.exceptions import GazeError
+from training import chosen, cli, curve, points
+from training.learning.finetune import TrialConfig
+from training.points import planned_epochs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return drives.prepared_folder(tmp_path_factory.mktemp("data") / "samples", n=90, fps=1)
+
+
+QUICK = ["--freeze", "backbone", "--bn", "source", "--trials", "1", "--epochs_max", "1", "--study", "mine"]
+
+
+def refused(*arguments: str) -> str:
+    """The one line with which the command is refused."""
+    with pytest.raises(GazeError) as error:
+        cli.main(["curve", *arguments])
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def runs(filter_string: str) -> list[mlflow.entities.Run]:
+    return mlflow.search_runs(search_all_experiments=True, output_format="list", filter_string=filter_string)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--sizes", "100,many"], "'many' is no number of samples"),
+        (["--sizes", "0,100"], "'0' is no number of samples"),
+        (["--repeats", "0"], "repeats=0"),
+        (["--spacing", "odd"], "choose one of even, first"),
+        (["--target_deg", "-1"], "target_deg=-1"),
+        (["--model", "models:/gaze-tracker/1", "--study", "mine"], "give one of them"),
+        (["--model", "gaze-tracker"], "not a model address"),
+    ],
+)
+def test_a_parameter_that_cannot_be_meant_is_refused(arguments, says):
+    assert says in refused(*arguments)
+
+
+def test_sizes_that_the_drive_does_not_have_end_the_run_in_one_line(tracking, folder):
+    line = refused("--data", str(folder), "--sizes", "40,2000")
+    assert "sizes=2000: the drive has 90 samples" in line
+    (run,) = runs("")
+    assert (run.info.status, run.data.tags["error"]) == ("FAILED", line)
+    assert "needs two sizes" in refused("--data", str(folder), "--sizes", "80")
+
+
+def test_every_size_is_tested_on_the_same_samples_and_nothing_is_trained_twice(tracking, folder, monkeypatch, capsys):
+    trained = []
+    real = points.finetune
+    monkeypatch.setattr(points, "finetune", lambda *given, **named: trained.append(given[3]) or real(*given, **named))
+
+    class Stopped(curve.Trainings):
+        """Ctrl-C comes in the fourth training."""
+
+        def _train(self, plan):
+            if len(trained) == 3:
+                trained.append(None)
+                raise KeyboardInterrupt
+            return super()._train(plan)
+
+    monkeypatch.setattr(curve, "Trainings", Stopped)
+    asked = ["curve", "--data", str(folder), *QUICK, "--sizes", "30,60", "--repeats", "2", "--target_deg", "1.5"]
+    with pytest.raises(KeyboardInterrupt):
+        cli.main(asked)
+    assert sorted(run.info.status for run in runs("tags.size != ''")) == ["FINISHED"] * 3 + ["KILLED"]
+    (parent,) = runs("params.spacing = 'even'")
+    assert (parent.info.status, parent.data.tags["ended"]) == ("KILLED", "interrupted")
+
+    assert cli.main(asked) == 0
+    small, large, other_small, _, other_large = trained
+    assert (len(small), len(large)) == (len(other_small), len(other_large)) == (17, 33)
+    assert set(small) < set(large)
+    assert set(small) != set(other_small)
+    (parent,) = runs("params.spacing = 'even' and attributes.status = 'FINISHED'")
+    children = runs(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' and tags.size != ''")
+    assert sorted(run.info.run_name for run in children) == [
+        "size-00030-0", "size-00030-1", "size-00060-0", "size-00060-1",
+    ]  # fmt: skip
+    errors = [run.data.metrics["test/angular_error_deg"] for run in children if run.data.tags["size"] == "60"]
+    last = mlflow.MlflowClient().get_metric_history(parent.info.run_id, "curve/angular_error_deg")[-1]
+    assert last.step == 60
+    assert last.value == pytest.approx(np.mean(errors))
+
+    said = capsys.readouterr().out
+    assert "Cannot tell what more samples would bring: 2 sizes were measured" in said
+    assert parent.data.tags["outlook"] == "cannot tell"
+    assert "forecast/rate" not in parent.data.metrics
+    artifacts = [a.path for a in mlflow.MlflowClient().list_artifacts(parent.info.run_id, "figures")]
+    assert artifacts == ["figures/learning_curve.png"]
+
+
+def test_the_first_minutes_hold_no_later_sample(tracking, folder, monkeypatch):
+    given = []
+    monkeypatch.setattr(curve.Trainings, "run", lambda self, plan: given.append(plan))
+    assert "every training diverged" in refused("--data", str(folder), *QUICK, "--spacing", "first", "--sizes", "30,60")
+    assert all(set(plan.train) == set(given[1].train[: len(plan.train)]) for plan in given)
+    assert {plan.config.seed for plan in given} == {0, 1, 2}
+
+
+def test_a_curve_that_another_process_measures_is_left_to_it(tracking, folder, monkeypatch):
+    monkeypatch.setattr(curve.fcntl, "flock", lambda *_: (_ for _ in ()).throw(BlockingIOError))
+    work = SimpleNamespace(
+        recordings=SimpleNamespace(digest="d", cut_in_words=str), split=SimpleNamespace(digest=str),
+        base=SimpleNamespace(digest="b"), config=SimpleNamespace(seed=0, work="."),
+    )  # fmt: skip
+    configuration = chosen.Chosen(TrialConfig("backbone", "source", 1e-3, 1), "a test")
+    with pytest.raises(GazeError, match="another process"), curve._curve_folder(work, configuration):
+        pass
+
+
+def test_small_sizes_get_more_epochs_up_to_a_limit():
+    config = TrialConfig("none", "source", 1e-3, 12, batch_size=16)
+    assert planned_epochs(config, 600, 600, 30) == 12  # the largest: as the search did it
+    assert planned_epochs(config, 304, 600, 30) == 22  # as many steps as are enough
+    assert planned_epochs(config, 76, 600, 30) == 30
+    assert planned_epochs(config, 76, 600, 5) == 12  # never fewer than the configuration has
+    brief = TrialConfig("none", "source", 1e-3, 2, batch_size=16)
+    assert planned_epochs(brief, 300, 600, 30) == 5  # the largest one's 74 steps
+
+
+def _study(folder: Path, **attributes) -> None:
+    folder.mkdir()
+    study = optuna.create_study(study_name=folder.name, storage=f"sqlite:///{folder / 'study.db'}")
+    for value, freeze in ((3.0, "layer3"), (2.0, "none")):
+        trial = study.ask()
+        if attributes.get("done", True):
+            trial.set_user_attr("config", {"freeze": freeze, "bn": "target", "lr": 1e-3, "epochs": 7})
+            trial.set_user_attr("result", {"value": value})
+    if "begun_for" in attributes:
+        study.set_user_attr("identity", {"for": attributes["begun_for"]})
+
+
+def test_the_best_configuration_of_a_search_is_taken_and_a_curves_own_is_searched_on(tmp_path):
+    _study(tmp_path / "main")
+    found = chosen.from_study(tmp_path / "main")
+    assert (found.config.freeze, found.config.epochs, found.source) == ("none", 7, "trial-001 of study main")
+    _study(tmp_path / "own", begun_for="curve")
+    assert chosen.from_study(tmp_path / "own") is None
+    assert chosen.from_study(tmp_path / "nowhere") is None
+    _study(tmp_path / "young", done=False)
+    with pytest.raises(GazeError, match="no finished trial yet"):
+        chosen.from_study(tmp_path / "young")
+
+
+def test_a_versions_configuration_is_in_its_contract_and_a_base_has_none(make_version, monkeypatch):
+    address = f"models:/gaze-tracker/{make_version()}"
+    assert chosen.from_version(address).config == TrialConfig("none", "target", 1e-3, 9)
+    bare = SimpleNamespace(contract=SimpleNamespace(training={"source": "lab base"}))
+    monkeypatch.setattr(chosen.opening, "fetch", lambda *_: bare)
+    with pytest.raises(GazeError, match="does not say with which configuration"):
+        chosen.from_version(address)
+
+
+def test_a_damaged_file_of_a_training_is_trained_again(tmp_path, caplog):
+    work = SimpleNamespace(split=SimpleNamespace(test=np.arange(3)))
+    trainings = object.__new__(points.Trainings)
+    trainings.job, trainings.folder = work, tmp_path
+    plan = points.Plan(30, 0, np.arange(9), TrialConfig("none", "source", 1e-3, 1))
+    point = points.Point(plan, np.arange(6.0).reshape(3, 2), 1.5, 4, "complete")
+    trainings._keep(point)
+    assert np.array_equal(trainings.known(plan).answers_deg, point.answers_deg)
+    (path,) = tmp_path.iterdir()
+    path.write_text(json.dumps({"answers_deg": [1, 2]}))
+    assert trainings.known(plan) is None
+    assert "trained again" in caplog.text

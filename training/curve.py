@@ -1,0 +1,239 @@
+"""The ``curve`` entry point: what more data would bring, measured on nested subsets of one drive's training part.
+
+Validation and test blocks are the same for all sizes, and so are the activations of the frozen trunk: a subset is a
+choice of rows. A training stops where validation says so, as a trial does; what the main job adds at the end (it goes
+on with the validation blocks) is left out, so that a size is what it says.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from tqdm import tqdm
+
+from recording import files, label_frame
+from recording.angles import pitch_yaw_to_deg
+from recording.exceptions import GazeError, InputError
+from recording.prepared import DRIVE
+from registry.intervals import block_means
+from registry.registration import check_artifacts
+from registry.rule import BASELINES
+from training import bases, checkpoints, chosen, job, tracking, workplace
+from training.bases import Bases
+from training.chosen import Chosen
+from training.config import CurveConfig, choose_device
+from training.context import Job
+from training.learning import model
+from training.learning.cache import ActivationCache
+from training.learning.finetune import predict
+from training.learning.trunk import dataset, features
+from training.measuring import baselines, learning_curve, outlook, overlap, splits, subsets
+from training.measuring.errors import MeasuredErrors, measure, per_sample, summarise
+from training.measuring.learning_curve import Measured
+from training.orphans import end_run
+from training.points import Plan, Point, Trainings, planned_epochs
+from training.reporting import learning_curve as reporting
+from training.reporting import package
+from training.reporting.learning_curve import CurveReport, SizeErrors
+from training.reporting.report import RENDERED
+from training.searching.space import SEARCH_SHARE
+
+log = logging.getLogger(__name__)
+
+SEARCHING = 0.3
+"""Of ``timeout``, what the short search may take."""
+
+
+def run(config: CurveConfig) -> int:
+    """Measure, report, print; returns 0.
+
+    Raises :class:`~recording.exceptions.GazeError` for whatever the user can mend.
+    """
+    began = time.monotonic()
+    asked = replace(config.job(), timeout=SEARCHING * config.timeout / SEARCH_SHARE)
+    asked.space()
+    choose_device(config.device)
+    name = config.study or f"curve-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = Path(config.work)
+    with tracking.tracked_run(f"curve-{config.model or name}") as run_id:
+        tracking.log_parameters(asdict(config))
+        mlflow.set_tags({"study": name, "git_commit": tracking.git_commit()})
+        workplace.check(folder)
+        check_artifacts(run_id)  # now, not when there are figures to keep
+        known = chosen.from_version(config.model) if config.model else chosen.from_study(folder / "studies" / name)
+        if known:
+            asked = replace(asked, freeze=known.config.freeze, bn=known.config.bn)
+        base = checkpoints.load_base(config.base)
+        data = job.prepare_data(asked)
+        split = splits.split(config.split, data.frames, data.drives[0].fps, data.drive_index, config.seed, data.seconds)
+        overlap.check(data, split)
+        label_frames = label_frame.together(data.drives, config.label_frame)
+        package.check_lineage(data, split, base.holdout)
+        sizes = subsets.ladder(config.asked_sizes(), len(data), len(split.train))
+        job.describe(data, split)
+        with closing(ActivationCache(folder / "cache")) as cache, tempfile.TemporaryDirectory(dir=folder) as scratch:
+            used = dataset(data, cache, split.train, split.validation, config.seed)
+            work = Job(asked, name, run_id, base, data, split, used, cache, label_frames)
+            starts = bases.prepare(work, Path(scratch))
+            configuration = known or chosen.searched(work, starts, folder / "studies" / name)
+            log.info("configuration of %s: %s", configuration.source, _in_words(configuration))
+            deadline = began + config.timeout if config.timeout else math.inf
+            points = _measure(config, work, starts, configuration, sizes, deadline)
+            report = _report(config, work, starts, configuration, points)
+        reporting.log(report)
+        mlflow.log_metric("seconds/curve", time.monotonic() - began)
+        print(f"\n{report.printed()}\n\n{report.configuration}\nlook at it: mlflow ui (figures/learning_curve.png)")
+    return 0
+
+
+def plans(config: CurveConfig, work: Job, configuration: Chosen, sizes: tuple[int, ...]) -> list[Plan]:
+    """All trainings, in the order in which they are run: every size once before any is repeated."""
+    train, found = work.split.train, []
+    counts = {size: subsets.share(size, len(work.recordings), len(train)) for size in sizes}
+    for repeat in range(config.repeats):
+        order = subsets.order(len(train), config.spacing, repeat, config.seed)
+        for size, count in counts.items():
+            epochs = planned_epochs(configuration.config, count, counts[sizes[-1]], config.epochs_max)
+            mine = replace(configuration.config, epochs=epochs, seed=config.seed + repeat)
+            found.append(Plan(size, repeat, np.sort(train[order[:count]]), mine))
+    return found
+
+
+def _measure(
+    config: CurveConfig, work: Job, starts: Bases, configuration: Chosen, sizes: tuple[int, ...], deadline: float
+) -> list[Point]:
+    """Run the trainings that are not known yet, as far as the time goes; raises :class:`GazeError` without a result."""
+    with _curve_folder(work, configuration) as (folder, key):
+        trainings = Trainings(work, starts, configuration.config, folder, key)
+        wanted = plans(config, work, configuration, sizes)
+        points: list[Point] = []
+        seconds: dict[int, float] = {}
+        with tqdm(total=len(wanted), desc="Trainings", unit="training") as progress:
+            for plan in wanted:
+                point = trainings.known(plan)
+                if point:
+                    trainings.log_known(point)
+                elif points and time.monotonic() + seconds.get(plan.size, max(seconds.values())) > deadline:
+                    continue
+                else:
+                    point = trainings.run(plan)
+                progress.update()
+                if point:
+                    points.append(point)
+                    seconds[plan.size] = point.seconds
+                    progress.set_postfix_str(f"{plan.name}: {trainings.errors(point).angular.mean:.2f}°")
+        if not points:
+            raise GazeError("curve: every training diverged; give another configuration (study=, model=) or base")
+        if len(points) < len(wanted):
+            log.warning(
+                "%d of %d trainings were done (timeout=%g s; others diverged, if that was not it): the same command "
+                "with study=%s goes on with the rest", len(points), len(wanted), config.timeout, work.study,
+            )  # fmt: skip
+        return points
+
+
+@contextmanager
+def _curve_folder(work: Job, configuration: Chosen) -> Iterator[tuple[Path, str]]:
+    """Where finished trainings on this drive with this configuration lie, and its key; ours alone while we measure.
+
+    Runs that a kill of the same curve left RUNNING are ended.
+    """
+    made_of = {
+        "data": work.recordings.digest, "face": work.recordings.cut_in_words(), "split": work.split.digest(),
+        "base": work.base.digest, "config": asdict(configuration.config) | {"seed": work.config.seed},
+    }  # fmt: skip
+    key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+    folder = Path(work.config.work) / "curves" / key
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError("curve: another process measures this very curve; wait for it") from None
+        experiment = mlflow.get_run(work.run_id).info.experiment_id
+        unfinished = f"attributes.status = 'RUNNING' and tags.curve = '{key}'"
+        for left in mlflow.MlflowClient().search_runs([experiment], unfinished):
+            end_run(left.info.run_id, "KILLED", "cut off by a kill of the curve")
+        mlflow.set_tag("curve", key)
+        yield folder, key
+
+
+def _report(config: CurveConfig, work: Job, starts: Bases, configuration: Chosen, points: list[Point]) -> CurveReport:
+    before = _before(work, starts)
+    by_size = [[one for one in points if one.plan.size == size] for size in sorted({p.plan.size for p in points})]
+    measured = _measured(work, by_size)
+    forecast = learning_curve.forecast(measured, config.seed)
+    rival = min((name for name in before if name in BASELINES), key=lambda name: before[name].angular.mean)
+    about = outlook.Circumstances(
+        config.spacing, _usable(work), BASELINES[rival], before[rival].angular.mean, config.target_deg
+    )
+    source = RENDERED if work.recordings.rendered else "recording"
+    leaking = ", LEAKING random split" if work.split.leaking else ""
+    title = (
+        f"{source}, {len(work.split.test)} held-out samples (split={work.split.name}{leaking}), "
+        f"sizes thinned out of {len(work.recordings):,} samples (spacing={config.spacing})"
+    )
+    return CurveReport(
+        title,
+        reporting.baselines(before),
+        tuple(_size(work, trained) for trained in by_size),
+        forecast,
+        outlook.sentences(forecast, about),
+        f"Trained with the configuration of {configuration.source}: {_in_words(configuration)}",
+        config.target_deg,
+    )
+
+
+def _before(work: Job, starts: Bases) -> dict[str, MeasuredErrors]:
+    """The base as it is and all baselines, fitted on the whole training part, on the test samples."""
+    split, labels, test = work.split, work.recordings.labels_deg, work.split.test
+    nothing = np.array([], dtype=np.int64)
+    tested = replace(work.samples, train=nothing, validation=test, augmentation=None)
+    source = features(work.base.network, "backbone", tested, work.cache, work.device)
+    tail = model.cut(work.base.network, "backbone")[1].to(work.device)
+    base_deg = pitch_yaw_to_deg(predict(tail, source, test))
+    answers = {"base": base_deg, **baselines.fit(starts.answers_deg, labels[split.train]).answers(base_deg)}
+    return {name: measure(answer, labels[test], split.block[test]) for name, answer in answers.items()}
+
+
+def _measured(work: Job, by_size: list[list[Point]]) -> Measured:
+    """The 3-D errors of all trainings, by time block."""
+    test, block = work.recordings.labels_deg[work.split.test], work.split.block[work.split.test]
+    errors = [
+        np.array([block_means(per_sample(one.answers_deg, test)[:, 2], block) for one in trained])
+        for trained in by_size
+    ]
+    sizes = np.array([trained[0].plan.size for trained in by_size])
+    return Measured(sizes, tuple(errors), np.unique(block, return_counts=True)[1])
+
+
+def _size(work: Job, trained: list[Point]) -> SizeErrors:
+    labels, block = work.recordings.labels_deg[work.split.test], work.split.block[work.split.test]
+    errors = np.mean([per_sample(one.answers_deg, labels) for one in trained], axis=0)
+    minutes = float(np.mean([one.seconds for one in trained])) / 60
+    plan = trained[0].plan
+    return SizeErrors(plan.size, len(plan.train), len(trained), summarise(errors, labels, block), minutes)
+
+
+def _usable(work: Job) -> int:
+    """Usable rows of the recording, as its prepared folder says; 0 where it does not, or there are several."""
+    if len(work.recordings.drives) > 1:
+        return 0
+    path = work.recordings.drives[0].folder / DRIVE
+    return int(files.read_json(path).get("labels", {}).get("usable", 0)) if path.is_file() else 0
+
+
+def _in_words(configuration: Chosen) -> str:
+    config = configuration.config
+    return f"freeze={config.freeze}, bn={config.bn}, head={config.head}, lr={config.lr:.2e}, {config.epochs} epochs"
