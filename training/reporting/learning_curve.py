@@ -134,7 +134,7 @@ def figure(report: CurveReport) -> Figure:
     axis.set_title(
         f"{report.title}\n{report.sentences[0].split('. ')[0].rstrip('.')}", fontsize=9, loc="left", wrap=True
     )
-    axis.legend(frameon=False, fontsize=9)
+    axis.legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12))  # clear of lines
     return drawn
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from training.measuring.learning_curve import DRAWS, Forecast, Measured, Outlook
 
 WITHOUT_FLOOR = {"n^-0.35": lambda n: 20 * n**-0.35, "n^-0.5": lambda n: 40 * n**-0.5}
 WITH_FLOOR = {"3 + 60/n": lambda n: 3 + 60 / n, "3 + 15 n^-0.7": lambda n: 3 + 15 * n**-0.7}
+TRUTHS = WITHOUT_FLOOR | WITH_FLOOR
 DRIVES = 25
 
 
@@ -29,9 +31,11 @@ def drive(
     return Measured(np.array(sizes), tuple(errors), random.integers(8, 22, blocks))
 
 
-def said(truth: Callable[[float], float]) -> list[Forecast]:
+@cache
+def said(name: str) -> list[Forecast]:
+    """What is said of :data:`DRIVES` drives with that truth."""
     random = np.random.default_rng(5)
-    return [forecast(drive(random, truth)) for _ in range(DRIVES)]
+    return [forecast(drive(random, TRUTHS[name])) for _ in range(DRIVES)]
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +44,10 @@ def few_draws(monkeypatch):
     monkeypatch.setattr(learning_curve, "DRAWS", DRAWS // 4)
 
 
-@pytest.mark.parametrize("name", WITHOUT_FLOOR | WITH_FLOOR)
+@pytest.mark.parametrize("name", TRUTHS)
 def test_the_forecast_covers_the_truth_on_at_least_four_of_five_drives(name):
-    truth = (WITHOUT_FLOOR | WITH_FLOOR)[name]
-    expected = [one.at(2 * SIZES[-1]) for one in said(truth)]
+    truth = TRUTHS[name]
+    expected = [one.at(2 * SIZES[-1]) for one in said(name)]
     assert sum(one.low <= truth(2 * SIZES[-1]) <= one.high for one in expected) >= 0.8 * DRIVES
     # And is not wide enough to cover anything: the blocks' spread asks for about half of this.
     assert np.median([one.high - one.low for one in expected]) < truth(2 * SIZES[-1])
@@ -51,14 +55,14 @@ def test_the_forecast_covers_the_truth_on_at_least_four_of_five_drives(name):
 
 @pytest.mark.parametrize("name", WITH_FLOOR)
 def test_a_floor_is_said_to_be_one_on_at_least_four_of_five_drives(name):
-    outlooks = Counter(one.outlook for one in said(WITH_FLOOR[name]))
+    outlooks = Counter(one.outlook for one in said(name))
     assert outlooks[Outlook.WILL_NOT_HELP] >= 0.8 * DRIVES, outlooks
     assert outlooks[Outlook.HELPS] <= 0.05 * DRIVES, outlooks
 
 
 @pytest.mark.parametrize("name", WITHOUT_FLOOR)
 def test_without_a_floor_more_data_is_given_up_on_at_most_one_of_five_drives(name):
-    outlooks = Counter(one.outlook for one in said(WITHOUT_FLOOR[name]))
+    outlooks = Counter(one.outlook for one in said(name))
     assert outlooks[Outlook.WILL_NOT_HELP] <= 0.2 * DRIVES, outlooks
     assert outlooks[Outlook.HELPS] >= 0.8 * DRIVES, outlooks
 
