@@ -60,8 +60,8 @@ class JobConfig:
     """Freeze choices searched: of backbone, layer3, layer2, layer1, none; one value fixes it."""
     bn: str = "source,target"
     """BatchNorm statistics searched: source, target; one value fixes it."""
-    batch_size: int = 16
-    """Samples a step."""
+    batch_size: int = 0
+    """Samples a step; 0: 16, or 8 where fewer than 400 are trained on."""
     split: str = "blocks"
     """blocks (time blocks with gaps), by-drive, or random (the old protocol; leaks)."""
     seed: int = 0

@@ -60,6 +60,7 @@ def run(config: JobConfig) -> int:
         with clock.part("prepare"):
             data = prepare_data(config)
         split = splits.split(config.split, data.frames, data.drives[0].fps, data.drive_index, config.seed, data.seconds)
+        space = space.settled(len(split.train))
         overlap.check(data, split)
         label_frames = label_frame.together(data.drives, config.label_frame)
         package.check_lineage(data, split, base.holdout)

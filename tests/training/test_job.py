@@ -50,7 +50,7 @@ PARAMETERS = [
     (["--lr_min", "0"], "must be above 0"),
     (["--epochs_min", "9", "--epochs_max", "3"], "epochs_min=9 is above epochs_max=3"),
     (["--trials", "0"], "trials=0: must be at least 1"),
-    (["--batch_size", "0"], "batch_size=0: must be at least 1"),
+    (["--batch_size", "-1"], "batch_size=-1: must be 0 (chosen by the samples) or at least 1"),
     (["--timeout", "-1"], "timeout=-1"),
     (["--freeze", "backbone,layer9"], "choose from backbone,layer3,layer2,layer1,none"),
     (["--freeze", ""], "choose from backbone,layer3,layer2,layer1,none"),
@@ -205,7 +205,7 @@ def test_a_tracking_server_that_is_not_there_is_one_line(tmp_path):
 
 def test_defaults_are_the_documented_ones():
     config = JobConfig()
-    assert (config.samples, config.trials, config.batch_size, config.work) == (500, 12, 16, "data")
+    assert (config.samples, config.trials, config.batch_size, config.work) == (500, 12, 0, "data")
     assert config.space().freeze == ("backbone", "layer3", "layer2", "none")
     assert config.space().bn == ("source", "target")
 
@@ -228,8 +228,8 @@ def test_one_seed_gives_one_result_a_study_keeps_its_settings_and_a_leaking_spli
     first, second = ({k: v for k, v in run.data.metrics.items() if k.startswith("test/")} for run in parents)
     assert first == second
 
-    line = refused("main", *common, "--split", "random", "--study", "a", "--batch_size", "8")
-    assert "batch_size (16 then, 8 now)" in line
+    line = refused("main", *common, "--split", "random", "--study", "a", "--batch_size", "16")
+    assert "batch_size (8 then, 16 now)" in line
 
     assert "LEAKING SPLIT" in capsys.readouterr().out
     parent = parents[0]

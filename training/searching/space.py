@@ -7,7 +7,7 @@ time runs out on; then the choices between. Then TPE (Bergstra et al. 2011) choo
 
 import itertools
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,11 @@ choice that is not named searches all of it."""
 HEADS = {"backbone": HEAD_CHOICES}
 """Where the head may start, by freeze choice; at the base's (aligned) where nothing is named: once layers before it
 learn, a solved head first gets far worse and does not make up for it (docs/benchmarks.md)."""
-ENOUGH_STEPS = 400
-"""Of the trial that trains most of the network: with few samples, so many more epochs."""
+ENOUGH_PICTURES = 6400
+"""Seen by the trial that trains most of the network: with few samples, so many more epochs."""
+USUAL_BATCH, SMALL_BATCH, FEW_SAMPLES = 16, 8, 400
+"""Samples a step, and with fewer than these to train on: they make few steps, and steps are what they need
+(docs/benchmarks.md)."""
 SEARCH_SHARE = 0.55
 USUAL_LR = 3e-4
 FIRST_LR = {"backbone": 2e-4, "layer3": 5e-4}
@@ -51,13 +54,16 @@ class SearchSpace:
     lr_max: float = 1e-2
     freeze: tuple[str, ...] = ("backbone", "layer3", "layer2", "none")
     bn: tuple[str, ...] = ("source", "target")
-    batch_size: int = 16
+    batch_size: int = USUAL_BATCH
+    """Samples a step; 0: to be chosen by how many there are to train on, with :meth:`settled`."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("trials", "epochs_min", "epochs_max", "batch_size"):
+        for name in ("trials", "epochs_min", "epochs_max"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}: must be at least 1")
+        if self.batch_size < 0:
+            raise InputError(f"batch_size={self.batch_size}: must be 0 (chosen by the samples) or at least 1")
         if self.timeout < 0:
             raise InputError(f"timeout={self.timeout:g}: must be 0 (none) or seconds above 0")
         if self.epochs_min > self.epochs_max:
@@ -70,6 +76,11 @@ class SearchSpace:
             raise InputError(f"seed={self.seed}: must be from 0 to {2**32 - 1}")
         _check_choices("freeze", self.freeze, FREEZE_CHOICES)
         _check_choices("bn", self.bn, BN_CHOICES)
+
+    def settled(self, samples: int) -> "SearchSpace":
+        """With the batch size for so many ``samples`` to train on, where none was asked for."""
+        chosen = SMALL_BATCH if samples < FEW_SAMPLES else USUAL_BATCH
+        return replace(self, batch_size=self.batch_size or chosen)
 
     def search_seconds(self) -> float:
         """Of ``timeout``, what the trials may take: the rest trains the chosen one on all samples."""
@@ -127,7 +138,7 @@ class SearchSpace:
     def _first_trials(self, samples: int) -> list[dict[str, Any]]:
         cheapest_first = sorted(self.freeze, key=FREEZE_CHOICES.index)
         target = "target" if "target" in self.bn else self.bn[0]
-        enough = math.ceil(ENOUGH_STEPS / max(1, samples // self.batch_size))
+        enough = math.ceil(ENOUGH_PICTURES / samples)
         longest = min(max(enough, self.epochs_min + (self.epochs_max - self.epochs_min) // 3), self.epochs_max)
         trials, others = [], cheapest_first
         if cheapest_first[0] == "backbone":

@@ -21,10 +21,16 @@ def test_closed_forms_open_and_the_choice_that_trains_most_comes_next_with_the_m
     assert not any("head" in one for one in opening[4:]), "only a frozen backbone keeps what a solved head reads"
 
 
-@pytest.mark.parametrize(("samples", "epochs"), [(1000, 13), (300, 23), (75, 30)])
+@pytest.mark.parametrize(("samples", "epochs"), [(1000, 13), (300, 22), (75, 30)])
 def test_with_few_samples_the_choice_that_trains_most_gets_more_epochs(samples, epochs):
     opening = SearchSpace().opening(samples)
     assert [one["epochs"] for one in opening if one["freeze"] == "none"] == [epochs]
+
+
+def test_few_samples_get_small_batches_unless_a_size_was_asked_for():
+    sizes = [SearchSpace(batch_size=0).settled(samples).batch_size for samples in (5, 399, 400, 5000)]
+    assert sizes == [8, 8, 16, 16]
+    assert [SearchSpace(batch_size=32).settled(samples).batch_size for samples in (5, 5000)] == [32, 32]
 
 
 def test_the_opening_stays_within_the_searched_ranges():
