@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 ROWS: dict[str, dict[str, Any]] = {
     "as shipped": {},
     "loss: smooth L1 (beta 0.05 rad)": {"criterion": lambda a, b: functional.smooth_l1_loss(a, b, beta=0.05)},
-    "loss: mean squared error": {"criterion": functional.mse_loss},
+    "loss: mean absolute error": {"criterion": functional.l1_loss},
     "optimiser: Adam": {"optimizer_class": torch.optim.Adam},
     "dropout 0.4, as built": {"dropout": 0.4},
     "no dropout": {"dropout": 0.0},
