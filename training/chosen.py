@@ -78,7 +78,7 @@ def from_study(folder: Path) -> Chosen | None:
 
 def searched(work: Job, starts: Bases, folder: Path) -> Chosen:
     """The best of a short search on all training samples; one of that name that was interrupted is gone on with."""
-    space, data = work.config.space(), work.recordings
+    space, data = work.config.space().settled(len(work.split.train)), work.recordings
     identity = space.identity() | {"for": CURVE, "data": data.digest[:16], "face": data.cut_in_words()}
     identity |= {"base": work.base.digest[:16], "split": work.split.digest()}
     with closing(Study(folder, work.study, space, identity, len(work.split.train))) as study:

@@ -31,7 +31,7 @@ from training.learning.finetune import Epoch, Outcome, OutOfMemory, TrialConfig,
 from training.learning.trunk import Features, features
 from training.measuring.alignment import align
 from training.measuring.errors import MeasuredErrors, measure
-from training.searching.space import ENOUGH_STEPS
+from training.searching.space import ENOUGH_PICTURES
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Point:
 def planned_epochs(config: TrialConfig, samples: int, largest: int, most: int) -> int:
     """Epochs for a subset: as many steps as the largest one gets, up to those that are enough, but few samples make few
     steps an epoch, and more epochs than ``most`` (or the configuration's own) are not run. As the search does it."""
-    steps = min(ENOUGH_STEPS, config.epochs * steps_per_epoch(largest, config))
+    steps = min(ENOUGH_PICTURES // config.batch_size, config.epochs * steps_per_epoch(largest, config))
     wanted = math.ceil(steps / steps_per_epoch(samples, config))
     return max(config.epochs, min(wanted, most))
 
