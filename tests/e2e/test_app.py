@@ -1,5 +1,7 @@
 """Every page of the app in a real browser, on a model that was really trained; numbers against the files."""
 
+import contextlib
+import io
 import json
 import re
 from pathlib import Path
@@ -13,6 +15,7 @@ from e2e.commands import Place, parent_of
 
 from recording import angles
 from registry import registration, stages
+from serving import predict
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -28,6 +31,14 @@ def app(own_registry, promoted):
         own_registry, "serving", "app", "--data", str(prepared(promoted)), health="/_stcore/health"
     ) as address:
         yield address
+
+
+def predicted(place: Place, picture: Path) -> dict:
+    """What ``python -m serving predict`` answers; in this process, which has imported what it needs."""
+    mlflow.set_tracking_uri(place.uri)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert predict.main([str(picture)]) == 0
+    return json.loads(said.getvalue())
 
 
 def metric(page, label: str) -> float:
@@ -61,8 +72,7 @@ def test_comparison_shows_the_truth_of_the_frame_and_the_answer_of_the_server(ap
             page.wait_for_timeout(500)
             assert metric(page, "Measured azimuth") == pytest.approx(measured["azimuth_deg"], abs=0.06)
             assert metric(page, "Measured elevation") == pytest.approx(measured["elevation_deg"], abs=0.06)
-            picture = str(truth).replace("_gt.json", "_driver.jpg")
-            answer = json.loads(promoted.python("-m", "serving", "predict", picture).stdout)
+            answer = predicted(promoted, Path(str(truth).replace("_gt.json", "_driver.jpg")))
             error = angles.wrap_deg(
                 np.array([answer["azimuth_deg"], answer["elevation_deg"]])
                 - np.array([measured["azimuth_deg"], measured["elevation_deg"]])
@@ -87,7 +97,7 @@ def test_drive_page_finds_the_errors_of_the_report(app, promoted):
 
 def test_try_it_answers_an_uploaded_picture_as_predict_does(app, promoted):
     picture = sorted(prepared(promoted).glob("*_driver.jpg"))[10]
-    answer = json.loads(promoted.python("-m", "serving", "predict", str(picture)).stdout)
+    answer = predicted(promoted, picture)
     with browser.page() as page:
         page.goto(app + "/try")
         page.locator("input[type=file]").first.set_input_files(str(picture))
