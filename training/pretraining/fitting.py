@@ -184,17 +184,22 @@ def _batches(train: Pictures, random: np.random.Generator, device: str) -> Itera
     parts = [order[start : start + BATCH].tolist() for start in range(0, len(order), BATCH)]
     if len(parts[-1]) == 1 and len(parts) > 1:
         parts[-2].extend(parts.pop())  # BatchNorm cannot tell the spread of one sample
-    workers = min(MOST_WORKERS, os.cpu_count() or 1) if device.startswith("cuda") else 0
+    workers = _workers(device)
     return iter(
         DataLoader(
             train,
             batch_sampler=parts,
             num_workers=workers,
             collate_fn=_as_it_is,
-            pin_memory=workers > 0,
+            pin_memory=device.startswith("cuda"),
             generator=torch.Generator().manual_seed(int(random.integers(2**62))),
         )
     )
+
+
+def _workers(device: str) -> int:
+    """How many processes read ahead: a GPU would wait for one, a CPU has better to do."""
+    return min(MOST_WORKERS, os.cpu_count() or 1) if device.startswith("cuda") else 0
 
 
 def _as_it_is(batch: Any) -> Any:

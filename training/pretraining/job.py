@@ -23,7 +23,7 @@ from training import checkpoints, tracking, workplace
 from training.checkpoints import Base
 from training.config import PretrainConfig, choose_device
 from training.learning import model
-from training.pretraining import conventions, dataset, fitting, registering, splits, table
+from training.pretraining import conventions, dataset, fitting, registration, splits, table
 from training.pretraining.dataset import LAYOUTS, Dataset
 from training.pretraining.faces import Faces
 from training.pretraining.fitting import Epoch, Pictures, Recipe
@@ -71,7 +71,7 @@ def run(config: PretrainConfig) -> int:
             judged |= _train(data, fold, recipe, start, device, unfinished, "fold/").judged
         shown = table.per_person(dict(sorted(judged.items())))
         _report(shown, data, config)
-        version = registering.register(config, data, first.fold, first.network, first.judged, start, run_id)
+        version = registration.register(config, data, first.fold, first.network, first.judged, start, run_id)
         if config.export:
             _export(first.network, Path(config.export))
             print(f"exported: {config.export}")

@@ -26,8 +26,10 @@ def people(count: int, each: int) -> list[Faces]:
 
 
 @pytest.fixture(autouse=True)
-def small_batches(monkeypatch):
+def small(monkeypatch):
     monkeypatch.setattr(fitting, "BATCH", 4)
+    monkeypatch.setattr(fitting.pretrain, "COARSE", 32)
+    monkeypatch.setattr(fitting.pretrain, "FINE_EPOCHS", 0)
 
 
 def network():
@@ -70,5 +72,25 @@ def test_a_batch_holds_the_samples_asked_for_in_that_order():
 
 def test_no_batch_holds_a_single_sample():
     """BatchNorm cannot tell its spread: 9 samples in batches of 4 are 4 and 5."""
-    sizes = [len(targets) for _, targets in fitting._batches(Pictures(people(1, 9)), np.random.default_rng(0), "cpu")]
+    sizes = [len(targets) for _, targets in batches(people(1, 9))]
     assert sorted(sizes) == [4, 5]
+
+
+def batches(known):
+    return list(fitting._batches(Pictures(known), np.random.default_rng(0), "cpu"))
+
+
+def test_processes_that_read_ahead_give_the_same_batches(monkeypatch):
+    """As on CUDA: how many there are must not decide about the weights."""
+    known = people(2, 5)
+    alone = batches(known)
+    monkeypatch.setattr(fitting, "_workers", lambda device: 2)
+    together = batches(known)
+    assert len(alone) == len(together) == 3
+    for one, other in zip(alone, together, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_cuda_has_several_processes_that_read_ahead_and_the_cpu_none(monkeypatch):
+    monkeypatch.setattr(fitting.os, "cpu_count", lambda: 16)
+    assert (fitting._workers("cuda"), fitting._workers("cpu")) == (8, 0)

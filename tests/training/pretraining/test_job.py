@@ -20,9 +20,11 @@ import torchvision  # isort: skip  (after training's own torch set-up)
 
 
 @pytest.fixture(autouse=True)
-def without_the_lab_base(monkeypatch):
-    """What it says of a data set is in test_conventions.py and takes seconds."""
+def quick(monkeypatch):
+    """Tiny pictures, and without the lab base: what it says of a data set is in test_conventions.py."""
     monkeypatch.setattr(job.conventions, "check", lambda *_: None)
+    monkeypatch.setattr(fitting.pretrain, "COARSE", 32)
+    monkeypatch.setattr(fitting.pretrain, "FINE_EPOCHS", 0)
 
 
 def pretrain(dataset: Path, **parameters: object) -> int:
