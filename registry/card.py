@@ -5,6 +5,8 @@ from registry.contract import AngleErrors, Contract
 
 # PostgreSQL keeps 5,000 characters of a description.
 MAX_LENGTH = 5000
+DATASET = "dataset"
+"""What a base was trained on where that was a public data set and no drive: a name in the contract's ``training``."""
 
 
 def write(sealed: Contract, extra: str = "") -> str:
@@ -25,6 +27,11 @@ def write(sealed: Contract, extra: str = "") -> str:
 
 
 def _summary(sealed: Contract) -> str:
+    if DATASET in sealed.training:
+        return (
+            f"Gaze angles from one picture of a face, trained on {sealed.training[DATASET]}: a base to fine-tune from, "
+            "adapted to no car."
+        )
     where = (
         "the **rendered sample drive** (not a real recording)" if sealed.rendered_sample_drive else "a recorded drive"
     )
@@ -70,6 +77,11 @@ def _made(sealed: Contract) -> str:
 
 
 def _limits(sealed: Contract) -> str:
+    if DATASET in sealed.training:
+        return (
+            "- It knows the persons and cameras of that data set, and faces cut out as tightly. Its angles count from "
+            "the axis of a camera that looks at the face."
+        )
     limits = [
         "It knows the camera, the place and the people of its drive; on another camera or driver, measure again.",
         "Angles count from the zero of the measured angles that it was trained on, not from the camera's axis. "

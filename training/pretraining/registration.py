@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from recording import angles
-from registry import contract, registration, versions
+from registry import card, contract, registration, versions
 from registry.addresses import base_name
 from registry.crop import Crop
 from registry.holdout import Holdout
@@ -110,7 +110,7 @@ def _training(config: PretrainConfig, data: Dataset, fold: Fold, start: Base | N
     faces = {one.name: len(one.faces) for one in data.people}
     return {
         "source": f"MPIIFaceGaze, {LAYOUTS[data.layout].NAME}",
-        "dataset": f"MPIIFaceGaze, {LAYOUTS[data.layout].NAME}",
+        card.DATASET: f"MPIIFaceGaze, {LAYOUTS[data.layout].NAME}",
         "persons": ",".join(fold.train),
         "held_out_persons": ",".join(fold.held_out),
         "train_samples": sum(faces[name] for name in fold.train),

@@ -56,6 +56,9 @@ def test_a_base_is_registered_exported_and_fine_tuned(tracking, original, tmp_pa
     plain.load_state_dict(torch.load(tmp_path / "base.pth", weights_only=True))
 
     version = versions.get("gaze-tracker-base", 1)
+    card = mlflow.MlflowClient().get_model_version("gaze-tracker-base", "1").description
+    assert "trained on MPIIFaceGaze, original pictures: a base to fine-tune from, adapted to no car" in card
+    assert "a recorded drive" not in card
     package = opening.fetch("gaze-tracker-base", 1, version.seal, tmp_path / "fetched")
     assert package.contract.training["held_out_persons"] == "p01"
     assert package.contract.training["persons"] == "p00,p02"
