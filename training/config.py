@@ -48,6 +48,8 @@ class JobConfig:
     """Trials of the search."""
     timeout: float = 0
     """Seconds for the search and the final training; 0 = no limit."""
+    workers: int = 1
+    """Trials at once, each in a process with its share of the processor and an accelerator of its own, if there are."""
     epochs_min: int = 5
     """Least epochs that a trial may choose."""
     epochs_max: int = 30
@@ -78,6 +80,8 @@ class JobConfig:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise InputError(f"samples={self.samples}: must be at least 1")
+        if self.workers < 1:
+            raise InputError(f"workers={self.workers}: must be at least 1")
         if self.data and (self.video or self.labels):
             raise InputError("data= replaces video= and labels=: give either the prepared folder or the recording")
         if bool(self.video) != bool(self.labels):

@@ -34,6 +34,8 @@ from training.registration import Packages
 from training.reporting import package, report
 from training.reporting.report import RENDERED, Report
 from training.sample import sample_drive
+from training.searching.process import Processes, accelerators
+from training.searching.search import Search
 from training.searching.study import SearchResult, Study
 from training.searching.trial import TrialSpec
 
@@ -178,7 +180,8 @@ def search(job: Job, starts: Bases, study: Study) -> SearchResult:
             seconds_left=seconds_left,
         )
 
-    return study.run(spec)
+    with closing(Processes(job.config.workers, accelerators(job.device.type))) as workers:
+        return Search(study, workers, spec).run()
 
 
 def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchResult) -> Report:

@@ -52,6 +52,7 @@ PARAMETERS = [
     (["--trials", "0"], "trials=0: must be at least 1"),
     (["--batch_size", "-1"], "batch_size=-1: must be 0 (chosen by the samples) or at least 1"),
     (["--timeout", "-1"], "timeout=-1"),
+    (["--workers", "0"], "workers=0: must be at least 1"),
     (["--freeze", "backbone,layer9"], "choose from backbone,layer3,layer2,layer1,none"),
     (["--freeze", ""], "choose from backbone,layer3,layer2,layer1,none"),
     (["--freeze", "none,none"], "named twice"),
@@ -240,6 +241,21 @@ def test_one_seed_gives_one_result_a_study_keeps_its_settings_and_a_leaking_spli
     source = mlflow.artifacts.download_artifacts("models:/gaze-tracker/1")
     contract = json.loads(next(Path(source).rglob("contract.json")).read_text())
     assert contract["errors"]["leaking"] is True
+
+
+def test_two_workers_run_two_trials_at_once_and_find_what_one_finds(tracking, folder):
+    common = ["--data", str(folder), "--trials", "2", "--freeze", "backbone", "--epochs_max", "6", "--seed", "7"]
+    values, children = [], []
+    for study, workers in (("one", "1"), ("two", "2")):
+        assert cli.main(["main", *common, "--study", study, "--workers", workers]) == 0
+        mine = f"tags.study = '{study}' and metrics.`best/epoch` >= 0"
+        children = mlflow.search_runs(search_all_experiments=True, output_format="list", filter_string=mine)
+        values.append({run.info.run_name: run.data.metrics["best/val/angular_error_deg"] for run in children})
+    assert values[1] == pytest.approx(values[0], rel=1e-3)  # the opening is proposed whatever is known
+    assert [run.info.status for run in children] == ["FINISHED", "FINISHED"]
+    assert max(run.info.start_time for run in children) < min(run.info.end_time for run in children)
+    assert len({run.data.tags["mlflow.parentRunId"] for run in children}) == 1
+    assert all(run.data.metrics["peak_memory_mib"] > 100 for run in children)
 
 
 def _trial(number: int, **attributes):

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 import weakref
 import zlib
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from recording.exceptions import InputError
 log = logging.getLogger(__name__)
 
 LIMIT_BYTES = 20 * 2**30
+POLL_S = 0.1
 _FORMAT = 4  # part of every key: raise it when the computation of what is kept changes
 
 
@@ -75,10 +77,8 @@ class ActivationCache:
         """
         paths = [self.folder / f"{_name(*one)}.bin" for one in wanted]
         by_path = dict(zip(paths, wanted, strict=True))
-        # Shared first: whoever has a sound file open must not make others wait. Exclusive, and looked at again,
-        # only where it has to be made; in one order for everybody, or two processes could wait for each other.
-        absent = {path for path in paths if not self._hold(path, fcntl.LOCK_SH, *by_path[path][1:])}
-        missing = {path for path in sorted(absent) if not self._hold(path, fcntl.LOCK_EX, *by_path[path][1:])}
+        # In one order for everybody, or two processes could wait for each other.
+        missing = {path for path in sorted(paths) if not self._hold(path, *by_path[path][1:])}
         if missing:
             self._make(paths, wanted, [path in missing for path in paths], fill, title)
         for path in paths:
@@ -89,20 +89,23 @@ class ActivationCache:
             for path, (_, shape, dtype) in zip(paths, wanted, strict=True)
         ]
 
-    def _hold(self, path: Path, kind: int, shape: tuple[int, ...], dtype: str) -> bool:
-        """Lock the file and look at it: True, and the lock kept, when it is sound.
+    def _hold(self, path: Path, shape: tuple[int, ...], dtype: str) -> bool:
+        """Lock the file and look at it: True, with a shared lock, when it is sound.
 
-        When it is not, a shared lock is given back and an exclusive one kept: the file is about to be made.
+        When it is not, the lock is exclusive: the file is about to be made. Shared first: whoever has a sound file open
+        must not make others wait; nor must who has just made it, between our two looks, and keeps it open.
         """
         if path in self._held:
             return True  # looked at when it was opened, and nobody may touch it since
         lock = path.with_suffix(".lock").open("a")
-        fcntl.flock(lock, kind)
-        sound = _is_sound(path, shape, dtype)
-        if sound or kind == fcntl.LOCK_EX:
-            self._held[path] = lock
-        else:
-            lock.close()
+        while True:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            sound = _is_sound(path, shape, dtype)
+            if sound or _alone(lock):
+                break
+            time.sleep(POLL_S)
+        sound = sound or _is_sound(path, shape, dtype)  # made meanwhile, by somebody who is gone
+        self._held[path] = lock
         return sound
 
     def close(self) -> None:
@@ -160,6 +163,16 @@ class ActivationCache:
                 log.info("cache %s: over its limit, removing %s (used longest ago)", self.folder, path.name)
                 path.unlink()
                 path.with_suffix(".json").unlink(missing_ok=True)
+
+
+def _alone(lock: IO[str]) -> bool:
+    """Make a lock exclusive, unless somebody else has it too; then it is none any more."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        return False
+    return True
 
 
 def _let_go(held: dict[Path, IO[str]]) -> None:

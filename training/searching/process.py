@@ -1,52 +1,137 @@
-"""The process of a trial, as the search sees it: started, listened to, and gone afterwards."""
+"""Trials in processes of their own on this machine: started, listened to, and gone afterwards.
+
+So many at once as there are workers. Each gets its share of the processor's threads and, where there are several
+accelerators, one of them; a process that dies takes nobody along.
+"""
 
 import multiprocessing
+import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, Protocol
+
+import torch
 
 from training.searching import trial
-from training.searching.trial import TrialSpec
+from training.searching.trial import LAST_WORDS, TrialSpec
 
-GRACE_S = 20  # for a trial that was told to end
+GRACE_S = 20  # for trials that were told to end
 
-
-@contextmanager
-def started(spec: TrialSpec) -> Iterator[tuple[BaseProcess, Connection]]:
-    """The trial's process and our end of its pipe; however this ends, the process is gone afterwards."""
-    context = multiprocessing.get_context("forkserver")
-    # torch and MLflow take seconds to import: once for all trials, not once each.
-    context.set_forkserver_preload(["training.searching.trial"])
-    ours, theirs = context.Pipe()
-    process = context.Process(target=trial.run, args=(spec, theirs), name=spec.name)
-    process.start()
-    theirs.close()  # so that its death reads as the end of the pipe
-    try:
-        yield process, ours
-    finally:
-        ours.close()
-        if process.is_alive():
-            process.terminate()
-            process.join(GRACE_S)
-        if process.is_alive():
-            process.kill()
-        process.join()
+Message = tuple[int, str, Any]
+"""Number of the trial, kind, and what it says (:func:`training.searching.trial.run`); of a trial that died without its
+last word ``(number, "lost", how it ended)``."""
 
 
-def messages(process: BaseProcess, connection: Connection) -> Iterator[tuple[str, Any]]:
-    """What the trial says (:func:`training.searching.trial.run`), until its last word or its death."""
-    while True:
+class Workers(Protocol):
+    """Where trials run: at most ``size`` of them at once."""
+
+    size: int
+
+    def start(self, spec: TrialSpec) -> None:
+        """Begin the trial; not more than ``size`` may run."""
+
+    def hear(self, timeout: float) -> list[Message]:
+        """What trials have said, in the order of their numbers; nothing after ``timeout`` seconds of silence."""
+
+    def answer(self, number: int, go_on: bool) -> None:
+        """Whether the trial that reported an epoch is to go on."""
+
+    def close(self) -> None:
+        """End all trials that still run; afterwards none of them does."""
+
+
+@dataclass(frozen=True)
+class _Running:
+    process: BaseProcess
+    connection: Connection
+    slot: int
+
+
+class Processes:
+    """:class:`Workers` that are processes of this machine.
+
+    ``accelerators`` are names for ``CUDA_VISIBLE_DEVICES``, see :func:`accelerators`. With one worker a trial finds
+    the machine as it is: all threads, all accelerators.
+    """
+
+    def __init__(self, size: int, accelerators: tuple[str, ...] = ()):
+        self.size, self.accelerators = size, accelerators
+        self._running: dict[int, _Running] = {}
+        self._context = multiprocessing.get_context("forkserver")
+        # torch and MLflow take seconds to import: once for all trials, not once each.
+        self._context.set_forkserver_preload(["training.searching.trial"])
+
+    def start(self, spec: TrialSpec) -> None:
+        slot = min(set(range(self.size)) - {one.slot for one in self._running.values()})
+        ours, theirs = self._context.Pipe()
+        arguments = self._with_share(spec, slot), theirs
+        process = self._context.Process(target=trial.run, args=arguments, name=spec.name)
+        process.start()
+        theirs.close()  # so that its death reads as the end of the pipe
+        self._running[spec.number] = _Running(process, ours, slot)
+
+    def _with_share(self, spec: TrialSpec, slot: int) -> TrialSpec:
+        if self.size == 1:
+            return spec
+        alone = len(self.accelerators) < 2
+        return replace(
+            spec,
+            threads=max(1, torch.get_num_threads() // self.size),
+            accelerator="" if alone else self.accelerators[slot % len(self.accelerators)],
+        )
+
+    def hear(self, timeout: float) -> list[Message]:
+        ready = connection.wait([one.connection for one in self._running.values()], timeout)
+        return [self._said(number) for number, one in sorted(self._running.items()) if one.connection in ready]
+
+    def _said(self, number: int) -> Message:
+        """The next message of a trial that has something to say, or is gone."""
+        one = self._running[number]
         try:
-            message = connection.recv()
-        except (EOFError, ConnectionResetError):
-            break
-        yield message
-        if message[0] in ("done", "failed", "untracked"):
-            break
-    process.join(GRACE_S)
+            kind, what = one.connection.recv()
+        except (EOFError, OSError):  # its end of the pipe is closed, perhaps in the middle of a message
+            self._end([self._running.pop(number)], terminate=False)
+            return number, "lost", f"the trial's process ended with {exit_name(one.process.exitcode)}"
+        if kind in LAST_WORDS:
+            self._end([self._running.pop(number)], terminate=False)
+        return number, kind, what
+
+    def answer(self, number: int, go_on: bool) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died just now: the next hear() says so
+            self._running[number].connection.send(go_on)
+
+    def close(self) -> None:
+        ending = list(self._running.values())
+        self._running.clear()
+        self._end(ending, terminate=True)
+
+    @staticmethod
+    def _end(ending: list[_Running], terminate: bool) -> None:
+        """All processes at once: each is gone afterwards, whatever it does."""
+        for one in ending:
+            one.connection.close()
+            if terminate and one.process.is_alive():
+                one.process.terminate()
+        deadline = time.monotonic() + GRACE_S
+        for one in ending:
+            one.process.join(max(0.0, deadline - time.monotonic()))
+            if one.process.is_alive():
+                one.process.kill()
+            one.process.join()
+
+
+def accelerators(device: str) -> tuple[str, ...]:
+    """The CUDA devices of this process by their names for ``CUDA_VISIBLE_DEVICES``; none for another ``device``."""
+    if device != "cuda":
+        return ()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    named = tuple(part.strip() for part in visible.split(",") if part.strip())
+    return named or tuple(str(number) for number in range(torch.cuda.device_count()))
 
 
 def exit_name(exitcode: int | None) -> str:

@@ -1,14 +1,12 @@
-"""The Optuna study: asks for a trial, has it run in a process of its own and listens.
+"""The Optuna study: what is tried next, and what was found so far.
 
-Every epoch is reported to the study, which may prune; a trial that fails or is killed is recorded as such and the
-next one runs. The study lies in one SQLite file in its own folder, so that the same name resumes it.
+It lies in one SQLite file in its own folder, so that the same name resumes it.
 """
 
 import fcntl
 import json
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,14 +20,13 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
-from recording.exceptions import GazeError, InputError, RegistryError
+from recording.exceptions import GazeError, InputError
 from training import sqlite
 from training.learning.finetune import TrialConfig
 from training.orphans import end_run
-from training.searching import process
 from training.searching.pruning import LearningCurvePruner
 from training.searching.space import SearchSpace
-from training.searching.trial import TrialResult, TrialSpec
+from training.searching.trial import TrialResult
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +39,7 @@ class SearchResult:
     checkpoint: Path
     trials: list[FrozenTrial]
     cache_seconds: float
-    """Of this session's search (not of what it resumed), spent on the activation cache."""
+    """Of this session's search (not of what it resumed), spent on the activation cache: of its time on the clock."""
     study: str
 
     def config(self) -> TrialConfig:
@@ -72,7 +69,7 @@ class Study:
                 f"study {name!r} is being run by another process; wait for it, or choose another name"
             ) from None
         try:
-            with self._readable():
+            with self.readable():
                 self._open(identity)
         except BaseException:
             self.close()
@@ -99,7 +96,7 @@ class Study:
                 self.study.enqueue_trial(parameters)
 
     @contextmanager
-    def _readable(self) -> Iterator[None]:
+    def readable(self) -> Iterator[None]:
         """Whatever is wrong with the study's file is one line that names it."""
         try:
             yield
@@ -110,13 +107,23 @@ class Study:
                 f"holds it, close that and resume with study={self.name}; when it is damaged, choose another study name"
             ) from error
 
-    def _draw(self) -> optuna.Trial:
-        """The next trial. Its random numbers depend on the seed and on how many trials are finished, so that a search
-        that was killed and resumed draws what an uninterrupted one does."""
-        drawn = int(np.random.SeedSequence([self.space.seed, len(self.finished())]).generate_state(1)[0])
+    def propose(self, running: set[int]) -> tuple[optuna.Trial, TrialConfig, set[int]]:
+        """The next trial, its configuration, and the numbers of the trials whose results it was proposed after.
+
+        What is proposed is determined by the seed, these results, and which trials were ``running`` beside; both
+        lists stay on the trial (``proposed_after``, ``proposed_beside``). The random numbers depend on how many
+        trials that makes, so that a search that was killed and resumed draws what an uninterrupted one does.
+        """
+        known = {one.number for one in self.finished()}
+        drawn = int(np.random.SeedSequence([self.space.seed, len(known) + len(running)]).generate_state(1)[0])
         startup = len(self.space.opening(self.samples)) + 2
         self.study.sampler = optuna.samplers.TPESampler(seed=drawn, n_startup_trials=startup)
-        return self.study.ask()
+        asked = self.study.ask()
+        config = self.space.suggest(asked)
+        asked.set_user_attr("config", asdict(config))
+        asked.set_user_attr("proposed_after", sorted(known))
+        asked.set_user_attr("proposed_beside", sorted(running))
+        return asked, config, known
 
     def _check_identity(self, identity: dict[str, Any]) -> None:
         before = self.study.user_attrs.get("identity")
@@ -164,66 +171,24 @@ class Study:
             or (one.state == TrialState.FAIL and "error" in one.user_attrs)
         ]
 
-    def run(self, spec: Callable[[int, TrialConfig, Path, float], TrialSpec]) -> SearchResult:
-        """Run trials until ``trials`` are finished or the time is up; the best one so far.
+    def complete(self) -> set[int]:
+        """Numbers of the trials that others are judged by."""
+        return {one.number for one in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
 
-        ``spec(number, config, checkpoint, seconds_left)`` describes a trial. Raises :class:`GazeError` when no trial
-        gave a result, with the reason of the last failure.
-        """
-        with self._readable():
-            return self._run(spec)
-
-    def _run(self, spec: Callable[[int, TrialConfig, Path, float], TrialSpec]) -> SearchResult:
-        deadline = time.monotonic() + self.space.search_seconds()
-        done, asked_here = len(self.finished()), set()
-        with tqdm(total=self.space.runs(), initial=done, desc="Trials", unit="trial") as progress:
-            while len(self.finished()) < self.space.runs() and time.monotonic() < deadline:
-                asked = self._draw()
-                asked_here.add(asked.number)
-                config = self.space.suggest(asked)
-                asked.set_user_attr("config", asdict(config))
-                checkpoint = self._checkpoint(asked.number)
-                self._run_one(asked, spec(asked.number, config, checkpoint, deadline - time.monotonic()))
-                self._keep_best_checkpoint()
-                self._show(progress)
-        return self._result(asked_here)
-
-    def _run_one(self, asked: optuna.Trial, spec: TrialSpec) -> None:
-        """One trial in its own process; whatever happens to it ends in the study and in MLflow."""
-        said: dict[str, Any] = {}
-        try:
-            with process.started(spec) as (running, connection):
-                for kind, what in process.messages(running, connection):
-                    said[kind] = what
-                    if kind == "run":
-                        asked.set_user_attr("run_id", what)
-                    elif kind == "epoch":
-                        asked.report(what.angular_error_deg, what.number)
-                        connection.send(not asked.should_prune())
-                exitcode = running.exitcode
-            if "untracked" in said:  # not the trial's fault: it is tried again, once MLflow answers
-                raise RegistryError(f"{said['untracked']}; then resume with study={self.name}")
-        except BaseException:  # Ctrl-C and the like: the study must not show a trial that nobody runs
-            self.study.tell(asked, state=TrialState.FAIL)
-            self.study.enqueue_trial(asked.params)
-            end_run(said.get("run"), "KILLED", "the search was interrupted")
-            raise
-        if "done" in said:
-            self._tell(asked, said["done"])
-            return
-        line = said.get("failed") or f"the trial's process ended with {process.exit_name(exitcode)}"
+    def tell_failed(self, asked: optuna.Trial, line: str) -> None:
+        """Record why a trial failed by itself."""
         asked.set_user_attr("error", line)
         self.study.tell(asked, state=TrialState.FAIL)
-        end_run(said.get("run"), "FAILED", line)
-        log.warning("%s failed: %s", spec.name, line)
 
-    def _tell(self, asked: optuna.Trial, result: TrialResult) -> None:
+    def tell(self, asked: optuna.Trial, result: TrialResult) -> None:
+        """Record what a trial came to."""
         asked.set_user_attr("result", _plain(result))
         # A pruned trial's best epoch is a result too: its checkpoint may even win.
         state = TrialState.PRUNED if result.ended == "pruned" else TrialState.COMPLETE
         self.study.tell(asked, None if state == TrialState.PRUNED else result.value, state=state)
 
-    def _checkpoint(self, number: int) -> Path:
+    def checkpoint(self, number: int) -> Path:
+        """Where the weights of a trial's best epoch are."""
         return self.folder / f"trial-{number:03d}.safetensors"
 
     def _best(self) -> FrozenTrial | None:
@@ -231,17 +196,20 @@ class Study:
         there = [
             one
             for one in self.study.get_trials(deepcopy=False)
-            if "result" in one.user_attrs and self._checkpoint(one.number).exists()
+            if "result" in one.user_attrs and self.checkpoint(one.number).exists()
         ]
         return min(there, key=lambda one: one.user_attrs["result"]["value"], default=None)
 
-    def _keep_best_checkpoint(self) -> None:
+    def keep_best_checkpoint(self, running: set[int]) -> None:
+        """Remove the others; what ``running`` trials have written may be better and not yet told."""
         best = self._best()
+        kept = {self.checkpoint(number) for number in running | ({best.number} if best else set())}
         for path in self.folder.glob("trial-*.safetensors"):
-            if best is None or path != self._checkpoint(best.number):
+            if path not in kept:
                 path.unlink()
 
-    def _show(self, progress: "tqdm[Any]") -> None:
+    def show(self, progress: "tqdm[Any]") -> None:
+        """Bring the bar up to date."""
         progress.update(len(self.finished()) - progress.n)
         best = self._best()
         if best is not None:
@@ -251,7 +219,11 @@ class Study:
                 f"best {value:.2f}° ({config['freeze']}, bn={config['bn']}, lr={config['lr']:.1e})"
             )
 
-    def _result(self, asked_here: set[int]) -> SearchResult:
+    def result(self, asked_here: set[int], workers: int) -> SearchResult:
+        """What all trials came to; those of ``asked_here`` ran in this session, ``workers`` of them at once.
+
+        Raises :class:`GazeError` when no trial gave a result, with the reason of the last failure.
+        """
         best = self._best()
         trials = self.study.get_trials(deepcopy=False)
         if best is None:
@@ -264,8 +236,8 @@ class Study:
         results = [
             one.user_attrs["result"] for one in trials if "result" in one.user_attrs and one.number in asked_here
         ]
-        cache_seconds = sum(result["cache_seconds"] for result in results)
-        return SearchResult(best, self._checkpoint(best.number), trials, cache_seconds, self.name)
+        cache_seconds = sum(result["cache_seconds"] for result in results) / workers
+        return SearchResult(best, self.checkpoint(best.number), trials, cache_seconds, self.name)
 
 
 def _plain(result: TrialResult) -> dict[str, Any]:

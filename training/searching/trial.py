@@ -6,7 +6,9 @@ on. It can be killed at any moment: the search notices, ends the child run as FA
 
 import multiprocessing
 import os
+import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +21,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from mlflow.exceptions import MlflowException
+from threadpoolctl import threadpool_limits
 
 from recording import files, recordings
 from recording.face import Face
@@ -28,6 +31,9 @@ from training.learning import closed_form, model
 from training.learning.cache import ActivationCache
 from training.learning.finetune import Epoch, Outcome, OutOfMemory, TrialConfig, finetune
 from training.learning.trunk import dataset, features, fill
+
+MAXRSS_UNITS = 2**20 if sys.platform == "darwin" else 2**10  # in a MiB
+LAST_WORDS = ("done", "failed", "untracked")
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,10 @@ class TrialSpec:
     parent_run_id: str
     study: str
     seconds_left: float = float("inf")
+    threads: int = 0
+    """Of the processor; 0: as many as torch takes by itself."""
+    accelerator: str = ""
+    """The only CUDA device that it is to see, as ``CUDA_VISIBLE_DEVICES`` names it; empty: whatever there is."""
 
     @property
     def name(self) -> str:
@@ -94,10 +104,20 @@ def run(spec: TrialSpec, connection: Connection) -> None:
     threading.Thread(target=_end_with_the_search, name="search", daemon=True).start()
     os.environ.pop("MLFLOW_RUN_ID", None)  # would resume the parent's run
     sqlite.be_patient()
+    _keep_to_share(spec)
     try:
         _run(spec, connection)
     except MlflowException as error:
         connection.send(("untracked", tracking_problem(error)))
+
+
+def _keep_to_share(spec: TrialSpec) -> None:
+    """Leave the other trials their threads and accelerators."""
+    if spec.accelerator:
+        os.environ["CUDA_VISIBLE_DEVICES"] = spec.accelerator  # read when CUDA is used first, which it was not here
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+        threadpool_limits(spec.threads)
 
 
 def _end_with_the_search() -> None:
@@ -167,6 +187,7 @@ def _tracked(spec: TrialSpec, connection: Connection) -> TrialResult:
     mlflow.log_metrics(
         {f"best/{name.split('/')[1]}": value for name, value in outcome.best.metrics().items()}
         | {"best/epoch": outcome.best.number, "seconds": result.seconds, "cache_seconds": cache_seconds}
+        | {"peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MAXRSS_UNITS}
     )
     mlflow.set_tags({"ended": outcome.ended} | ({"pruned": "true"} if outcome.ended == "pruned" else {}))
     if batch_size != spec.config.batch_size:

@@ -1,5 +1,6 @@
 """The activation cache: kept once, made again when broken, bounded."""
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from recording.exceptions import InputError
+from training.learning import cache
 from training.learning.cache import ActivationCache
 
 
@@ -129,3 +131,18 @@ def test_a_process_killed_while_filling_blocks_nobody(tmp_path):
     assert not list((tmp_path / "cache").glob("*.part"))
     note = json.loads(next((tmp_path / "cache").glob("*.json")).read_text())
     assert note["size"] == 1000
+
+
+def test_who_made_an_array_between_the_two_looks_of_another_keeps_nobody_waiting(tmp_path, monkeypatch):
+    """Both saw that it was missing; the one who came second waited until the first one's trial was over."""
+    first, second, calls, real = ActivationCache(tmp_path), ActivationCache(tmp_path), [], cache._alone
+
+    def first_one_was_quicker(lock):
+        monkeypatch.undo()
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        first.array({"race": 1}, (10,), "uint8", counted(calls), "race")
+        return real(lock)
+
+    monkeypatch.setattr(cache, "_alone", first_one_was_quicker)
+    assert second.array({"race": 1}, (10,), "uint8", counted(calls), "race").sum() == 10
+    assert len(calls) == 1

@@ -1,0 +1,129 @@
+"""The search: keeps its workers busy with the trials that the study proposes, and listens to them.
+
+Every epoch is reported to the study, which may prune; a trial that fails or is killed is recorded as such and the
+others go on. With several workers it is a matter of time which results are known when a trial is proposed or judged:
+each trial's record says which they were, and together with the seed they determine what was proposed and decided.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from tqdm import tqdm
+
+from recording.exceptions import RegistryError
+from training.learning.finetune import Epoch, TrialConfig
+from training.orphans import end_run
+from training.searching.process import Workers
+from training.searching.study import SearchResult, Study
+from training.searching.trial import TrialSpec
+
+log = logging.getLogger(__name__)
+
+LISTEN_S = 5.0  # at most, until the time is looked at again
+
+Describe = Callable[[int, TrialConfig, Path, float], TrialSpec]
+"""``(number, config, checkpoint, seconds left)`` → everything that the trial needs."""
+
+
+@dataclass
+class _Running:
+    """A trial that runs, as the study knows it, and what was heard of it."""
+
+    asked: optuna.Trial
+    known: set[int]
+    """Numbers of the trials whose end it was proposed or judged after."""
+    run: str | None = None
+    judged: dict[str, list[int]] = field(default_factory=dict)
+
+
+class Search:
+    """Trials of ``study`` on ``workers``, each as ``describe`` says."""
+
+    def __init__(self, study: Study, workers: Workers, describe: Describe):
+        self.study, self.workers, self.describe = study, workers, describe
+        self._running: dict[int, _Running] = {}
+        self._asked_here: set[int] = set()
+
+    def run(self) -> SearchResult:
+        """Run trials until ``trials`` are finished or the time is up; the best one so far.
+
+        Raises :class:`GazeError` when no trial gave a result, with the reason of the last failure. However this ends,
+        no trial runs on, and those that were cut off are tried again when the study is resumed.
+        """
+        deadline = time.monotonic() + self.study.space.search_seconds()
+        with self.study.readable():
+            try:
+                self._run(deadline)
+            except BaseException:  # Ctrl-C and the like: the study must not show a trial that nobody runs
+                self._cut_off()
+                raise
+            return self.study.result(self._asked_here, self.workers.size)
+
+    def _run(self, deadline: float) -> None:
+        runs = self.study.space.runs()
+        with tqdm(total=runs, initial=len(self.study.finished()), desc="Trials", unit="trial") as progress:
+            while True:
+                while len(self._running) < self.workers.size and self._wants_more(deadline):
+                    self._begin(deadline)
+                if not self._running:
+                    return
+                for number, kind, what in self.workers.hear(LISTEN_S):
+                    if self._take(number, kind, what):
+                        self.study.keep_best_checkpoint(set(self._running))
+                        self.study.show(progress)
+
+    def _wants_more(self, deadline: float) -> bool:
+        begun = len(self.study.finished()) + len(self._running)
+        return begun < self.study.space.runs() and time.monotonic() < deadline
+
+    def _begin(self, deadline: float) -> None:
+        asked, config, known = self.study.propose(set(self._running))
+        self._running[asked.number] = _Running(asked, known)
+        self._asked_here.add(asked.number)
+        checkpoint = self.study.checkpoint(asked.number)
+        self.workers.start(self.describe(asked.number, config, checkpoint, deadline - time.monotonic()))
+
+    def _take(self, number: int, kind: str, what: Any) -> bool:
+        """Act on what a trial said; whether that was its last word."""
+        trial = self._running[number]
+        if kind == "run":
+            trial.run = what
+            trial.asked.set_user_attr("run_id", what)
+            return False
+        if kind == "epoch":
+            self.workers.answer(number, not self._prunes(trial, what))
+            return False
+        if kind == "untracked":  # not the trial's fault: it is tried again, once MLflow answers
+            raise RegistryError(f"{what}; then resume with study={self.study.name}")
+        if kind == "done":
+            self.study.tell(trial.asked, what)
+        else:
+            self.study.tell_failed(trial.asked, what)
+            end_run(trial.run, "FAILED", what)
+            log.warning("trial-%03d failed: %s", number, what)
+        del self._running[number]
+        return True
+
+    def _prunes(self, trial: _Running, epoch: Epoch) -> bool:
+        trial.asked.report(epoch.angular_error_deg, epoch.number)
+        new = self.study.complete() - trial.known
+        if new:  # since it was proposed, or judged last
+            trial.known |= new
+            trial.judged[str(epoch.number)] = sorted(new)
+            trial.asked.set_user_attr("judged_after", trial.judged)
+        return trial.asked.should_prune()
+
+    def _cut_off(self) -> None:
+        self.workers.close()
+        cut_off = [self._running[number] for number in sorted(self._running)]
+        for trial in cut_off:
+            self.study.study.tell(trial.asked, state=TrialState.FAIL)
+            self.study.study.enqueue_trial(trial.asked.params)
+        for trial in cut_off:
+            end_run(trial.run, "KILLED", "the search was interrupted")
