@@ -22,6 +22,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # A tracking server would start eight processes more, for scorers and traces that nothing here has: 40 s of a core.
 os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
+import databases  # noqa: E402
 import packages  # noqa: E402
 import registries  # noqa: E402
 
@@ -58,6 +59,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     alone = [item for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
     if alone:
         raise pytest.UsageError(f"{alone[0].nodeid}: pytest-xdist did not group it; pin versions that work together")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[databases.Postgres]:
+    """A PostgreSQL cluster for all tests of a worker; whoever stops it starts it again."""
+    cluster = databases.Postgres()
+    yield cluster
+    cluster.remove()
 
 
 @pytest.fixture(scope="session")

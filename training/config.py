@@ -70,6 +70,8 @@ class JobConfig:
     """Of everything random."""
     study: str = ""
     """Name of the search; the name of an unfinished one resumes it; empty: a new one."""
+    storage: str = ""
+    """Where the study is kept, so that several machines work on it: postgresql+psycopg2://…; empty: a file in work."""
     model_name: str = DEFAULT_MODEL_NAME
     """Registered model that gets the best checkpoint as a new version."""
     work: str = "data"

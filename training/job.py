@@ -36,6 +36,7 @@ from training.reporting.report import RENDERED, Report
 from training.sample import sample_drive
 from training.searching.process import Processes, accelerators
 from training.searching.search import Search
+from training.searching.storage import StudyDatabase
 from training.searching.study import SearchResult, Study
 from training.searching.trial import TrialSpec
 
@@ -57,6 +58,7 @@ def run(config: JobConfig) -> int:
         tracking.log_parameters(asdict(config))
         mlflow.set_tags({"study": name, "git_commit": tracking.git_commit()})
         workplace.check(work)
+        database = StudyDatabase(config.storage, name, run_id) if config.storage else None
         check_registration(config.model_name, run_id)
         base = checkpoints.load_base(config.base)
         with clock.part("prepare"):
@@ -73,7 +75,7 @@ def run(config: JobConfig) -> int:
         identity |= {"base": base.digest[:16], "split": split.digest()}
         with (
             closing(ActivationCache(work / "cache")) as cache,
-            closing(Study(work / "studies" / name, name, space, identity, len(split.train))) as study,
+            closing(Study(work / "studies" / name, name, space, identity, len(split.train), database)) as study,
         ):
             study.end_orphans(run_id)
             if study.resumed:
@@ -90,6 +92,10 @@ def run(config: JobConfig) -> int:
             deadline = time.monotonic() + config.timeout if config.timeout else math.inf
             with clock.part("trials"):
                 found = search(job, starts, study)
+            if not study.is_to_be_concluded():
+                print(f"study {name}: {trials_run(config, found)}; another process trains and registers the best one")
+                return 0
+            study.end_orphans(run_id)
             with clock.part("final"):
                 trained = final.train(job, starts, found, deadline)
             clock.add("trials", -found.cache_seconds)
@@ -100,6 +106,7 @@ def run(config: JobConfig) -> int:
                 result = replace(evaluate_on_test(job, packages, starts, found), labels=looked_at)
                 report.log(result, run_id)
                 version = registration.register(job, result, packages, starts, trained)
+                study.conclude(run_id)
         mlflow.log_metrics({f"seconds/{part}": seconds for part, seconds in clock.seconds.items()})
         mlflow.set_tags({"registered_version": version})
         print(last_lines(config, result, version, clock, trained, run_name))

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 from tqdm import tqdm
 
 from recording.exceptions import RegistryError
 from training.learning.finetune import Epoch, TrialConfig
 from training.orphans import end_run
-from training.searching.process import Workers
+from training.searching.process import Message, Workers
 from training.searching.study import SearchResult, Study
 from training.searching.trial import TrialSpec
 
@@ -69,29 +70,48 @@ class Search:
         runs = self.study.space.runs()
         with tqdm(total=runs, initial=len(self.study.finished()), desc="Trials", unit="trial") as progress:
             while True:
-                while len(self._running) < self.workers.size and self._wants_more(deadline):
-                    self._begin(deadline)
-                if not self._running:
+                while len(self._running) < self.workers.size and self._begin(deadline):
+                    pass
+                if not self._running and (len(self.study.finished()) >= runs or time.monotonic() >= deadline):
                     return
-                for number, kind, what in self.workers.hear(LISTEN_S):
+                self.study.storage.beat([trial.asked for trial in self._running.values()])
+                for number, kind, what in self._heard():
                     if self._take(number, kind, what):
-                        self.study.keep_best_checkpoint(set(self._running))
+                        self.study.keep_best_checkpoint()
                         self.study.show(progress)
 
-    def _wants_more(self, deadline: float) -> bool:
-        begun = len(self.study.finished()) + len(self._running)
-        return begun < self.study.space.runs() and time.monotonic() < deadline
-
-    def _begin(self, deadline: float) -> None:
-        asked, config, known = self.study.propose(set(self._running))
+    def _begin(self, deadline: float) -> bool:
+        """Start a trial, if there is one to start: not when all have begun, here or elsewhere, or the time is up."""
+        proposed = self.study.propose() if time.monotonic() < deadline else None
+        if proposed is None:
+            return False
+        asked, config, known = proposed
         self._running[asked.number] = _Running(asked, known)
         self._asked_here.add(asked.number)
         checkpoint = self.study.checkpoint(asked.number)
         self.workers.start(self.describe(asked.number, config, checkpoint, deadline - time.monotonic()))
+        return True
+
+    def _heard(self) -> list[Message]:
+        if not self._running:  # the last ones run elsewhere: they may fail, and be ours to try again
+            time.sleep(LISTEN_S)
+            return []
+        return self.workers.hear(LISTEN_S)
 
     def _take(self, number: int, kind: str, what: Any) -> bool:
         """Act on what a trial said; whether that was its last word."""
         trial = self._running[number]
+        try:
+            return self._taken(trial, number, kind, what)
+        except UpdateFinishedTrialError:  # no sign of life of ours for too long: somebody tries it again
+            log.warning("trial-%03d was given to another process meanwhile", number)
+            if kind == "epoch":
+                self.workers.answer(number, go_on=False)
+            elif kind != "run":
+                del self._running[number]
+            return False
+
+    def _taken(self, trial: _Running, number: int, kind: str, what: Any) -> bool:
         if kind == "run":
             trial.run = what
             trial.asked.set_user_attr("run_id", what)
@@ -102,7 +122,7 @@ class Search:
         if kind == "untracked":  # not the trial's fault: it is tried again, once MLflow answers
             raise RegistryError(f"{what}; then resume with study={self.study.name}")
         if kind == "done":
-            self.study.tell(trial.asked, what)
+            self.study.tell(trial.asked, what, trial.run)
         else:
             self.study.tell_failed(trial.asked, what)
             end_run(trial.run, "FAILED", what)
@@ -123,7 +143,7 @@ class Search:
         self.workers.close()
         cut_off = [self._running[number] for number in sorted(self._running)]
         for trial in cut_off:
-            self.study.study.tell(trial.asked, state=TrialState.FAIL)
+            self.study.study.tell(trial.asked, state=TrialState.FAIL, skip_if_finished=True)
             self.study.study.enqueue_trial(trial.asked.params)
         for trial in cut_off:
             end_run(trial.run, "KILLED", "the search was interrupted")

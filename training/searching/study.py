@@ -1,17 +1,19 @@
 """The Optuna study: what is tried next, and what was found so far.
 
-It lies in one SQLite file in its own folder, so that the same name resumes it.
+It lies in one SQLite file in its own folder, or in a database that several processes work on
+(:mod:`training.searching.storage`), so that the same name resumes it.
 """
 
-import fcntl
 import json
 import logging
+import tempfile
+import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import mlflow
 import numpy as np
@@ -21,14 +23,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
 from recording.exceptions import GazeError, InputError
-from training import sqlite
 from training.learning.finetune import TrialConfig
 from training.orphans import end_run
 from training.searching.pruning import LearningCurvePruner
 from training.searching.space import SearchSpace
+from training.searching.storage import Storage, StudyDatabase, StudyFile
 from training.searching.trial import TrialResult
 
 log = logging.getLogger(__name__)
+
+PUBLISHED = "checkpoint"
+"""Artifact folder of a trial's run with its weights, where several machines work on one study."""
+YOUNG_S = 120
+"""A run that began less than this ago may be of a process that has not come to say that it is there."""
 
 
 @dataclass(frozen=True)
@@ -51,43 +58,44 @@ class SearchResult:
 
 
 class Study:
-    """A study in its folder: ``study.db``, the best trial's checkpoint, and a lock while somebody runs it.
+    """A study, with the best trial's checkpoint in its folder; ``storage`` is where the rest of it is kept.
 
     ``samples`` is how many are trained on. ``identity`` is everything that must be the same for results to be
     comparable; resuming with another one is an :class:`InputError` that names what differs.
     """
 
-    def __init__(self, folder: Path, name: str, space: SearchSpace, identity: dict[str, Any], samples: int):
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        space: SearchSpace,
+        identity: dict[str, Any],
+        samples: int,
+        database: StudyDatabase | None = None,
+    ):
         self.folder, self.name, self.space, self.samples = Path(folder), name, space, samples
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / "lock").open("a")
+        self.storage: Storage = database or StudyFile(self.folder, name)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise InputError(
-                f"study {name!r} is being run by another process; wait for it, or choose another name"
-            ) from None
-        try:
-            with self.readable():
+            with self.readable(), self.storage.alone():
                 self._open(identity)
         except BaseException:
             self.close()
             raise
 
     def _open(self, identity: dict[str, Any]) -> None:
-        sqlite.be_patient()
         self.study = optuna.create_study(
             study_name=self.name,
-            # Quoted: SQLAlchemy reads a %20 in the folder's name as a space, and a ? as the end of the path.
-            storage=f"sqlite:///{quote(str(self.folder / 'study.db'))}",
+            storage=self.storage.opened(),
             pruner=LearningCurvePruner(max(1, self.samples // self.space.batch_size)),
             direction="minimize",
             load_if_exists=True,
         )
         self._check_identity(identity)
         self.resumed = bool(self.study.trials)
-        self._repair()
+        self.concluded_before = self.study.user_attrs.get("concluded")
+        if not self.storage.shared:
+            self._repair()
         planned = [one.system_attrs.get("fixed_params", one.params) for one in self.study.get_trials(deepcopy=False)]
         for parameters in self.space.opening(
             self.samples
@@ -103,22 +111,35 @@ class Study:
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             reason = str(error.__cause__ or error).split("\n")[0]
             raise InputError(
-                f"study {self.name!r}: {self.folder / 'study.db'} cannot be used ({reason}); when another program "
+                f"study {self.name!r}: {self.storage.where} cannot be used ({reason}); when another program "
                 f"holds it, close that and resume with study={self.name}; when it is damaged, choose another study name"
             ) from error
 
-    def propose(self, running: set[int]) -> tuple[optuna.Trial, TrialConfig, set[int]]:
-        """The next trial, its configuration, and the numbers of the trials whose results it was proposed after.
+    def propose(self) -> tuple[optuna.Trial, TrialConfig, set[int]] | None:
+        """The next trial, its configuration, and the numbers of the trials whose results it was proposed after;
+        ``None`` when all that are to be run have begun.
 
-        What is proposed is determined by the seed, these results, and which trials were ``running`` beside; both
+        What is proposed is determined by the seed, these results, and which trials were running beside; both
         lists stay on the trial (``proposed_after``, ``proposed_beside``). The random numbers depend on how many
         trials that makes, so that a search that was killed and resumed draws what an uninterrupted one does.
         """
-        known = {one.number for one in self.finished()}
+        with self.storage.alone():
+            self.storage.give_up_lost(self.study)
+            trials = self.study.get_trials(deepcopy=False)  # once: what ends between two looks would be in neither
+            known = {one.number for one in trials if _is_finished(one)}
+            running = {one.number for one in trials if one.state == TrialState.RUNNING}
+            if len(known) + len(running) >= self.space.runs():
+                return None
+            return self._propose(known, running)
+
+    def _propose(self, known: set[int], running: set[int]) -> tuple[optuna.Trial, TrialConfig, set[int]]:
         drawn = int(np.random.SeedSequence([self.space.seed, len(known) + len(running)]).generate_state(1)[0])
         startup = len(self.space.opening(self.samples)) + 2
         self.study.sampler = optuna.samplers.TPESampler(seed=drawn, n_startup_trials=startup)
-        asked = self.study.ask()
+        with warnings.catch_warnings():  # Optuna's own loop would give the signs of life; here the search does
+            warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with Study.optimize")
+            asked = self.study.ask()
+        self.storage.beat([asked], now=True)
         config = self.space.suggest(asked)
         asked.set_user_attr("config", asdict(config))
         asked.set_user_attr("proposed_after", sorted(known))
@@ -148,28 +169,28 @@ class Study:
     def end_orphans(self, run_id: str) -> None:
         """End the parent runs that kills of this study left RUNNING, wherever they struck (even before the search).
 
-        ``run_id`` is the parent run of this process. Nobody else can be running the study: its lock is ours.
+        ``run_id`` is the parent run of this process. Where others may be running the study too, theirs are left alone.
         """
         experiment = mlflow.get_run(run_id).info.experiment_id
         client = mlflow.MlflowClient()
         # By the parameter: `mlflow run` logs it before our process has started.
         for named in (f"tags.study = '{self.name}'", f"params.study = '{self.name}'"):
             for run in client.search_runs([experiment], f"attributes.status = 'RUNNING' and {named}"):
-                if run.info.run_id != run_id:
+                young = self.storage.shared and run.info.start_time > (time.time() - YOUNG_S) * 1000
+                if run.info.run_id != run_id and not young and not self.storage.is_alive(run.info.run_id):
                     end_run(run.info.run_id, "KILLED", "cut off by a kill of the search")
 
     def close(self) -> None:
         """Let others run the study."""
-        self._lock.close()
+        self.storage.close()
 
     def finished(self) -> list[FrozenTrial]:
         """Trials that count against ``trials``: complete, pruned, or failed by themselves (not by a kill)."""
-        return [
-            one
-            for one in self.study.get_trials(deepcopy=False)
-            if one.state in (TrialState.COMPLETE, TrialState.PRUNED)
-            or (one.state == TrialState.FAIL and "error" in one.user_attrs)
-        ]
+        return [one for one in self.study.get_trials(deepcopy=False) if _is_finished(one)]
+
+    def running(self) -> set[int]:
+        """Numbers of the trials that run, wherever."""
+        return {one.number for one in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
 
     def complete(self) -> set[int]:
         """Numbers of the trials that others are judged by."""
@@ -180,8 +201,12 @@ class Study:
         asked.set_user_attr("error", line)
         self.study.tell(asked, state=TrialState.FAIL)
 
-    def tell(self, asked: optuna.Trial, result: TrialResult) -> None:
-        """Record what a trial came to."""
+    def tell(self, asked: optuna.Trial, result: TrialResult, run_id: str | None) -> None:
+        """Record what a trial came to; of the best one so far, put the weights where others can read them."""
+        best = self._best()
+        if self.storage.shared and run_id and (best is None or result.value < best.user_attrs["result"]["value"]):
+            mlflow.MlflowClient().log_artifact(run_id, str(self.checkpoint(asked.number)), PUBLISHED)
+            asked.set_user_attr("published", run_id)
         asked.set_user_attr("result", _plain(result))
         # A pruned trial's best epoch is a result too: its checkpoint may even win.
         state = TrialState.PRUNED if result.ended == "pruned" else TrialState.COMPLETE
@@ -196,14 +221,14 @@ class Study:
         there = [
             one
             for one in self.study.get_trials(deepcopy=False)
-            if "result" in one.user_attrs and self.checkpoint(one.number).exists()
+            if "result" in one.user_attrs and ("published" in one.user_attrs or self.checkpoint(one.number).exists())
         ]
         return min(there, key=lambda one: one.user_attrs["result"]["value"], default=None)
 
-    def keep_best_checkpoint(self, running: set[int]) -> None:
-        """Remove the others; what ``running`` trials have written may be better and not yet told."""
+    def keep_best_checkpoint(self) -> None:
+        """Remove the others; what trials that run have written may be better and not yet told."""
         best = self._best()
-        kept = {self.checkpoint(number) for number in running | ({best.number} if best else set())}
+        kept = {self.checkpoint(number) for number in self.running() | ({best.number} if best else set())}
         for path in self.folder.glob("trial-*.safetensors"):
             if path not in kept:
                 path.unlink()
@@ -237,7 +262,31 @@ class Study:
             one.user_attrs["result"] for one in trials if "result" in one.user_attrs and one.number in asked_here
         ]
         cache_seconds = sum(result["cache_seconds"] for result in results) / workers
-        return SearchResult(best, self.checkpoint(best.number), trials, cache_seconds, self.name)
+        return SearchResult(best, self._fetched(best), trials, cache_seconds, self.name)
+
+    def _fetched(self, best: FrozenTrial) -> Path:
+        """The weights of that trial, here."""
+        path = self.checkpoint(best.number)
+        if not path.exists():
+            address = f"runs:/{best.user_attrs['published']}/{PUBLISHED}/{path.name}"
+            with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+                Path(mlflow.artifacts.download_artifacts(address, dst_path=scratch)).replace(path)
+        return path
+
+    def is_to_be_concluded(self) -> bool:
+        """Whether it is for this process to train and register what was found: of those that work on one study, one
+        does. Not where another one has done so since we began."""
+        return self.storage.leads() and self.study.user_attrs.get("concluded") == self.concluded_before
+
+    def conclude(self, run_id: str) -> None:
+        """What was found is registered, by that parent run."""
+        self.study.set_user_attr("concluded", run_id)
+
+
+def _is_finished(trial: FrozenTrial) -> bool:
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or (
+        trial.state == TrialState.FAIL and "error" in trial.user_attrs
+    )
 
 
 def _plain(result: TrialResult) -> dict[str, Any]:

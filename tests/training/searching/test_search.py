@@ -182,7 +182,7 @@ def drawn(folder: Path, interrupted: bool) -> list[dict]:
     if interrupted:
         searched(folder, SearchSpace(trials=8))
         study = Study(folder, "one", SearchSpace(trials=8), IDENTITY, SAMPLES)
-        study.propose(set())  # cut off by a kill
+        study.propose()  # cut off by a kill
         study.close()
     _, finished = searched(folder, SearchSpace(trials=10))
     return [trial.params for trial in finished]
