@@ -4,9 +4,9 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 
@@ -15,12 +15,20 @@ from training.searching import trial
 from training.searching.process import Message
 from training.searching.trial import LAST_WORDS, TrialResult, TrialSpec
 
-Script = Callable[[SimpleNamespace], list[tuple[str, object]]]
 
-
-def described(number: int, config: TrialConfig, checkpoint: Path, seconds_left: float) -> SimpleNamespace:
+@dataclass(frozen=True)
+class Described:
     """What stands for a :class:`TrialSpec` where nothing is trained."""
-    return SimpleNamespace(number=number, config=config, checkpoint=checkpoint, seconds_left=seconds_left)
+
+    number: int
+    config: TrialConfig
+    checkpoint: Path
+    seconds_left: float
+    state: Path | None = None
+
+
+described = Described
+Script = Callable[[Described], list[tuple[str, object]]]
 
 
 def epoch(value: float, number: int = 1) -> Epoch:
@@ -31,7 +39,7 @@ def result(value: float, cache_seconds: float = 0.0) -> TrialResult:
     return TrialResult(value, epoch(value), "complete", 1, 16, 1.0, cache_seconds, 0.1)
 
 
-def done(spec: SimpleNamespace) -> list[tuple[str, object]]:
+def done(spec: Described) -> list[tuple[str, object]]:
     """A trial that ends at once; what it found depends on its configuration alone."""
     spec.checkpoint.touch()
     return [("done", result(2 + spec.config.lr * spec.config.epochs + len(spec.config.freeze) / 10))]

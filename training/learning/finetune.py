@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recording.angles import pitch_yaw_to_deg
-from training.learning import batchnorm, closed_form
+from training.learning import batchnorm, closed_form, progress
 from training.learning.batchnorm import BN_CHOICES
 from training.learning.model import FREEZE_CHOICES
 from training.learning.precision import reduced_precision
@@ -138,8 +138,13 @@ def finetune(
     criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = functional.mse_loss,
     optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
     dropout: float = DROPOUT,
+    begun: progress.State | None = None,
+    keep: Callable[[progress.State], None] = lambda state: None,
 ) -> Outcome:
     """Train ``tail`` (changed in place) on the ``train`` samples; judge it on the ``validation`` samples.
+
+    After every epoch ``keep`` gets what it takes to go on from there, to be written at once; given as ``begun``, it
+    comes to the same result as without the interruption, and ``keep_going`` hears the epochs till then again.
 
     ``targets`` is (n, 2) ``(pitch, yaw)`` radians for all samples. ``keep_going`` hears every epoch and may end the
     trial; ``deadline`` is on ``time.monotonic``'s clock and is looked at after every step. ``criterion``,
@@ -150,8 +155,15 @@ def finetune(
     patience = max(PATIENCE, math.ceil(PATIENT_STEPS / training.steps_per_epoch))
     best, best_tail, ended = None, None, "complete"
     epochs: list[Epoch] = []
+    if begun is not None:
+        told, best_tail = progress.restore(training, begun)
+        epochs = [Epoch(**one) for one in told]
+        finite = [one for one in epochs if np.isfinite(one.angular_error_deg)]
+        best = min(finite, key=lambda epoch: epoch.angular_error_deg, default=None)
+        for epoch in epochs:
+            keep_going(epoch)
     with _memory_named():
-        for number in range(config.epochs + 1):
+        for number in range(len(epochs), config.epochs + 1):
             began, losses = time.monotonic(), None
             if number > 1 and began + epochs[-1].seconds > deadline:
                 ended = "timeout"
@@ -189,6 +201,8 @@ def finetune(
             if _stands_still(epochs, patience):
                 ended = "early stop"
                 break
+            if number:
+                keep(progress.state(training, [asdict(one) for one in epochs], best_tail))
     if best is None or best_tail is None:
         raise FloatingPointError(f"diverged: no epoch with a finite error at lr={config.lr:g}")
     state = {key: value.cpu() for key, value in best_tail.items()}

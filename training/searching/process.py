@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import connection
@@ -25,6 +26,9 @@ GRACE_S = 20  # for trials that were told to end
 Message = tuple[int, str, Any]
 """Number of the trial, kind, and what it says (:func:`training.searching.trial.run`); of a trial that died without its
 last word ``(number, "lost", how it ended)``."""
+
+Body = Callable[[TrialSpec, Connection], None]
+"""What a trial's process does: it talks as :func:`training.searching.trial.run` does."""
 
 
 class Workers(Protocol):
@@ -56,11 +60,11 @@ class Processes:
     """:class:`Workers` that are processes of this machine.
 
     ``accelerators`` are names for ``CUDA_VISIBLE_DEVICES``, see :func:`accelerators`. With one worker a trial finds
-    the machine as it is: all threads, all accelerators.
+    the machine as it is: all threads, all accelerators. ``body`` is what each process runs.
     """
 
-    def __init__(self, size: int, accelerators: tuple[str, ...] = ()):
-        self.size, self.accelerators = size, accelerators
+    def __init__(self, size: int, accelerators: tuple[str, ...] = (), body: Body = trial.run):
+        self.size, self.accelerators, self.body = size, accelerators, body
         self._running: dict[int, _Running] = {}
         self._context = multiprocessing.get_context("forkserver")
         # torch and MLflow take seconds to import: once for all trials, not once each.
@@ -70,7 +74,7 @@ class Processes:
         slot = min(set(range(self.size)) - {one.slot for one in self._running.values()})
         ours, theirs = self._context.Pipe()
         arguments = self._with_share(spec, slot), theirs
-        process = self._context.Process(target=trial.run, args=arguments, name=spec.name)
+        process = self._context.Process(target=self.body, args=arguments, name=spec.name)
         process.start()
         theirs.close()  # so that its death reads as the end of the pipe
         self._running[spec.number] = _Running(process, ours, slot)

@@ -8,7 +8,7 @@ each trial's record says which they were, and together with the seed they determ
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,8 @@ class Search:
         asked, config, known = proposed
         self._running[asked.number] = _Running(asked, known)
         self._asked_here.add(asked.number)
-        checkpoint = self.study.checkpoint(asked.number)
-        self.workers.start(self.describe(asked.number, config, checkpoint, deadline - time.monotonic()))
+        spec = self.describe(asked.number, config, self.study.checkpoint(asked.number), deadline - time.monotonic())
+        self.workers.start(replace(spec, state=self.study.state(asked)))
         return True
 
     def _heard(self) -> list[Message]:
@@ -144,6 +144,6 @@ class Search:
         cut_off = [self._running[number] for number in sorted(self._running)]
         for trial in cut_off:
             self.study.study.tell(trial.asked, state=TrialState.FAIL, skip_if_finished=True)
-            self.study.study.enqueue_trial(trial.asked.params)
+            self.study.try_again(trial.asked)
         for trial in cut_off:
             end_run(trial.run, "KILLED", "the search was interrupted")

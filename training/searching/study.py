@@ -141,6 +141,8 @@ class Study:
             asked = self.study.ask()
         self.storage.beat([asked], now=True)
         config = self.space.suggest(asked)
+        if "goes_on" not in asked.user_attrs:
+            asked.set_user_attr("goes_on", asked.number)
         asked.set_user_attr("config", asdict(config))
         asked.set_user_attr("proposed_after", sorted(known))
         asked.set_user_attr("proposed_beside", sorted(running))
@@ -161,7 +163,7 @@ class Study:
         for one in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             log.warning("study %s: trial %d was cut off by a kill; it is tried again", self.name, one.number)
             self.study.tell(one.number, state=TrialState.FAIL)
-            self.study.enqueue_trial(one.params)
+            self.try_again(one)
             end_run(one.user_attrs.get("run_id"), "KILLED", "cut off by a kill of the search")
         for part in self.folder.glob("*.part"):
             part.unlink()
@@ -200,6 +202,7 @@ class Study:
         """Record why a trial failed by itself."""
         asked.set_user_attr("error", line)
         self.study.tell(asked, state=TrialState.FAIL)
+        self.state(asked).unlink(missing_ok=True)
 
     def tell(self, asked: optuna.Trial, result: TrialResult, run_id: str | None) -> None:
         """Record what a trial came to; of the best one so far, put the weights where others can read them."""
@@ -211,6 +214,7 @@ class Study:
         # A pruned trial's best epoch is a result too: its checkpoint may even win.
         state = TrialState.PRUNED if result.ended == "pruned" else TrialState.COMPLETE
         self.study.tell(asked, None if state == TrialState.PRUNED else result.value, state=state)
+        self.state(asked).unlink(missing_ok=True)
 
     def checkpoint(self, number: int) -> Path:
         """Where the weights of a trial's best epoch are."""
@@ -224,6 +228,15 @@ class Study:
             if "result" in one.user_attrs and ("published" in one.user_attrs or self.checkpoint(one.number).exists())
         ]
         return min(there, key=lambda one: one.user_attrs["result"]["value"], default=None)
+
+    def state(self, asked: optuna.Trial) -> Path:
+        """Where a trial leaves what it takes to go on with it: one that is tried again, where it was cut off."""
+        return self.folder / f"trial-{asked.user_attrs['goes_on']:03d}.state"
+
+    def try_again(self, trial: optuna.Trial | FrozenTrial) -> None:
+        """Queue a trial that was cut off; it goes on where it was, if it came so far."""
+        original = trial.user_attrs.get("goes_on", trial.number)
+        self.study.enqueue_trial(trial.params, user_attrs={"goes_on": original})
 
     def keep_best_checkpoint(self) -> None:
         """Remove the others; what trials that run have written may be better and not yet told."""

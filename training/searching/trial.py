@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -27,12 +28,14 @@ from recording import files, recordings
 from recording.face import Face
 from registry.command_line import one_line, tracking_problem
 from training import sqlite
-from training.learning import closed_form, model
+from training.learning import closed_form, model, progress
 from training.learning.cache import ActivationCache
 from training.learning.finetune import Epoch, Outcome, OutOfMemory, TrialConfig, finetune
 from training.learning.trunk import dataset, features, fill
 
 MAXRSS_UNITS = 2**20 if sys.platform == "darwin" else 2**10  # in a MiB
+KEEP_S = 10.0
+"""Between two states of a trial that are kept, at least: so much, or an epoch, is what being cut off costs."""
 LAST_WORDS = ("done", "failed", "untracked")
 
 
@@ -65,6 +68,8 @@ class TrialSpec:
     seconds_left: float = float("inf")
     threads: int = 0
     """Of the processor; 0: as many as torch takes by itself."""
+    state: Path | None = None
+    """Where it leaves after its epochs what it takes to go on from there; what it finds there, it goes on from."""
     accelerator: str = ""
     """The only CUDA device that it is to see, as ``CUDA_VISIBLE_DEVICES`` names it; empty: whatever there is."""
 
@@ -203,10 +208,13 @@ def train(spec: TrialSpec, keep_going: Callable[[Epoch], bool] = lambda epoch: T
     Out of memory halves the batch and starts the trial again, down to a batch of one.
     """
     deadline = time.monotonic() + spec.seconds_left
-    config = spec.config
+    config, begun = spec.config, progress.load(spec.state) if spec.state else None
+    if begun is not None:
+        config = replace(config, batch_size=begun["batch_size"])
+        print(f"{spec.name}: goes on after epoch {len(begun['epochs']) - 1}, where it was cut off", flush=True)
     while True:
         try:
-            outcome, cache_seconds = _train(spec, config, keep_going, deadline)
+            outcome, cache_seconds = _train(spec, config, keep_going, deadline, begun)
             return outcome, config.batch_size, cache_seconds
         except OutOfMemory as error:
             if config.batch_size == 1:
@@ -216,13 +224,17 @@ def train(spec: TrialSpec, keep_going: Callable[[Epoch], bool] = lambda epoch: T
                 f"again with {config.batch_size // 2}",
                 flush=True,
             )
-            config = replace(config, batch_size=config.batch_size // 2)
+            config, begun = replace(config, batch_size=config.batch_size // 2), None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
 def _train(
-    spec: TrialSpec, config: TrialConfig, keep_going: Callable[[Epoch], bool], deadline: float
+    spec: TrialSpec,
+    config: TrialConfig,
+    keep_going: Callable[[Epoch], bool],
+    deadline: float,
+    begun: progress.State | None,
 ) -> tuple[Outcome, float]:
     data = recordings.load(spec.samples).cut_to(spec.faces)
     device = torch.device(spec.device)
@@ -249,12 +261,24 @@ def _train(
             config,
             keep_going=keep_going,
             deadline=deadline,
+            begun=begun,
+            keep=partial(_keep, spec, config, [time.monotonic()]),
         )
         tail.load_state_dict(outcome.tail)  # shares its modules with the network
         _save(network, spec.checkpoint)
         return outcome, cache_seconds
     finally:
         cache.close()
+
+
+def _keep(spec: TrialSpec, config: TrialConfig, last: list[float], state: progress.State) -> None:
+    """Leave the state where the next process finds it; ``last`` is when that was done last.
+
+    Of an open network it is 200 MB: where epochs take a second, not after each.
+    """
+    if spec.state and time.monotonic() - last[0] >= KEEP_S:
+        progress.save(spec.state, state | {"batch_size": config.batch_size})
+        last[0] = time.monotonic()
 
 
 def _save(network: torch.nn.Module, path: Path) -> None:

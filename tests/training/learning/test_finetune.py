@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.learning import closed_form, finetune, model
+from training.learning import closed_form, finetune, model, progress
 from training.learning.finetune import TrialConfig
 
 N = 120
@@ -108,3 +108,28 @@ def test_a_first_epoch_that_the_time_cuts_off_is_judged_all_the_same(network):
     outcome = finetune.finetune(tail, source, source.targets, TRAIN, VALIDATION, config("base"), deadline=0.0)
     assert outcome.ended == "timeout"
     assert [epoch.number for epoch in outcome.epochs] == [0, 1]
+
+
+def test_a_fine_tuning_that_was_cut_off_goes_on_elsewhere_to_the_same_result(network, tmp_path):
+    """Weights, their average, the optimiser, the order of samples and dropout: bit for bit."""
+    source, heard = Pooled(), []
+    given = source, source.targets, TRAIN, VALIDATION, config("base", epochs=4)
+    start = nn.Sequential(network.fc).state_dict()
+    start = {key: value.clone() for key, value in start.items()}
+
+    def keep(state: dict) -> None:
+        progress.save(tmp_path / f"{len(state['epochs'])}.state", state)
+
+    whole = finetune.finetune(nn.Sequential(network.fc), *given, keep=keep)
+    assert len(list(tmp_path.iterdir())) == 4
+
+    other = nn.Sequential(model.build().fc)
+    other.load_state_dict(start)
+    torch.manual_seed(99)  # another process has drawn other random numbers
+    begun = progress.load(tmp_path / "3.state")
+    goes_on = finetune.finetune(other, *given, begun=begun, keep_going=lambda epoch: not heard.append(epoch.number))
+    assert heard == [0, 1, 2, 3, 4]
+    assert [epoch.number for epoch in goes_on.epochs] == [0, 1, 2, 3, 4]
+    assert [epoch.val_loss for epoch in goes_on.epochs] == [epoch.val_loss for epoch in whole.epochs]
+    assert goes_on.best.number == whole.best.number
+    assert all(torch.equal(goes_on.tail[key], value) for key, value in whole.tail.items())

@@ -22,11 +22,10 @@ def spec(number: int) -> TrialSpec:
 
 
 @pytest.fixture
-def workers(request, monkeypatch):
+def workers(request):
     """Processes that run a body of :mod:`trials`."""
     body, size, *devices = request.param
-    monkeypatch.setattr(process.trial, "run", body)
-    made = Processes(size, *devices)
+    made = Processes(size, *devices, body=body)
     yield made
     made.close()
 

@@ -50,6 +50,28 @@ def test_a_trial_that_a_kill_left_running_is_tried_again_with_the_same_parameter
     again.close()
 
 
+def test_a_trial_that_is_cut_off_twice_goes_on_from_where_the_first_one_left_its_state(study, tmp_path):
+    first = study.propose()[0]
+    study.close()
+    again = Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000)
+    waiting = [trial for trial in again.study.trials if trial.state == TrialState.WAITING]
+    for trial in waiting[:-1]:  # the others of the opening come first
+        assert "goes_on" not in trial.user_attrs
+    number = len(again.study.trials) - 1
+    while (second := again.propose()[0]).number < number:
+        again.tell_failed(second, "no matter")
+    assert second.params == first.params
+    assert again.state(second) == tmp_path / "trial-000.state"
+    again.close()
+    third = Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000)
+    assert third.study.trials[-1].user_attrs["goes_on"] == 0
+    asked = third.propose()[0]
+    third.state(asked).touch()
+    third.tell_failed(asked, "no matter")
+    assert not list(tmp_path.glob("*.state")), "what is over needs no state"
+    third.close()
+
+
 # SQLAlchemy reads its address as a URL: %20 is a space there, and what follows a ? no longer the path.
 @pytest.mark.parametrize("name", ["a%20b", "what?", "50%", "my drive#2"])
 def test_a_folder_whose_name_means_something_in_an_address_is_used_as_it_is(tmp_path, name):

@@ -1,5 +1,6 @@
 """A trial by itself: what stays fixed, and what it does when memory is short."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from training.learning import model
 from training.learning.augmentation import Augmentation
-from training.learning.finetune import OutOfMemory, TrialConfig
+from training.learning.finetune import Epoch, OutOfMemory, TrialConfig
 from training.learning.trunk import Dataset
 from training.searching import trial
 from training.searching.trial import TrialSpec
@@ -56,6 +57,27 @@ def test_frozen_means_frozen_statistics_too(spec):
     moved = [key for key in trains if not torch.equal(before[key], after[key])]
     assert any(key.endswith("running_mean") for key in moved)
     assert any(key.startswith("fc") for key in moved)
+
+
+def test_a_trial_that_was_cut_off_goes_on_after_the_last_epoch_that_was_kept(spec, monkeypatch, tmp_path):
+    """Killed in its third epoch; the first two are heard again, from what was kept, and not computed again."""
+    monkeypatch.setattr(trial, "KEEP_S", 0.0)
+    spec = replace(spec, config=replace(spec.config, epochs=3), state=tmp_path / "trial-000.state")
+
+    def cut_off(epoch: Epoch) -> bool:
+        if epoch.number == 3:
+            raise KeyboardInterrupt
+        heard.append(epoch)
+        return True
+
+    heard: list[Epoch] = []
+    with pytest.raises(KeyboardInterrupt):
+        trial.train(spec, cut_off)
+    again: list[Epoch] = []
+    outcome, *_ = trial.train(spec, lambda epoch: not again.append(epoch))
+    assert [epoch.number for epoch in again] == [0, 1, 2, 3]
+    assert again[:3] == heard, "computed again: the seconds differ"
+    assert outcome.epochs == again
 
 
 def test_out_of_memory_halves_the_batch_down_to_one_and_says_so(spec, monkeypatch, capsys):

@@ -1,0 +1,93 @@
+"""``python -m benchmarks.workers``: trials an hour with several workers against one, where trials wait.
+
+What is measured is the search itself: proposing, starting processes, hearing every epoch, writing the study. Trials
+that compute share a machine's cores, and how much that gains depends on the machine.
+"""
+
+import argparse
+import tempfile
+import time
+from contextlib import closing
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import optuna
+
+from benchmarks.machine import machine
+from training.learning.finetune import Epoch, TrialConfig
+from training.searching.process import Processes
+from training.searching.search import Search
+from training.searching.space import SearchSpace
+from training.searching.study import Study
+from training.searching.trial import TrialResult, TrialSpec
+
+EPOCHS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=8, help="at once, against one (8)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="that a trial waits (10)")
+    parser.add_argument("--rounds", type=int, default=4, help="trials of each worker (4)")
+    arguments = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    print(f"machine: {machine()}\n\n| workers | trials | seconds | trials an hour |\n|---|---|---|---|")
+    _search(1, 1, 0.0)  # torch is imported once, by the server that all processes are forked from
+    rates = []
+    for workers in (1, arguments.workers):
+        trials = workers * arguments.rounds
+        seconds = _search(workers, trials, arguments.seconds)
+        rates.append(3600 * trials / seconds)
+        print(f"| {workers} | {trials} | {seconds:.1f} | {rates[-1]:.0f} |", flush=True)
+    print(f"\n{arguments.workers} workers: {rates[1] / rates[0]:.2f} times the trials an hour of one")
+
+
+def _search(workers: int, trials: int, seconds: float) -> float:
+    """Seconds of a search whose trials wait so long each."""
+
+    def describe(number: int, config: TrialConfig, checkpoint: Path, seconds_left: float) -> TrialSpec:
+        nothing = np.array([], dtype=np.int64)
+        return TrialSpec(
+            number=number,
+            config=config,
+            base=Path(),
+            together=(),
+            samples=(),
+            faces=(),
+            train=nothing,
+            validation=nothing,
+            block=nothing,
+            cache=Path(),
+            checkpoint=checkpoint,
+            device="cpu",
+            tracking_uri="",
+            experiment_id="",
+            parent_run_id="",
+            study="waiting",
+            seconds_left=seconds,
+        )
+
+    with tempfile.TemporaryDirectory() as folder:
+        study = Study(Path(folder), "waiting", SearchSpace(trials=trials), {}, 500)
+        with closing(study), closing(Processes(workers, body=wait)) as processes:
+            began = time.monotonic()
+            Search(study, processes, describe).run()
+            return time.monotonic() - began
+
+
+def wait(spec: TrialSpec, connection: Connection) -> None:
+    """A trial that waits ``spec.seconds_left`` and reports epochs meanwhile."""
+    began = time.monotonic()
+    for number in range(EPOCHS):
+        time.sleep(spec.seconds_left / EPOCHS)
+        epoch = Epoch(number, 0.1, 0.1, 1.0, 1.0, 2.0 + 1 / (1 + spec.number), spec.seconds_left / EPOCHS)
+        connection.send(("epoch", epoch))
+        connection.recv()
+    spec.checkpoint.touch()
+    result = TrialResult(epoch.angular_error_deg, epoch, "complete", EPOCHS, 16, time.monotonic() - began, 0.0, 0.0)
+    connection.send(("done", result))
+
+
+if __name__ == "__main__":
+    main()
