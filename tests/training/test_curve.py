@@ -113,15 +113,32 @@ def test_the_first_minutes_hold_no_later_sample(tracking, folder, monkeypatch):
     assert {plan.config.seed for plan in given} == {0, 1, 2}
 
 
-def test_a_curve_that_another_process_measures_is_left_to_it(tracking, folder, monkeypatch):
-    monkeypatch.setattr(curve.fcntl, "flock", lambda *_: (_ for _ in ()).throw(BlockingIOError))
+@pytest.fixture
+def measuring(tracking) -> tuple[SimpleNamespace, chosen.Chosen]:
+    """As much of a job as the folder of its curve needs, and a configuration."""
+    with mlflow.start_run() as run:
+        pass
     work = SimpleNamespace(
         recordings=SimpleNamespace(digest="d", cut_in_words=str), split=SimpleNamespace(digest=str),
-        base=SimpleNamespace(digest="b"), config=SimpleNamespace(seed=0, work="."),
+        base=SimpleNamespace(digest="b"), config=SimpleNamespace(seed=0, work="."), run_id=run.info.run_id,
     )  # fmt: skip
-    configuration = chosen.Chosen(TrialConfig("backbone", "source", 1e-3, 1), "a test")
-    with pytest.raises(GazeError, match="another process"), curve._curve_folder(work, configuration):
+    return work, chosen.Chosen(TrialConfig("backbone", "source", 1e-3, 1), "a test")
+
+
+def test_a_curve_that_another_process_measures_is_left_to_it(measuring):
+    with curve._curve_folder(*measuring), pytest.raises(GazeError, match="another process"):
+        curve._curve_folder(*measuring).__enter__()
+
+
+def test_runs_that_a_kill_left_running_are_ended_by_the_next_curve(measuring):
+    with curve._curve_folder(*measuring) as (_, key):
         pass
+    client = mlflow.MlflowClient()
+    killed, other = (client.create_run("0", tags={"curve": tag}).info.run_id for tag in (key, "another"))
+    with curve._curve_folder(*measuring):
+        pass
+    assert client.get_run(killed).info.status == "KILLED"
+    assert client.get_run(other).info.status == "RUNNING"
 
 
 def test_small_sizes_get_more_epochs_up_to_a_limit():
