@@ -105,7 +105,8 @@ def plans(config: CurveConfig, work: Job, configuration: Chosen, sizes: tuple[in
         order = subsets.order(len(train), config.spacing, repeat, config.seed)
         for size, count in counts.items():
             epochs = planned_epochs(configuration.config, count, counts[sizes[-1]], config.epochs_max)
-            mine = replace(configuration.config, epochs=epochs, seed=config.seed + repeat)
+            batch = min(configuration.config.batch_size, work.config.space().settled(count).batch_size)
+            mine = replace(configuration.config, epochs=epochs, batch_size=batch, seed=config.seed + repeat)
             found.append(Plan(size, repeat, np.sort(train[order[:count]]), mine))
     return found
 

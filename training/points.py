@@ -27,7 +27,7 @@ from registry.intervals import Floats, Integers
 from training.bases import Bases
 from training.context import Job
 from training.learning import closed_form, model
-from training.learning.finetune import Epoch, Outcome, OutOfMemory, TrialConfig, finetune, predict, steps_per_epoch
+from training.learning.finetune import Epoch, Outcome, OutOfMemory, TrialConfig, finetune, predict
 from training.learning.trunk import Features, features
 from training.measuring.alignment import align
 from training.measuring.errors import MeasuredErrors, measure
@@ -69,10 +69,9 @@ class Point:
 
 
 def planned_epochs(config: TrialConfig, samples: int, largest: int, most: int) -> int:
-    """Epochs for a subset: as many steps as the largest one gets, up to those that are enough, but few samples make few
-    steps an epoch, and more epochs than ``most`` (or the configuration's own) are not run. As the search does it."""
-    steps = min(ENOUGH_PICTURES // config.batch_size, config.epochs * steps_per_epoch(largest, config))
-    wanted = math.ceil(steps / steps_per_epoch(samples, config))
+    """Epochs for a subset: it sees as many pictures as the largest one does, up to those that are enough, in no more
+    epochs than ``most`` (or the configuration's own). As the search does it."""
+    wanted = math.ceil(min(ENOUGH_PICTURES, config.epochs * largest) / samples)
     return max(config.epochs, min(wanted, most))
 
 

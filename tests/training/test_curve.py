@@ -12,6 +12,7 @@ import pytest
 
 from recording.exceptions import GazeError
 from training import chosen, cli, curve, points
+from training.config import CurveConfig
 from training.learning.finetune import TrialConfig
 from training.points import planned_epochs
 
@@ -144,11 +145,20 @@ def test_runs_that_a_kill_left_running_are_ended_by_the_next_curve(measuring):
 def test_small_sizes_get_more_epochs_up_to_a_limit():
     config = TrialConfig("none", "source", 1e-3, 12, batch_size=16)
     assert planned_epochs(config, 600, 600, 30) == 12  # the largest: as the search did it
-    assert planned_epochs(config, 304, 600, 30) == 22  # as many steps as are enough
+    assert planned_epochs(config, 304, 600, 30) == 22  # as many pictures as are enough
     assert planned_epochs(config, 76, 600, 30) == 30
     assert planned_epochs(config, 76, 600, 5) == 12  # never fewer than the configuration has
     brief = TrialConfig("none", "source", 1e-3, 2, batch_size=16)
-    assert planned_epochs(brief, 300, 600, 30) == 5  # the largest one's 74 steps
+    assert planned_epochs(brief, 300, 600, 30) == 4  # as many pictures as the largest one sees
+
+
+def test_a_small_subset_is_trained_in_the_batches_that_the_main_job_takes_for_so_many():
+    config = CurveConfig(freeze="backbone", repeats=1)
+    work = SimpleNamespace(split=SimpleNamespace(train=np.arange(600)), recordings=np.arange(1000), config=config.job())
+    configuration = chosen.Chosen(TrialConfig("none", "source", 1e-3, 12, batch_size=16), "a test")
+    small, large = curve.plans(config, work, configuration, (250, 1000))
+    assert (len(small.train), small.config.batch_size) == (150, 8)
+    assert (len(large.train), large.config.batch_size) == (600, 16)
 
 
 def _study(folder: Path, **attributes) -> None:
