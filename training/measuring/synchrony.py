@@ -33,8 +33,8 @@ DRIFT = 1.2e-3
 """Clocks that differ by more than this share are broken."""
 RESAMPLES = 200
 CLEAR, WIDE_S = 4.0, 0.3
-"""A sign is clear when its peak is so many deviations above its rest, its interval no wider than so many seconds. Blinks
-may have any: nothing but lids looks like them, and with few of them resampling leaves out most."""
+"""A sign is clear when its peak is so many deviations above its rest, its interval no wider than so many seconds.
+That of blinks may be wider: nothing but lids looks like them, and where they are few, resampling leaves out most."""
 SUPPORT = 3.0
 """At another place than its peak a curve speaks for an offset when it is so many deviations above its rest."""
 LEAST_CORRELATION = 0.3
