@@ -1,8 +1,8 @@
-"""The prepared folders of one training: usually one drive, several for ``split=by-drive``."""
+"""The prepared folders of one training: usually one drive; several for ``split=by-drive`` and ``split=by-driver``."""
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +50,22 @@ class Recordings:
     def drive_index(self) -> np.ndarray:
         """(n,) which drive, from 0."""
         return np.repeat(np.arange(len(self.drives)), [len(d.table) for d in self.drives])
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """Who drives, each once, in the order of the drives; a drive of which nobody said counts as a driver."""
+        return tuple(dict.fromkeys(d.driver or d.name for d in self.drives))
+
+    @property
+    def drives_of(self) -> dict[str, tuple[str, ...]]:
+        """Driver → the names of their drives."""
+        return {name: tuple(d.name for d in self.drives if (d.driver or d.name) == name) for name in self.drivers}
+
+    @cached_property
+    def driver_index(self) -> np.ndarray:
+        """(n,) which driver, from 0."""
+        of_drive = np.array([self.drivers.index(d.driver or d.name) for d in self.drives], dtype=np.int64)
+        return np.asarray(of_drive[self.drive_index])
 
     @cached_property
     def moments(self) -> tuple[Fingerprint, ...]:
@@ -133,15 +149,16 @@ def load(folders: tuple[Path, ...]) -> Recordings:
     return Recordings(tuple(prepared.load(folder) for folder in folders))
 
 
-def with_faces(recordings: Recordings, asked: str) -> Recordings:
+def with_faces(recordings: Recordings, asked: str | Sequence[str]) -> Recordings:
     """The recordings with a face rectangle chosen for each drive, which is said in the log.
 
-    ``asked``: ``auto`` (what the prepared folder says; where it does not, it is looked for now), ``none`` or
-    ``x,y,w,h``. A drive in which too few pictures show a face gets the rectangle of the others, where some show it
-    there. Several drives of which one then has none are all used whole: a model reads faces or driver views.
-    Raises :class:`~recording.exceptions.InputError` as :func:`recording.detection.find` does.
+    ``asked``, of all or of each drive: ``auto`` (what the prepared folder says; where it does not, it is looked for
+    now), ``none`` or ``x,y,w,h``. A drive in which too few pictures show a face gets the rectangle of the others, where
+    some show it there. Several drives of which one then has none are all used whole: a model reads faces or driver
+    views. Raises :class:`~recording.exceptions.InputError` as :func:`recording.detection.find` does.
     """
-    chosen = tuple(_chosen(drive, asked) for drive in recordings.drives)
+    each = [asked] * len(recordings.drives) if isinstance(asked, str) else asked
+    chosen = tuple(_chosen(drive, wanted) for drive, wanted in zip(recordings.drives, each, strict=True))
     faces = [choice.face for choice in chosen if choice.face is not None]
     chosen = tuple(_borrowed(*one, faces) for one in zip(recordings.drives, chosen, strict=True))
     for drive, choice in zip(recordings.drives, chosen, strict=True):

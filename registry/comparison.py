@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,17 @@ from recording import angles, scenarios
 from recording.label_frame import CAR, HEAD
 from registry import opening, versions
 from registry.contract import Contract
+from registry.crop import Crop
 from registry.holdout import Holdout
-from registry.intervals import Floats, Integers, Interval, block_means, lower_bound_of_one, mean_interval
+from registry.intervals import (
+    CONFIDENCE,
+    Floats,
+    Integers,
+    Interval,
+    block_means,
+    lower_bound_of_one,
+    mean_interval,
+)
 from registry.network import GazeNetwork
 
 Booleans = NDArray[np.bool_]
@@ -50,6 +59,8 @@ class Comparison:
     """How many samples could not be used, by the reason: one of the two was trained within a second of them."""
     used: str
     """Which samples were used: frames and recording."""
+    drivers: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, np.str_))
+    """(n,) who drives; empty where that is not known."""
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -95,6 +106,17 @@ class Comparison:
             at_least = lower_bound_of_one(here, elsewhere, looks)
         return ScenarioChange(number, float(change[inside].mean()), at_least)
 
+    def driver_changes(self) -> list[tuple[str, Interval]]:
+        """Each driver and how their 3-D error changed, over their time blocks; with an interval that is wider the more
+        drivers are looked at (Bonferroni), so that none is refused for being one of many."""
+        names = np.unique(self.drivers)
+        change, confidence = self._changes()[:, 2], 1 - (1 - CONFIDENCE) / max(1, len(names))
+        places = [np.flatnonzero(self.drivers == name) for name in names]
+        return [
+            (str(name), mean_interval(change[place], self.blocks[place], confidence))
+            for name, place in zip(names, places, strict=True)
+        ]
+
     def _changes(self) -> Floats:
         return self.second_deg - self.first_deg
 
@@ -122,8 +144,16 @@ def errors(package: Package, held_out: Holdout) -> Floats:
 
     Held-out pictures show the driver view, so that each version reads of it what its own contract says.
     """
-    cut = package.contract.crop.settled(held_out.face).cut_driver_view
-    return errors_of(package.network.predict_encoded(held_out.jpegs, held_out.names, cut), held_out)
+    return errors_of(answers(package.network, package.contract.crop, held_out), held_out)
+
+
+def answers(network: GazeNetwork, crop: Crop, held_out: Holdout) -> Floats:
+    """(n, 2) degrees: what a network answers to held-out samples, each drive cut as ``crop`` says."""
+    answered = np.empty((len(held_out), 2))
+    for place, part in held_out.parts():
+        cut = crop.settled(part.face).cut_driver_view
+        answered[place] = network.predict_encoded(part.jpegs, part.names, cut)
+    return answered
 
 
 def errors_of(answers_deg: Floats, held_out: Holdout) -> Floats:
@@ -162,12 +192,18 @@ def suits(samples: Holdout, package: Package) -> bool:
     to find the face, somebody must have found it.
     """
     crop = package.contract.crop
-    return not (samples.squeezed and crop.face is not None) and not (crop.detected and samples.face is None)
+    return all(
+        not (part.squeezed and crop.face is not None) and not (crop.detected and part.face is None)
+        for _, part in samples.parts()
+    )
 
 
 def trained_on(samples: Holdout, package: Package) -> Booleans:
     """(n,) bool: which samples the package's model has seen, or a near copy (the same recording within a second)."""
-    return np.asarray(package.holdout.saw(samples.footage), bool)
+    seen = np.zeros(len(samples), dtype=bool)
+    for place, part in samples.parts():
+        seen[place] = package.holdout.saw(part.footage)
+    return seen
 
 
 def compare(first: Package, second: Package, samples: Holdout) -> Comparison:
@@ -187,15 +223,26 @@ def compare(first: Package, second: Package, samples: Holdout) -> Comparison:
         kept.blocks,
         kept.scenarios,
         {who: int(which.sum()) for who, which in reasons.items() if which.any()},
-        f"frames {kept.frames.min()} to {kept.frames.max()} of recording {kept.drive[:8]}" if len(kept) else "",
+        _described(kept),
+        kept.drivers,
     )
+
+
+def _described(samples: Holdout) -> str:
+    if not len(samples):
+        return ""
+    if samples.sources:
+        drives = len(np.unique(samples.source))
+        return f"{drives} drive{'s' * (drives > 1)} of {', '.join(np.unique(samples.drivers))}"
+    return f"frames {samples.frames.min()} to {samples.frames.max()} of recording {samples.drive[:8]}"
 
 
 def both_holdouts(first: Package, second: Package) -> list[Holdout]:
     """The held-out samples of both packages that suit both, each sample once."""
     # Of a sample that both have, the picture that shows more of it counts, whichever version is named first.
     found: list[Holdout] = []
-    for samples in sorted((first.holdout, second.holdout), key=lambda one: one.squeezed):
+    each = [part for package in (first, second) for _, part in package.holdout.parts()]
+    for samples in sorted(each, key=lambda one: one.squeezed):
         if suits(samples, first) and suits(samples, second):
             known = [one.frames for one in found if one.drive == samples.drive]
             found.append(subset(samples, ~np.isin(samples.frames, known)))
@@ -219,17 +266,7 @@ def joined(parts: list[Comparison]) -> Comparison:
 
 def subset(samples: Holdout, keep: Booleans) -> Holdout:
     """The samples where ``keep`` (n,) is true."""
-    chosen = np.flatnonzero(keep)
-    return replace(
-        samples,
-        jpegs=[samples.jpegs[index] for index in chosen],
-        names=[samples.names[index] for index in chosen],
-        labels_deg=samples.labels_deg[chosen],
-        frames=samples.frames[chosen],
-        blocks=samples.blocks[chosen],
-        scenarios=samples.scenarios[chosen],
-        baselines_deg={name: answers[chosen] for name, answers in samples.baselines_deg.items()},
-    )
+    return samples.subset(np.flatnonzero(keep))
 
 
 def draw(compared: Comparison, path: Path) -> None:

@@ -33,7 +33,7 @@ FILES = (WEIGHTS, NETWORK, holdout.FILE_NAME)
 
 CONTRACT_VERSION: Literal[3] = 3
 """What is written; 2 came with the face rectangle (``crop.face``), ``seen`` and ``digests.weights``, 3 with
-``output.label_frame``."""
+``output.label_frame``, ``unseen_driver`` and held-out samples of several drives."""
 KNOWN_VERSIONS = (1, 2, CONTRACT_VERSION)
 """What is read; fields that came later may be missing."""
 GOLDEN_EXAMPLES = 5
@@ -100,6 +100,27 @@ class Scenario(Strict):
     errors: AngleErrors | None = None
 
 
+class DriverFigures(Strict):
+    """Errors on one driver of models that were trained as this one, but without the driver."""
+
+    name: str
+    recordings: list[str]
+    """Digests of the driver's drives: of prepared pictures and angles."""
+    samples: int = Field(gt=0)
+    errors: AngleErrors
+
+
+class UnseenDriver(Strict):
+    """The error that a driver may expect whom the model has not seen, estimated by leaving out one driver at a time."""
+
+    errors: AngleErrors
+    """Means over drivers, each counting once."""
+    low_deg: FiniteFloat | None = None
+    """The 95 % interval of the 3-D error over drivers; ``None`` with too few of them."""
+    high_deg: FiniteFloat | None = None
+    drivers: list[DriverFigures]
+
+
 class Digests(Strict):
     """sha256 of what the model was made from."""
 
@@ -136,6 +157,8 @@ class Contract(Strict):
     seen: dict[str, list[int]] = Field(default_factory=dict)
     """By the sha256 of a recording the numbers of its frames that this model, or one that it was fine-tuned from, was
     trained or validated on; empty in versions that were registered before contracts had it."""
+    unseen_driver: UnseenDriver | None = None
+    """``None`` where no drivers were left out, and in versions that were registered before contracts had it."""
     training: dict[str, Any]
     files: dict[str, Sha256]
     golden: list[Golden]
@@ -155,6 +178,7 @@ class Statement:
     rendered_sample_drive: bool
     output: OutputPromise = field(default_factory=OutputPromise)
     scenarios: Sequence[Scenario | dict[str, Any]] = ()
+    unseen_driver: UnseenDriver | dict[str, Any] | None = None
 
 
 def seal(folder: Path, golden_jpegs: list[bytes], stated: Statement) -> Contract:

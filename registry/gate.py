@@ -17,8 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from recording.exceptions import ContractError, InputError, RegistryError
-from registry import comparison, contract, rule, versions
-from registry.comparison import Comparison, Package
+from registry import comparison, contract, rule, versions, worst
+from registry.comparison import Package
 from registry.holdout import Holdout
 from registry.intervals import MIN_BLOCKS, Floats
 from registry.rule import BASELINES, Check
@@ -66,6 +66,12 @@ class Scenarios(_Limits):
     min_samples: int = Field(ge=1)
 
 
+class Drivers(_Limits):
+    """How much worse than the champion a single driver may be, degrees of 3-D error."""
+
+    worsening_deg: FiniteFloat = Field(ge=0)
+
+
 class Configuration(_Limits):
     """The gate's limits; see ``gate.yaml``."""
 
@@ -75,6 +81,7 @@ class Configuration(_Limits):
     baselines: BaselineLimits
     champion: Champion
     scenarios: Scenarios
+    drivers: Drivers
 
     def rule(self) -> rule.Requirements:
         """The numbers of the rule that report and gate share."""
@@ -300,7 +307,7 @@ def against(new: Package, old: Package, configuration: Configuration, who: str, 
         # It may be part of what the challenger was trained on: then there is nothing to compare.
         name = f"against {who}, that one's samples"
         checks += _on_samples(old, new, old.holdout, name, configuration, required and unread)
-    return checks
+    return [*checks, *worst.left_out(new, old, who, configuration.drivers.worsening_deg)]
 
 
 def _on_samples(
@@ -328,22 +335,6 @@ def _on_samples(
         f"interval ≤ {margin:+.2f}°",
         change.high <= margin,
     )
-    return [comparable, error, *_worst_scenario(compared, name, configuration.scenarios)]
-
-
-def _worst_scenario(compared: Comparison, name: str, limits: Scenarios) -> list[Check]:
-    """The scenario that most clearly got worse: refused where that is shown and is more than may be."""
-    changes = compared.scenario_changes(limits.min_samples)
-    if not changes:
-        return []
-    worst = max(changes, key=lambda change: (change.at_least_deg > 0, change.mean_deg))
-    shown = "shown" if worst.at_least_deg > 0 else "not shown"
-    passed = worst.at_least_deg <= 0 or worst.mean_deg <= limits.worsening_deg
-    return [
-        Check(
-            f"{name}: worst scenario ({worst.number})",
-            f"{worst.mean_deg:+.2f}°, {shown} to be worse in {len(changes)} looks",
-            f"≤ {limits.worsening_deg:+.2f}° where shown",
-            passed,
-        )
-    ]
+    scenarios, drivers = configuration.scenarios, configuration.drivers
+    scenario = worst.scenario(compared, name, scenarios.min_samples, scenarios.worsening_deg)
+    return [comparable, error, *scenario, *worst.driver(compared, name, drivers.worsening_deg)]

@@ -21,11 +21,27 @@ FILE_NAME = "holdout.npz"
 _BASELINE = "baseline."  # and its name: an array of the file
 _MOMENTS = "moments."  # and the name of an array of the fingerprint
 _ELSEWHERE = "elsewhere."  # and the recording's number
+_SOURCE = "source."  # and the drive's number
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One of the drives that held-out samples come from, and who drives."""
+
+    driver: str
+    drive: str
+    """sha256 of the recording."""
+    fps: float
+    face: Face | None = None
+    moments: Fingerprint = field(default_factory=Fingerprint)
 
 
 @dataclass
 class Holdout:
-    """n samples of one drive that the model of the same package was neither trained nor validated on."""
+    """n samples that the model of the same package was neither trained nor validated on.
+
+    Of one drive, or, where ``sources`` says so, of one or several whose drivers are known (:meth:`parts`).
+    """
 
     jpegs: list[bytes]
     """n encoded driver views, of which each model reads what its contract says (:meth:`Crop.cut_driver_view`); in
@@ -41,9 +57,9 @@ class Holdout:
     scenarios: np.ndarray
     """(n,) scenario of the sample, 1 to 10."""
     drive: str
-    """sha256 of the recording the samples come from."""
+    """sha256 of the recording the samples come from; of several, one that stands for all of them."""
     fps: float
-    """Frames per second of the drive."""
+    """Frames per second of the drive (of several: of the first)."""
     trained_frames: np.ndarray
     """(m,) frame numbers of the same drive that the model was trained or validated on."""
     trained_drives: tuple[str, ...] = ()
@@ -58,8 +74,13 @@ class Holdout:
     """The face rectangle of the drive, for versions that have to find it on every drive; ``None``: there is none."""
     elsewhere: tuple[Footage, ...] = ()
     """Frames of other recordings that the model, or one that it was fine-tuned from, was trained or validated on."""
+    sources: tuple[Source, ...] = ()
+    """The drives, where whole drivers are held out; empty otherwise: then all is of ``drive``."""
+    source: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """(n,) which of ``sources`` each sample is from; empty where there are none."""
 
     def __post_init__(self) -> None:
+        self.source = np.asarray(self.source, dtype=np.int64)
         self.labels_deg = np.asarray(self.labels_deg, dtype=np.float64).reshape(-1, 2)
         self.frames = np.asarray(self.frames, dtype=np.int64)
         self.blocks = np.asarray(self.blocks, dtype=np.int64)
@@ -71,6 +92,9 @@ class Holdout:
         lengths = {len(self.jpegs), len(self.names), len(self.labels_deg), len(self.frames), len(self.blocks)}
         if lengths != {len(self.scenarios)}:
             raise ValueError("Holdout: jpegs, names, labels_deg, frames, blocks and scenarios differ in length")
+        known = np.isin(self.source, np.arange(len(self.sources)))
+        if len(self.source) != (len(self.jpegs) if self.sources else 0) or not known.all():
+            raise ValueError("Holdout: source has not one of the sources for each sample")
         if not np.isfinite(self.labels_deg).all():
             raise ValueError("Holdout: labels_deg has NaN or infinite angles")
         for name, answers in self.baselines_deg.items():
@@ -83,6 +107,36 @@ class Holdout:
 
     def __len__(self) -> int:
         return len(self.jpegs)
+
+    @property
+    def drivers(self) -> np.ndarray:
+        """(n,) who drives, by name; empty where it is not known."""
+        return np.array([self.sources[k].driver for k in self.source], dtype=np.str_)
+
+    def parts(self) -> "list[tuple[np.ndarray, Holdout]]":
+        """The samples by drive: their indices, and they alone as of one drive."""
+        if not self.sources:
+            return [(np.arange(len(self)), self)]
+        places = [np.flatnonzero(self.source == k) for k in range(len(self.sources))]
+        return [(place, self._of(place, one)) for place, one in zip(places, self.sources, strict=True) if len(place)]
+
+    def _of(self, place: np.ndarray, one: Source) -> "Holdout":
+        alone = replace(self.subset(place), sources=(), source=np.empty(0, np.int64))
+        return replace(alone, drive=one.drive, fps=one.fps, face=one.face, moments=one.moments)
+
+    def subset(self, chosen: np.ndarray) -> "Holdout":
+        """The samples with these indices."""
+        return replace(
+            self,
+            jpegs=[self.jpegs[index] for index in chosen],
+            names=[self.names[index] for index in chosen],
+            labels_deg=self.labels_deg[chosen],
+            frames=self.frames[chosen],
+            blocks=self.blocks[chosen],
+            scenarios=self.scenarios[chosen],
+            baselines_deg={name: answers[chosen] for name, answers in self.baselines_deg.items()},
+            source=self.source[chosen] if self.sources else self.source,
+        )
 
     @property
     def squeezed(self) -> bool:
@@ -129,11 +183,15 @@ class Holdout:
             "trained_drives": np.array(self.trained_drives, dtype=np.str_),
         }
         if self.face is not None:
-            arrays["face"] = np.array([self.face.width, self.face.height, *astuple(self.face.view)], dtype=np.int64)
+            arrays["face"] = _packed_face(self.face)
         arrays |= {_BASELINE + name: answers for name, answers in sorted(self.baselines_deg.items())}
         arrays |= _packed(_MOMENTS, self.moments)
         for number, part in enumerate(self.elsewhere):
             arrays |= _packed_footage(f"{_ELSEWHERE}{number}.", part)
+        for number, one in enumerate(self.sources):
+            arrays |= _packed_source(f"{_SOURCE}{number}.", one)
+        if self.sources:
+            arrays["source"] = self.source
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             for name, array in arrays.items():
@@ -172,6 +230,8 @@ class Holdout:
                     face=_face(stored["face"].tolist()) if "face" in stored.files else None,
                     moments=_moments(stored, _MOMENTS),
                     elsewhere=_footage(stored),
+                    sources=_sources(stored),
+                    source=stored["source"] if "source" in stored.files else np.empty(0, np.int64),
                 )
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ContractError(
@@ -181,6 +241,28 @@ class Holdout:
 
 def _face(numbers: list[int]) -> Face:
     return Face(numbers[0], numbers[1], View(*numbers[2:]))
+
+
+def _packed_face(face: Face) -> np.ndarray:
+    return np.array([face.width, face.height, *astuple(face.view)], dtype=np.int64)
+
+
+def _packed_source(prefix: str, one: Source) -> dict[str, np.ndarray]:
+    words = {"driver": one.driver, "drive": one.drive}
+    arrays = {prefix + name: np.array(word, dtype=np.str_) for name, word in words.items()}
+    arrays[prefix + "fps"] = np.array(one.fps, dtype=np.float64)
+    if one.face is not None:
+        arrays[prefix + "face"] = _packed_face(one.face)
+    return arrays | _packed(prefix + _MOMENTS, one.moments)
+
+
+def _sources(stored: Mapping[str, np.ndarray]) -> tuple[Source, ...]:
+    found: list[Source] = []
+    while (prefix := f"{_SOURCE}{len(found)}.") + "drive" in stored:
+        face = _face(stored[prefix + "face"].tolist()) if prefix + "face" in stored else None
+        driver, drive, fps = (stored[prefix + name].item() for name in ("driver", "drive", "fps"))
+        found.append(Source(driver, drive, fps, face, _moments(stored, prefix + _MOMENTS)))
+    return tuple(found)
 
 
 def _packed(prefix: str, moments: Fingerprint) -> dict[str, np.ndarray]:

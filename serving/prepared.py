@@ -32,9 +32,10 @@ def parts(samples: Samples, holdout: Holdout | None) -> np.ndarray:
     """
     frames = samples.table["frame"].to_numpy()
     known = np.full(len(frames), "neither", dtype=object)
-    if holdout is not None and holdout.drive == samples.drive:
-        known[np.isin(frames, holdout.trained_frames)] = "trained on"
-        known[np.isin(frames, holdout.frames)] = "held out"
+    for _, part in holdout.parts() if holdout is not None else ():
+        if part.drive == samples.drive:
+            known[np.isin(frames, part.trained_frames)] = "trained on"
+            known[np.isin(frames, part.frames)] = "held out"
     return known
 
 

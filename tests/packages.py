@@ -19,7 +19,7 @@ from recording.fingerprint import Fingerprint
 from recording.label_frame import Kind
 from registry import contract, registration
 from registry.crop import Crop
-from registry.holdout import Holdout
+from registry.holdout import Holdout, Source
 from registry.lineage import Footage
 
 # Degrees of azimuth or elevation over the whole range of brightness.
@@ -72,11 +72,13 @@ def make_holdout(
     baselines: bool = True,
     moments: Fingerprint | None = None,
     elsewhere: tuple[Footage, ...] = (),
+    drivers: tuple[str, ...] = (),
 ) -> Holdout:
     """n painted samples in six time blocks, two a second at 30 fps; by default trained on far-away frames.
 
     ``answers_deg`` (n, 2) is what the unbiased tiny network answers to them, the labels by default. Without
-    ``baselines`` it is as versions were before these were kept.
+    ``baselines`` it is as versions were before these were kept. ``drivers``: of each an equal part, from a drive of
+    their own, in six time blocks each.
     """
     rng = np.random.default_rng(seed)
     labels = rng.uniform([-20, -15], [20, 15], size=(n, 2))
@@ -87,7 +89,7 @@ def make_holdout(
         names=[f"frame_{frame:05d}_driver.jpg" for frame in frames],
         labels_deg=labels + np.array(label_shift_deg),
         frames=frames,
-        blocks=np.arange(n) * 6 // max(n, 1),
+        blocks=np.arange(n) * 6 * max(1, len(drivers)) // max(n, 1),
         scenarios=np.arange(n) % 10 + 1,
         drive=drive,
         fps=30.0,
@@ -95,6 +97,8 @@ def make_holdout(
         baselines_deg={"constant": constant, "calibrated": 0.9 * constant} if baselines else {},
         moments=moments or Fingerprint(),
         elsewhere=elsewhere,
+        sources=tuple(Source(name, name[0].lower() * 64, 30.0) for name in drivers),
+        source=np.arange(n) * len(drivers) // n if drivers else np.empty(0, np.int64),
     )
 
 
@@ -134,6 +138,7 @@ def make_package(
     weights_digest: str | None = None,
     crop: Crop | None = None,
     label_frame: Kind = "unknown",
+    unseen_driver: dict | None = None,
     **errors: dict | None,
 ) -> contract.Contract:
     """A valid package in ``folder``: a model ``bias_deg`` off, its held-out samples, honest errors, a seal.
@@ -172,6 +177,7 @@ def make_package(
             for n in range(1, 11)
         ],
         rendered_sample_drive=rendered,
+        unseen_driver=unseen_driver,
         digests={"data": "a" * 64, "drive": held_out.drive, "base": base_digest, "code": "c" * 64}
         | {"weights": weights_digest},
         output=contract.OutputPromise(label_frame=label_frame),

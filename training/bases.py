@@ -13,7 +13,7 @@ from recording.angles import pitch_yaw_to_deg
 from training.context import Job
 from training.learning import batchnorm, model
 from training.learning.finetune import predict
-from training.learning.trunk import features
+from training.learning.trunk import Dataset, features
 from training.measuring.alignment import Alignment, align
 from training.measuring.familiarity import Familiarity, Statistics, distance
 
@@ -49,8 +49,9 @@ def prepare(job: Job, into: Path) -> Bases:
     Only training samples are looked at: statistics and alignment must not see held-out frames.
     """
     space = job.config.space()
-    labels = job.recordings.labels_deg[job.split.train]
-    answers_deg = _training_answers(job, job.base.network)
+    train = job.split.train
+    labels = job.recordings.labels_deg[train]
+    answers_deg = answers(job, job.base.network, job.samples, train)
     as_it_is = align(answers_deg, labels)
     log.info("%s", as_it_is.describe())
     variants, drive = {}, None
@@ -59,8 +60,8 @@ def prepare(job: Job, into: Path) -> Bases:
         network.load_state_dict(job.base.network.state_dict())
         alignment = as_it_is
         if bn == "target":
-            batchnorm.adapt(network, job.samples.pictures, job.samples.train, job.device)
-            alignment = align(_training_answers(job, network), labels)
+            batchnorm.adapt(network, job.samples.pictures, train, job.device)
+            alignment = align(answers(job, network, job.samples, train), labels)
             if alignment.changes() != as_it_is.changes():
                 log.info("with statistics re-estimated on the drive: %s", alignment.describe())
             drive = batchnorm.statistics(network)
@@ -81,11 +82,11 @@ def _distance(job: Job, drive: list[Statistics] | None) -> float:
     return distance(batchnorm.statistics(job.base.network), drive)
 
 
-def _training_answers(job: Job, network: nn.Module) -> np.ndarray:
-    """(n_train, 2) degrees, from the cached pooled activations."""
-    source = features(network, "backbone", job.samples, job.cache, job.device)
+def answers(job: Job, network: nn.Module, samples: Dataset, indices: np.ndarray) -> np.ndarray:
+    """(len(indices), 2) degrees, from the cached pooled activations of ``samples``, of which the ``indices`` are."""
+    source = features(network, "backbone", samples, job.cache, job.device)
     _, tail = model.cut(network, "backbone")
-    return pitch_yaw_to_deg(predict(tail.to(job.device), source, job.samples.train))
+    return pitch_yaw_to_deg(predict(tail.to(job.device), source, indices))
 
 
 def _aligned(network: nn.Module, alignment: Alignment, path: Path) -> Path:

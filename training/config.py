@@ -8,6 +8,7 @@ from pydantic import ConfigDict
 from recording.badrows import ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
 from recording.face import AUTO, parse
+from recording.fleet import ON_BAD_DRIVE
 from recording.label_frame import check as check_label_frame
 from registry.addresses import DEFAULT_MODEL_NAME, Selector, check_name
 from training.measuring import splits, subsets
@@ -32,6 +33,10 @@ class JobConfig:
     """Checkpoint to start from: .pth, .safetensors or models:/…; empty: the lab base that ships."""
     data: str = ""
     """Prepared folder in place of video and labels; several, comma-separated, for split=by-drive."""
+    drives: str = ""
+    """List of drives (CSV: video, labels, driver, ... a row) in place of video and labels."""
+    on_bad_drive: str = STOP
+    """When a drive of the list cannot be used: stop, or skip it."""
     layout: str = "dashgaze"
     """Where the views are in the video: dashgaze, driver, or a YAML/JSON file."""
     track: int = -1
@@ -64,8 +69,10 @@ class JobConfig:
     """BatchNorm statistics searched: source, target; one value fixes it."""
     batch_size: int = 0
     """Samples a step; 0: 16, or 8 where fewer than 400 are trained on."""
-    split: str = "blocks"
-    """blocks (time blocks with gaps), by-drive, or random (the old protocol; leaks)."""
+    split: str = splits.AUTO
+    """blocks (time blocks with gaps), by-drive, by-driver, or random (leaks); auto: blocks, of a list by-driver."""
+    folds: int = 0
+    """With by-driver, parts of the drivers that are left out one by one for the error on an unseen one; 0: each."""
     seed: int = 0
     """Of everything random."""
     study: str = ""
@@ -86,6 +93,11 @@ class JobConfig:
             raise InputError(f"workers={self.workers}: must be at least 1")
         if self.data and (self.video or self.labels):
             raise InputError("data= replaces video= and labels=: give either the prepared folder or the recording")
+        _check_list(self.drives, self.on_bad_drive, self.data or self.video or self.labels)
+        if self.drives and self.label_offset_frames:
+            raise InputError("label_offset_frames= is one drive's: give it in a column of the list drives=")
+        if self.folds < 0 or self.folds == 1:
+            raise InputError(f"folds={self.folds}: must be 0 (each driver is left out once) or at least 2")
         if bool(self.video) != bool(self.labels):
             given, wanted = ("video", "labels") if self.video else ("labels", "video")
             raise InputError(f"{given}= was given without {wanted}=: a recording needs both")
@@ -125,6 +137,10 @@ class EvaluateConfig:
     """Address of the version: models:/NAME/STAGE, models:/NAME/NUMBER or models:/NAME@ALIAS."""
     data: str = ""
     """Prepared folder."""
+    drives: str = ""
+    """List of drives (CSV: video, labels, driver, ... a row), in place of data; errors are reported by driver."""
+    on_bad_drive: str = STOP
+    """When a drive of the list cannot be used: stop, or skip it."""
     video: str = ""
     """Composite video, in place of data."""
     labels: str = ""
@@ -147,6 +163,7 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.scenarios < 1:
             raise InputError(f"scenarios={self.scenarios}: must be at least 1")
+        _check_list(self.drives, self.on_bad_drive, self.data or self.video or self.labels)
         Selector.parse(self.model)
 
     def job(self) -> JobConfig:
@@ -156,6 +173,8 @@ class EvaluateConfig:
             video=self.video,
             labels=self.labels,
             data=self.data,
+            drives=self.drives,
+            on_bad_drive=self.on_bad_drive,
             layout=self.layout,
             track=self.track,
             on_bad_rows=self.on_bad_rows,
@@ -301,6 +320,13 @@ class CurveConfig:
         shared = {field.name for field in fields(JobConfig)} & {field.name for field in fields(self)}
         given = {name: getattr(self, name) for name in shared}
         return JobConfig(**given | {"epochs_min": min(JobConfig.epochs_min, self.epochs_max)})
+
+
+def _check_list(drives: str, on_bad_drive: str, other: str) -> None:
+    if on_bad_drive not in ON_BAD_DRIVE:
+        raise InputError(f"on_bad_drive={on_bad_drive!r} is unknown: choose one of {', '.join(ON_BAD_DRIVE)}")
+    if drives and other:
+        raise InputError("drives= replaces video=, labels= and data=: name recordings and folders in the list")
 
 
 def choose_device(name: str) -> str:

@@ -4,8 +4,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from recording.label_frame import LabelFrame
@@ -13,7 +15,8 @@ from recording.recordings import Recordings
 from training.checkpoints import Base
 from training.config import JobConfig, choose_device
 from training.learning.cache import ActivationCache
-from training.learning.trunk import Dataset
+from training.learning.trunk import Dataset, dataset
+from training.measuring import splits
 from training.measuring.splits import Split
 
 
@@ -38,6 +41,24 @@ class Job:
     def device(self) -> torch.device:
         """Where networks are computed."""
         return torch.device(choose_device(self.config.device))
+
+    @property
+    def groups(self) -> np.ndarray:
+        """(n,) what stays together when heads in closed form are cross-validated: time blocks, or drivers where several
+        train."""
+        drivers = self.recordings.driver_index
+        several = self.split.name == "by-driver" and len(np.unique(drivers[self.split.train])) > 1
+        return drivers if several else self.split.block
+
+    @cached_property
+    def everything(self) -> Dataset:
+        """All samples of all drives, each with the copies that it has for training: what leaving drivers out reads."""
+        nothing = np.array([], dtype=np.int64)
+        return dataset(self.recordings, self.cache, np.arange(len(self.recordings)), nothing, self.config.seed)
+
+    def share(self, samples: np.ndarray) -> np.ndarray | None:
+        """How often each of these samples is to be drawn, so that every drive counts alike; ``None``: all alike."""
+        return splits.balanced(self.recordings.drive_index[samples]) if self.split.name == "by-driver" else None
 
     @property
     def together(self) -> tuple[str, ...]:

@@ -28,8 +28,9 @@ from training import job, tracking, workplace
 from training.config import EvaluateConfig
 from training.learning import pictures
 from training.learning.cache import ActivationCache
-from training.measuring import baselines
+from training.measuring import baselines, drivers
 from training.measuring.errors import measure
+from training.reporting import drivers as by_driver
 from training.reporting import figures
 from training.reporting.report import RENDERED, scenario_table, side_by_side
 
@@ -118,7 +119,20 @@ def _report(
     shown = ["scenario", "samples", "model_azimuth_error_deg", "model_elevation_error_deg", "model_angular_error_deg"]
     print(table[shown].to_string(index=False, na_rep="–"))
     mlflow.log_table(table, "tables/scenarios.json")
+    if config.drives:
+        _by_driver(title, data, chosen, answers)
     mlflow.log_figure(figures.before_after(errors, f"{title}, {scope}"), "figures/before_after.png")
     mlflow.log_figure(figures.predicted_vs_true(answers, labels), "figures/predicted_vs_true.png")
     mlflow.set_tags({"evaluated": config.model, "evaluated_version": title, "scope": scope})
     plt.close("all")
+
+
+def _by_driver(title: str, data: Recordings, chosen: np.ndarray, answers: dict[str, np.ndarray]) -> None:
+    """Errors by driver, where a list says who drives."""
+    what = f"error of {title} on samples that it has not learnt from"
+    driver, labels = data.driver_index[chosen], data.labels_deg[chosen]
+    found = drivers.measure(data.drivers, driver, data.drives_of, answers, labels, what)
+    print(by_driver.printed(found))
+    mlflow.log_metrics(found.metrics("drivers"))
+    mlflow.log_table(by_driver.table(found), "tables/drivers.json")
+    mlflow.log_figure(by_driver.figure(found), "figures/drivers.png")

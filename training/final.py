@@ -76,8 +76,8 @@ def _solved(job: Job, starts: Bases, found: SearchResult, samples: Dataset) -> n
     network = model.load(starts.variants[config.bn].path)
     if config.head != "base":
         pooled = features(network, "backbone", samples, job.cache, job.device)
-        targets, train, block = job.recordings.targets, samples.train, job.split.block
-        closed_form.install(config.head, network, pooled, targets, train, block)
+        targets, train = job.recordings.targets, samples.train
+        closed_form.install(config.head, network, pooled, targets, train, job.groups, job.share(train))
     return network
 
 
@@ -89,7 +89,7 @@ def _continued(job: Job, found: SearchResult, samples: Dataset, config: TrialCon
         _, tail = model.cut(network, config.freeze)
         steps = round(epochs * steps_per_epoch(len(samples.train), config))
         try:
-            finish(tail, source, job.recordings.targets, samples.train, config, steps)
+            finish(tail, source, job.recordings.targets, samples.train, config, steps, job.share(samples.train))
         except OutOfMemory as error:
             if config.batch_size == 1:
                 raise GazeError(f"final training: out of memory with a single sample ({error}); free some") from error

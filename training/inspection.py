@@ -13,6 +13,7 @@ import numpy as np
 from recording import files, label_frame, trace
 from recording.prepared import DRIVE, Samples
 from recording.recordings import Recordings
+from registry.intervals import Floats
 from training.bases import Bases
 from training.context import Job
 from training.learning.trunk import features
@@ -27,25 +28,31 @@ EDGE_S = 0.5
 """A test block is not looked at from so much before its first sample to so much behind its last."""
 
 
-def inspect(job: Job, starts: Bases) -> tuple[DriveLabels, ...]:
+def inspect(job: Job, starts: Bases, base_deg: Floats | None = None) -> tuple[DriveLabels, ...]:
     """Look at every drive that is trained on; what is wrong is logged, and what was found tagged on the run.
 
-    Only training samples, and frames away from the test blocks, are looked at.
+    Only training samples, and frames away from the test blocks, are looked at. Where whole drivers are held out, what
+    is found of one drive changes nothing for another: with ``base_deg``, the base's (n, 2) answers to all samples, all
+    of all drives is looked at.
     """
-    data, train = job.recordings, job.split.train
-    source = features(job.base.network, "backbone", job.samples, job.cache, job.device)
-    pooled = np.concatenate([source.plain(part).cpu().numpy() for part in np.array_split(train, 1 + len(train) // 256)])
-    usual = align(starts.answers_deg, data.labels_deg[train])
+    data, looked, answers, samples = job.recordings, job.split.train, starts.answers_deg, job.samples
+    if base_deg is not None:
+        looked, answers, samples = np.arange(len(data)), base_deg, job.everything
+    source = features(job.base.network, "backbone", samples, job.cache, job.device)
+    parts = np.array_split(looked, 1 + len(looked) // 256)
+    pooled = np.concatenate([source.plain(part).cpu().numpy() for part in parts])
+    usual = align(answers, data.labels_deg[looked])
     found = []
     for index, drive in enumerate(data.drives):
-        rows = np.flatnonzero(data.drive_index[train] == index)
+        rows = np.flatnonzero(data.drive_index[looked] == index)
         if not len(rows):
             continue
-        frames, block = data.frames[train[rows]], job.split.block[train[rows]]
-        read = {"answers": pooled[rows], "base": starts.answers_deg[rows]}
+        frames, block = data.frames[looked[rows]], job.split.block[looked[rows]]
+        read = {"answers": pooled[rows], "base": answers[rows]}
         seen = {name: Answers(frames, values, block) for name, values in read.items()}
-        synchrony = _synchrony(drive, held_out(data, job.split, index), seen)
-        own = align(starts.answers_deg[rows], data.labels_deg[train[rows]])
+        spans = held_out(data, job.split, index) if base_deg is None else np.empty((0, 2))
+        synchrony = _synchrony(drive, spans, seen)
+        own = align(answers[rows], data.labels_deg[looked[rows]])
         differs = own.describe() if own.changes() != usual.changes() else ""
         found.append(DriveLabels(drive.name, _dropped(drive), drive.fps, synchrony, differs, job.label_frames[index]))
         log.log(logging.WARNING if found[-1].is_loud else logging.INFO, "%s", found[-1].line())

@@ -14,11 +14,11 @@ import mlflow
 from recording import label_frame, preparation, recordings
 from recording.drive import Source
 from recording.recordings import Recordings
-from registry import contract, versions
+from registry import comparison, contract, versions
 from registry.addresses import DEFAULT_MODEL_NAME
 from registry.network import GazeNetwork
 from registry.registration import check as check_registration
-from training import bases, checkpoints, final, inspection, registration, tracking, workplace
+from training import bases, checkpoints, final, fleet, inspection, registration, tracking, unseen, workplace
 from training.bases import Bases
 from training.config import JobConfig, choose_device
 from training.context import Clock, Job
@@ -63,7 +63,7 @@ def run(config: JobConfig) -> int:
         base = checkpoints.load_base(config.base)
         with clock.part("prepare"):
             data = prepare_data(config)
-        split = splits.split(config.split, data.frames, data.drives[0].fps, data.drive_index, config.seed, data.seconds)
+        split = split_of(config, data)
         space = space.settled(len(split.train))
         overlap.check(data, split)
         label_frames = label_frame.together(data.drives, config.label_frame)
@@ -85,7 +85,10 @@ def run(config: JobConfig) -> int:
                 job = Job(config, name, run_id, base, data, split, used, cache, label_frames)
                 starts = bases.prepare(job, study.folder)
             with clock.part("labels"):
-                looked_at = inspection.inspect(job, starts)
+                base_deg = unseen.base_answers(job) if split.name == "by-driver" else None
+                if config.drives:
+                    fleet.tell(fleet.table(data, fleet.read(config), base_deg))
+                looked_at = inspection.inspect(job, starts, base_deg)
             log.info("search %s: up to %d trials; resume an interrupted one with study=%s", name, space.runs(), name)
             if space.runs() < space.trials:
                 log.info("this search space holds %d different trials: none is run twice", space.runs())
@@ -98,12 +101,14 @@ def run(config: JobConfig) -> int:
             study.end_orphans(run_id)
             with clock.part("final"):
                 trained = final.train(job, starts, found, deadline)
+            with clock.part("drivers"):
+                estimated = None if base_deg is None else unseen.estimate(job, found, trained.epochs, base_deg)
             clock.add("trials", -found.cache_seconds)
             clock.add("cache", found.cache_seconds)
 
             with clock.part("report"), tempfile.TemporaryDirectory(dir=work) as scratch:
                 packages = registration.assemble(job, trained, starts, Path(scratch))
-                result = replace(evaluate_on_test(job, packages, starts, found), labels=looked_at)
+                result = replace(evaluate_on_test(job, packages, starts, found), labels=looked_at, unseen=estimated)
                 report.log(result, run_id)
                 version = registration.register(job, result, packages, starts, trained)
                 study.conclude(run_id)
@@ -114,8 +119,17 @@ def run(config: JobConfig) -> int:
 
 
 def prepare_data(config: JobConfig) -> Recordings:
-    """What :func:`load_data` gives, with the face rectangles that the job asks for."""
+    """What :func:`load_data` gives, with the face rectangles that the job, or a drive of its list, asks for."""
+    if config.drives:
+        return fleet.prepare(config)
     return recordings.with_faces(load_data(config, config.face), config.face)
+
+
+def split_of(config: JobConfig, data: Recordings) -> Split:
+    """Which samples train, validate and test."""
+    name = splits.chosen(config.split, len(data.drives), len(data.drivers), bool(config.drives))
+    fps, drives = data.drives[0].fps, data.drive_index
+    return splits.split(name, data.frames, fps, drives, config.seed, data.seconds, data.driver_index)
 
 
 def load_data(config: JobConfig, face_asked: str | None) -> Recordings:
@@ -123,6 +137,8 @@ def load_data(config: JobConfig, face_asked: str | None) -> Recordings:
 
     ``face_asked``: what :func:`recording.preparation.prepare` is to say of the face; nothing is looked for otherwise.
     """
+    if config.drives:
+        return fleet.load(config, face_asked)
     if config.data:
         alone = Path(config.data).is_dir()  # also where its name has a comma in it
         parts = [config.data] if alone else [part.strip() for part in config.data.split(",") if part.strip()]
@@ -176,7 +192,7 @@ def search(job: Job, starts: Bases, study: Study) -> SearchResult:
             faces=job.recordings.faces,
             train=job.split.train,
             validation=job.split.validation,
-            block=job.split.block,
+            block=job.groups,
             cache=job.cache.folder,
             checkpoint=checkpoint,
             device=job.device.type,
@@ -185,6 +201,7 @@ def search(job: Job, starts: Bases, study: Study) -> SearchResult:
             parent_run_id=job.run_id,
             study=job.study,
             seconds_left=seconds_left,
+            share=job.share(job.split.train),
         )
 
     with closing(Processes(job.config.workers, accelerators(job.device.type))) as workers:
@@ -210,7 +227,7 @@ def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchR
     alignment = starts.variants[found.config().bn].alignment
     trained = job.recordings.labels_deg[split.train]
     verdict = reach(
-        network.predict_encoded(kept.jpegs, kept.names, packages.crop.settled(kept.face).cut_driver_view),
+        comparison.answers(network, packages.crop, kept),
         kept.baselines_deg,
         truth,
         block,

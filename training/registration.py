@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from recording import label_frame
+from recording.recordings import Recordings
 from registry import contract, registration, versions
 from registry.addresses import base_name
 from registry.crop import Crop
@@ -18,6 +19,7 @@ from training.final import Final
 from training.learning.model import digest
 from training.measuring import baselines
 from training.measuring.baselines import Baselines
+from training.measuring.errors import QUANTITIES
 from training.reporting import package
 from training.reporting.report import Report
 from training.searching.study import SearchResult
@@ -58,7 +60,7 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases, trained
     digests = {
         "data": data.digest, "drive": packages.holdout.drive, "base": job.base.digest, "code": git_commit()
     }  # fmt: skip
-    golden = package.golden(packages.holdout, packages.crop.settled(packages.holdout.face).cut_driver_view)
+    golden = package.golden(packages.holdout, packages.crop)
     stated = contract.Errors.model_fields  # of the calibrations the contract states one; the holdout has them all
     figures = {who: errors.means() for who, errors in result.errors.items() if who in stated}
     shared = {"split": split.name, "leaking": split.leaking, "samples": len(split.test)}
@@ -79,6 +81,7 @@ def register(job: Job, result: Report, packages: Packages, bases: Bases, trained
         model_name=model_name,
         errors=shared | figures,
         scenarios=_scenarios(result),
+        unseen_driver=_unseen_driver(result, data),
         training=_training(job, found, bases, trained),
         output=contract.OutputPromise(label_frame=label_frame.common(job.label_frames)),
         digests=digests | {"weights": digest(trained.network)},
@@ -103,6 +106,28 @@ def _training(job: Job, found: SearchResult, bases: Bases, trained: Final) -> di
         "final_epochs": trained.epochs,
         "label_offset_frames": inspection.label_offsets(job.recordings),
         "alignment": bases.variants[chosen.bn].alignment.describe(),
+    }
+
+
+def _unseen_driver(result: Report, data: Recordings) -> dict[str, Any] | None:
+    """What leaving drivers out gave, for the contract; ``None`` where none were."""
+    found = result.unseen
+    if found is None:
+        return None
+    digests = {drive.name: drive.digest for drive in data.drives}
+    overall = found.errors["angular"]
+    ends = {"low_deg": max(0.0, overall.low), "high_deg": overall.high} if overall.is_told else {}
+    return ends | {
+        "errors": {f"{name}_error_deg": found.errors[name].mean for name in QUANTITIES},
+        "drivers": [
+            {
+                "name": one.name,
+                "recordings": [digests[name] for name in one.drives],
+                "samples": one.samples,
+                "errors": {f"{name}_error_deg": float(one.model_deg[k]) for k, name in enumerate(QUANTITIES)},
+            }
+            for one in found.drivers
+        ],
     }
 
 

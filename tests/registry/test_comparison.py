@@ -88,3 +88,16 @@ def test_the_figure_is_written(tmp_path: Path) -> None:
     one, two = package(tmp_path / "a", 1, bias_deg=(3, 0)), package(tmp_path / "b", 2)
     comparison.draw(comparison.compare(one, two, two.holdout), tmp_path / "new" / "figure.png")
     assert (tmp_path / "new" / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_of_several_drives_only_the_one_that_was_trained_on_is_left_out(tmp_path: Path) -> None:
+    """Frame numbers are those of each drive: the same number elsewhere is another frame."""
+    samples = packages.make_holdout(60, drivers=("Anna", "Ben"))
+    samples.frames = np.tile(samples.frames[:30], 2)
+    seen = packages.make_holdout(60, drive="b" * 64, first_frame=90_000, trained_frames=samples.frames[:30])
+    one, other = package(tmp_path / "a", 1, holdout=samples), package(tmp_path / "b", 2, holdout=seen)
+    assert np.unique(samples.drivers[comparison.trained_on(samples, other)]).tolist() == ["Ben"]
+    compared = comparison.compare(one, other, samples)
+    assert (len(compared), np.unique(compared.drivers).tolist()) == (30, ["Anna"])
+    assert compared.used == "1 drive of Anna"
+    assert [len(part) for part in comparison.both_holdouts(one, one)] == [30, 30, 0, 0]

@@ -281,6 +281,50 @@ def test_a_single_scenario_must_not_get_much_worse(judge: Callable) -> None:
     assert failed(outcome) == ["against champion v1, the challenger's samples: worst scenario (4)"]
 
 
+def three_drivers(n: int = 108) -> packages.Holdout:
+    """A model that is 3° off in azimuth is right for Anna and Cem, and wrong for Ben."""
+    kept = packages.make_holdout(n, drivers=("Anna", "Ben", "Cem"))
+    kept.labels_deg = kept.labels_deg + np.where(kept.drivers == "Ben", 0.0, 3.0)[:, None] * [1, 0]
+    return kept
+
+
+def test_a_version_that_is_better_on_the_whole_must_not_be_worse_for_one_driver(judge: Callable) -> None:
+    outcome = judge({"bias_deg": (3, 0), "holdout": three_drivers()}, {"holdout": three_drivers()})
+    name = "against champion v1, the challenger's samples: worst driver (Ben)"
+    assert failed(outcome) == [name]
+    assert found(outcome, name).endswith("°, shown to be worse in 3 looks")
+    few = three_drivers(60)
+    few.blocks = few.source * 4 + np.arange(60) // 5 % 4  # four time blocks of each: nothing can be shown
+    outcome = judge({"bias_deg": (3, 0), "holdout": few}, {"holdout": few})
+    assert "not shown to be worse" in found(outcome, name.replace("v1", "v3"))
+
+
+def left_out(**angular_deg: float) -> dict:
+    """What leaving drivers out gave, for a contract; a driver called ``Ben_2`` is Ben on other drives."""
+
+    def errors(angular: float) -> dict[str, float]:
+        return {"azimuth_error_deg": 2.0, "elevation_error_deg": 3.0, "angular_error_deg": angular}
+
+    drivers = [
+        {"name": name.partition("_")[0], "recordings": [name], "samples": 50, "errors": errors(angular)}
+        for name, angular in angular_deg.items()
+    ]
+    return {"errors": errors(4.0), "drivers": drivers}
+
+
+def test_nobody_may_fare_worse_when_left_out_than_under_the_champion(judge: Callable) -> None:
+    name = "against champion v1: drivers left out in turn"
+    champion = {"unseen_driver": left_out(Anna=4.0, Ben=5.0, Cem=6.0)}
+    outcome = judge({"unseen_driver": left_out(Anna=2.0, Ben=7.1, Dea=9.0)}, champion)
+    assert failed(outcome) == [name]
+    assert found(outcome, name) == "Ben +2.10°, the worst of 2"
+    outcome = judge({"unseen_driver": left_out(Ben_2=9.0, Dea=9.0)}, champion)
+    assert found(outcome, name.replace("v1", "v3")) == "no driver with the same drives in both"
+    assert outcome.passed
+    # A champion that was trained on one drive states nothing of drivers.
+    assert judge(champion, {}).passed
+
+
 def test_frames_that_the_champion_was_trained_on_do_not_count_for_it(judge: Callable) -> None:
     """A champion that is right only where it was trained does not keep its place by these frames."""
     held_out = packages.make_holdout(60)

@@ -1,6 +1,6 @@
 """The held-out samples: written and read back as they were, without pickles."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from recording.exceptions import ContractError
 from recording.face import Face
 from recording.fingerprint import Fingerprint
 from recording.layouts import View
-from registry.holdout import Holdout
+from registry.holdout import Holdout, Source
 from registry.lineage import Footage
 
 
@@ -20,8 +20,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         Footage(name * 64, rate, np.arange(size), packages.make_moments(size))
         for name, rate, size in (("e", 25.0, 4), ("f", 30.0, 7))
     ]
-    written = packages.make_holdout(12, moments=packages.make_moments(1), elsewhere=tuple(elsewhere))
+    written = packages.make_holdout(
+        12, moments=packages.make_moments(1), elsewhere=tuple(elsewhere), drivers=("Anna", "Бен")
+    )
     written.face = Face(950, 1068, View(300, 250, 420, 400))
+    written.sources = (written.sources[0], replace(written.sources[1], face=written.face, fps=25.0))
     written.write(tmp_path / "holdout.npz")
     found = Holdout.read((tmp_path / "holdout.npz").read_bytes())
     for field in fields(Holdout):
@@ -33,6 +36,8 @@ def plain(value: object) -> object:
     """With what is made of arrays taken apart into them."""
     if isinstance(value, Fingerprint):
         return value.arrays()
+    if isinstance(value, Source):
+        return value.driver, value.drive, value.fps, value.face, value.moments.arrays()
     if isinstance(value, Footage):
         return value.recording, value.fps, value.frames, value.moments.arrays()
     return [plain(part) for part in value] if isinstance(value, tuple) else value
@@ -71,3 +76,16 @@ def test_samples_that_do_not_fit_together_are_refused(change: dict, reason: str)
     good = {field.name: getattr(packages.make_holdout(6), field.name) for field in fields(Holdout)}
     with pytest.raises(ValueError, match=reason):
         Holdout(**(good | change))
+
+
+def test_samples_of_several_drives_come_apart_into_each_ones_own() -> None:
+    kept = packages.make_holdout(12, drivers=("Anna", "Ben", "Cem"))
+    parts = kept.subset(np.arange(1, 8)).parts()  # none of Cem's
+    assert [place.tolist() for place, _ in parts] == [[0, 1, 2], [3, 4, 5, 6]]
+    assert [part.drive[0] for _, part in parts] == ["a", "b"]
+    assert parts[1][1].frames.tolist() == kept.frames[4:8].tolist()
+    assert kept.drivers.tolist() == ["Anna"] * 4 + ["Ben"] * 4 + ["Cem"] * 4
+    whole = packages.make_holdout(3)
+    assert [part is whole for _, part in whole.parts()] == [True]
+    with pytest.raises(ValueError, match="source has not one of the sources for each sample"):
+        replace(kept, source=kept.source + 1)

@@ -37,36 +37,43 @@ class LinearHead:
         return answers
 
 
-def solve(method: str, inputs: np.ndarray, targets: np.ndarray, block: np.ndarray) -> LinearHead:
+def solve(
+    method: str, inputs: np.ndarray, targets: np.ndarray, block: np.ndarray, weights: np.ndarray | None = None
+) -> LinearHead:
     """The head of this method for (n, k) inputs and (n, 2) targets in radians.
 
     ``inputs`` are the base's answers for ``affine`` and its pooled features otherwise. ``block`` (n,) is the time
     block of each sample: the penalty is chosen for each angle by cross-validation over whole blocks, as neighbouring
-    frames are near copies. Raises :class:`ValueError` for an unknown method.
+    frames are near copies. ``weights`` (n,): how much each sample counts, all alike for ``None``. Raises
+    :class:`ValueError` for an unknown method.
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r}: choose one of {', '.join(METHODS)}")
     inputs = np.asarray(inputs, dtype=np.float64)
     mean, turn = _axes(inputs)
     coordinates = (inputs - mean) @ turn
-    penalties = choose_penalties(method, coordinates, targets, block)
+    penalties = choose_penalties(method, coordinates, targets, block, weights)
     fit = least_absolute if method == "lad" else ridge
-    parts = [fit(coordinates, targets[:, k], penalties[k]) for k in range(2)]
+    parts = [fit(coordinates, targets[:, k], penalties[k], weights) for k in range(2)]
     weight = np.stack([turn @ slope for slope, _ in parts])
     return LinearHead(weight, np.array([intercept for _, intercept in parts]) - weight @ mean)
 
 
-def choose_penalties(method: str, inputs: np.ndarray, targets: np.ndarray, block: np.ndarray) -> tuple[float, float]:
+def choose_penalties(
+    method: str, inputs: np.ndarray, targets: np.ndarray, block: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[float, float]:
     """For each angle the one of :data:`PENALTIES` with the least absolute error on blocks that were left out."""
     fit = least_absolute if method == "lad" else ridge
     folds = _folds(block)
+    counts = np.ones(len(inputs)) if weights is None else weights / weights.mean()
     errors = np.zeros((2, len(PENALTIES)))
     for number in np.unique(folds):
         kept, left_out = folds != number, folds == number
         for k in range(2):
             for at, penalty in enumerate(PENALTIES):
-                slope, intercept = fit(inputs[kept], targets[kept, k], penalty)
-                errors[k, at] += np.abs(inputs[left_out] @ slope + intercept - targets[left_out, k]).sum()
+                slope, intercept = fit(inputs[kept], targets[kept, k], penalty, counts[kept])
+                off = np.abs(inputs[left_out] @ slope + intercept - targets[left_out, k])
+                errors[k, at] += (counts[left_out] * off).sum()
     best = errors.argmin(axis=1)
     return PENALTIES[best[0]], PENALTIES[best[1]]
 
@@ -83,29 +90,38 @@ def ridge(
     return slope, middle - float(slope @ mean)
 
 
-def least_absolute(inputs: np.ndarray, target: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
+def least_absolute(
+    inputs: np.ndarray, target: np.ndarray, penalty: float, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
     """As :func:`ridge`, for the absolute error: an outlier (a blink, a wrong label) pulls no harder than any sample."""
-    slope, intercept = ridge(inputs, target, penalty)
+    counts = np.ones(len(target)) if weights is None else weights
+    slope, intercept = ridge(inputs, target, penalty, counts)
     for _ in range(REWEIGHTINGS):
         residual = np.abs(inputs @ slope + intercept - target)
-        slope, intercept = ridge(inputs, target, penalty, 1 / np.maximum(residual, SMALLEST_RESIDUAL))
+        slope, intercept = ridge(inputs, target, penalty, counts / np.maximum(residual, SMALLEST_RESIDUAL))
     return slope, intercept
 
 
 def install(
-    method: str, network: nn.Module, source: Features, targets: np.ndarray, train: np.ndarray, block: np.ndarray
+    method: str,
+    network: nn.Module,
+    source: Features,
+    targets: np.ndarray,
+    train: np.ndarray,
+    block: np.ndarray,
+    share: np.ndarray | None = None,
 ) -> None:
     """Solve the head on the ``train`` samples and fold it into ``network.fc``, in place.
 
     ``source`` gives the pooled features of this very network (behind ``freeze=backbone``); ``targets`` (n, 2) radians
-    and ``block`` (n,) are for all samples.
+    and ``block`` (n,) are for all samples; ``share`` (n_train,): how much each counts, all alike for ``None``.
     """
     fc = network.fc
     assert isinstance(fc, nn.Sequential)
     with torch.no_grad():
         pooled = torch.cat([source.plain(part).cpu() for part in np.array_split(train, max(1, len(train) // 256))])
         inputs = fc.cpu().eval()(pooled) if method == "affine" else pooled
-    fold(solve(method, inputs.numpy(), targets[train], block[train]), fc)
+    fold(solve(method, inputs.numpy(), targets[train], block[train], share), fc)
 
 
 @torch.no_grad()

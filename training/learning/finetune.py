@@ -135,6 +135,7 @@ def finetune(
     *,
     keep_going: Callable[[Epoch], bool] = lambda epoch: True,
     deadline: float = float("inf"),
+    share: np.ndarray | None = None,
     criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = functional.mse_loss,
     optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
     dropout: float = DROPOUT,
@@ -147,11 +148,12 @@ def finetune(
     comes to the same result as without the interruption, and ``keep_going`` hears the epochs till then again.
 
     ``targets`` is (n, 2) ``(pitch, yaw)`` radians for all samples. ``keep_going`` hears every epoch and may end the
-    trial; ``deadline`` is on ``time.monotonic``'s clock and is looked at after every step. ``criterion``,
+    trial; ``deadline`` is on ``time.monotonic``'s clock and is looked at after every step. ``share`` (n_train,): how
+    often each is drawn, once an epoch for ``None``. ``criterion``,
     ``optimizer_class`` and ``dropout`` are what ``benchmarks.recipe`` varies. Raises :class:`OutOfMemory` when the
     batch does not fit, :class:`FloatingPointError` when no epoch has a finite error.
     """
-    training = _Training(tail, source, targets, train, config, criterion, optimizer_class, dropout)
+    training = _Training(tail, source, targets, train, config, criterion, optimizer_class, dropout, share)
     patience = max(PATIENCE, math.ceil(PATIENT_STEPS / training.steps_per_epoch))
     best, best_tail, ended = None, None, "complete"
     epochs: list[Epoch] = []
@@ -216,12 +218,14 @@ def finish(
     train: np.ndarray,
     config: TrialConfig,
     steps: int,
+    share: np.ndarray | None = None,
 ) -> None:
     """Train ``tail`` on for ``steps`` (in place) at a rate that falls from ``config.lr`` to zero; nothing judges it.
 
-    For what was chosen already: ``train`` may hold the samples that validated. Raises :class:`OutOfMemory`.
+    For what was chosen already: ``train`` may hold the samples that validated. ``share`` as in :func:`finetune`. Raises
+    :class:`OutOfMemory`.
     """
-    training = _Training(tail, source, targets, train, config)
+    training = _Training(tail, source, targets, train, config, share=share)
     with _memory_named():
         while training.step < steps:
             training.epoch(lambda step: min(1.0, (step + 1) / WARM_UP_STEPS) * (1 - step / steps), last_step=steps)
@@ -247,7 +251,9 @@ class _Training:
         criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = functional.mse_loss,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
         dropout: float = DROPOUT,
+        share: np.ndarray | None = None,
     ):
+        self.share = None if share is None else torch.from_numpy(share)
         self.source, self.train, self.lr, self.criterion = source, train, config.lr, criterion
         self.tail = tail.to(source.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.targets = torch.tensor(targets, dtype=torch.float32)
@@ -271,7 +277,7 @@ class _Training:
         """One pass over the training samples, or what is left of it until ``last_step``, the rate of each step times
         ``config.lr``; the mean loss."""
         losses, began = [], time.monotonic()
-        order = self.train[torch.randperm(len(self.train), generator=self.draw).numpy()]
+        order = self.train[self._order().numpy()]
         first = self.step == 0
         self.tail.train()
         for rows in np.array_split(order, self.steps_per_epoch):
@@ -295,6 +301,11 @@ class _Training:
                 break
         self.seconds += time.monotonic() - began
         return float(torch.stack(losses).mean())
+
+    def _order(self) -> torch.Tensor:
+        if self.share is None:
+            return torch.randperm(len(self.train), generator=self.draw)
+        return torch.multinomial(self.share, len(self.train), replacement=True, generator=self.draw)
 
     def averaged(self) -> nn.Sequential:
         """The tail with averaged weights, its BatchNorm statistics estimated for them."""

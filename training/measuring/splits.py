@@ -16,7 +16,10 @@ from recording.exceptions import InputError
 from recording.scenarios import COUNT, scenarios
 from registry.intervals import MIN_BLOCKS
 
-SPLIT_CHOICES = ("blocks", "random", "by-drive")
+AUTO = "auto"
+SPLIT_CHOICES = (AUTO, "blocks", "random", "by-drive", "by-driver")
+FEWEST_DRIVERS = 3  # one each to train, to validate and to test
+DRIVERS_SHARE = 5  # of so many drivers one tests, and one validates
 VALIDATION_SHARE = 0.15  # of the time; the same for the test
 TEST_SHARE = 0.15  # less in stretches of which test block and gaps would take more than LEFT_OUT_SHARE
 LEFT_OUT_SHARE = 0.245  # of the time, from the final training
@@ -73,16 +76,40 @@ class Split:
         return f"split {self.name}: {sizes}{gaps}; {len(self.final)} for the final training{leaking}"
 
 
+def chosen(name: str, drives: int, drivers: int, listed: bool) -> str:
+    """What ``auto`` means: time blocks of one drive; of ``listed`` drives whole drivers; of one, whole drives.
+
+    Raises :class:`InputError` where there are too few drivers for ``by-driver``, named or meant.
+    """
+    if name == AUTO:
+        name = "blocks" if not listed or drives == 1 else "by-driver" if drivers > 1 else "by-drive"
+    if name == "by-driver" and drivers < FEWEST_DRIVERS:
+        raise InputError(
+            f"split=by-driver: {drivers} driver{'s' * (drivers != 1)} given, at least {FEWEST_DRIVERS} are needed (one "
+            "trains, one validates, one tests); add drives of others, or ask for another question with split=by-drive"
+        )
+    return name
+
+
 def split(
-    name: str, frames: np.ndarray, fps: float, drives: np.ndarray, seed: int, seconds: np.ndarray | None = None
+    name: str,
+    frames: np.ndarray,
+    fps: float,
+    drives: np.ndarray,
+    seed: int,
+    seconds: np.ndarray | None = None,
+    drivers: np.ndarray | None = None,
 ) -> Split:
     """The split of that name over samples with these frame numbers and drive indices (both (n,), int).
 
-    ``seconds``: (n,) when the samples were shown, where the rate is not constant (see :func:`blocks`).
+    ``seconds``: (n,) when the samples were shown, where the rate is not constant (see :func:`blocks`); ``drivers``:
+    (n,) who drives, for ``by-driver``.
 
     Raises :class:`InputError` for an unknown name or when a part would be empty.
     """
     several = len(np.unique(drives)) > 1
+    if name == "by-driver" and drivers is not None:
+        return by_driver(frames, drives, drivers)
     if name == "by-drive":
         return by_drive(frames, drives)
     if several:
@@ -161,6 +188,31 @@ def by_drive(frames: np.ndarray, drives: np.ndarray) -> Split:
     part = np.where(drives == last, "test", np.where(drives == last - 1, "validation", "train"))
     tenth = scenarios(frames, drives)
     return _split("by-drive", part, drives * COUNT + tenth, tenth, final=part != "test", leaking=False)
+
+
+def by_driver(frames: np.ndarray, drives: np.ndarray, drivers: np.ndarray) -> Split:
+    """Whole drivers: the last fifth of them tests, the fifth before validates, the others train; one each at least.
+
+    All drives of a driver are in one part. Raises :class:`InputError` with fewer than three drivers.
+    """
+    frames, drives, drivers = np.asarray(frames), np.asarray(drives), np.asarray(drivers)
+    count = int(drivers.max()) + 1
+    chosen("by-driver", 0, count, True)
+    held_out = max(1, count // DRIVERS_SHARE)
+    part = np.where(
+        drivers >= count - held_out, "test", np.where(drivers >= count - 2 * held_out, "validation", "train")
+    )
+    tenth = scenarios(frames, drives)
+    return _split("by-driver", part, drives * COUNT + tenth, tenth, final=part != "test", leaking=False)
+
+
+def balanced(drives: np.ndarray) -> np.ndarray | None:
+    """(n,) chance of each sample to be drawn, so that every one of these ``drives`` (n,) is drawn from equally often.
+
+    ``None`` where all have the same number of samples.
+    """
+    _, place, count = np.unique(drives, return_inverse=True, return_counts=True)
+    return None if len(set(count)) == 1 else 1.0 / (len(count) * count[place])
 
 
 def _split(

@@ -1,6 +1,7 @@
 """From a trained network to the folder that the registry takes: weights, ONNX graph, held-out samples."""
 
 import contextlib
+import hashlib
 import io
 import logging
 import warnings
@@ -14,12 +15,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from recording import face, pictures, preprocess
+from recording import pictures, preprocess
 from recording.exceptions import InputError
-from recording.face import Cutter, Face
+from recording.face import Face
 from recording.recordings import Recordings
 from registry import contract, holdout
-from registry.holdout import Holdout
+from registry.crop import Crop
+from registry.holdout import Holdout, Source
 from registry.lineage import Footage, joined
 from registry.lineage import of as footage_of
 from registry.network import INPUT_NAME, OUTPUT_NAME
@@ -77,23 +79,39 @@ def held_out(recordings: Recordings, split: Split, before: Holdout | None = None
     ``split.final`` is what it was trained on in the end, and all that trained or validated before. ``before`` is the
     holdout of the registered version that training started from; what that one saw, this one saw too.
     """
-    tested = int(recordings.drive_index[split.test[0]])
-    drive = recordings.drives[tested]
+    drives, place = np.unique(recordings.drive_index[split.test], return_inverse=True)
     footage = [footage_of(recordings, split.final, index) for index in range(len(recordings.drives))]
+    first = int(drives[0])
+    whole_drivers = split.name == "by-driver"
     now = Holdout(
-        jpegs=[shrunk(recordings.driver_path(index), recordings.faces[tested]) for index in split.test],
+        jpegs=[
+            shrunk(recordings.driver_path(index), recordings.faces[recordings.drive_index[index]])
+            for index in split.test
+        ],
         names=[recordings.driver_path(index).name for index in split.test],
         labels_deg=recordings.labels_deg[split.test],
         frames=recordings.frames[split.test],
         blocks=split.block[split.test],
         scenarios=split.scenario[split.test],
-        drive=drive.drive,
-        fps=drive.fps,
+        drive=_standing_for([recordings.drives[k].drive for k in drives]),
+        fps=recordings.drives[first].fps,
         trained_frames=np.array([], dtype=np.int64),
-        moments=recordings.moments[tested],
-        face=recordings.faces[tested],
+        moments=recordings.moments[first],
+        face=recordings.faces[first],
+        sources=tuple(_source(recordings, int(k)) for k in drives) if whole_drivers else (),
+        source=place if whole_drivers else np.empty(0, np.int64),
     )
     return with_lineage(now, before, footage)
+
+
+def _source(recordings: Recordings, drive: int) -> Source:
+    one = recordings.drives[drive]
+    return Source(one.driver or one.name, one.drive, one.fps, recordings.faces[drive], recordings.moments[drive])
+
+
+def _standing_for(drives: list[str]) -> str:
+    """The sha256 of the recording, or of several one that stands for them, in whatever order."""
+    return drives[0] if len(drives) == 1 else hashlib.sha256(" ".join(sorted(drives)).encode()).hexdigest()
 
 
 def with_lineage(kept: Holdout, before: Holdout | None, footage: Iterable[Footage] = ()) -> Holdout:
@@ -113,8 +131,8 @@ def check_lineage(recordings: Recordings, split: Split, before: Holdout | None) 
     """:class:`InputError` when the registered base was trained on what is to test its successor."""
     if before is None:
         return
-    tested = int(recordings.drive_index[split.test[0]])
-    seen = int(before.saw(footage_of(recordings, split.test, tested)).sum())
+    tested = np.unique(recordings.drive_index[split.test])
+    seen = sum(int(before.saw(footage_of(recordings, split.test, int(drive))).sum()) for drive in tested)
     if seen:
         raise InputError(
             f"base: it was trained on {seen} of the {len(split.test)} test frames (or their neighbours), so its "
@@ -134,10 +152,19 @@ def shrunk(path: Path, read: Face | None) -> bytes:
     return encode(cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA))
 
 
-def golden(kept: Holdout, cut: Cutter = face.whole) -> list[bytes]:
-    """Five of the held-out pictures as the network reads them, spread: the golden examples of the contract."""
+def golden(kept: Holdout, crop: Crop | None = None) -> list[bytes]:
+    """Five of the held-out pictures as the network reads them, spread: the golden examples of the contract.
+
+    ``crop``: what is read of the driver view; ``None``, all of it.
+    """
     spread = np.linspace(0, len(kept) - 1, contract.GOLDEN_EXAMPLES).round().astype(int)
-    return [encode(preprocess.resize(cut(preprocess.decode(kept.jpegs[k]), kept.names[k]))) for k in spread]
+    chosen = [part for k in spread for _, part in kept.subset(np.array([k])).parts()]
+    return [encode(preprocess.resize(_read(one, crop))) for one in chosen]
+
+
+def _read(one: Holdout, crop: Crop | None) -> np.ndarray:
+    picture = preprocess.decode(one.jpegs[0])
+    return picture if crop is None else crop.settled(one.face).cut_driver_view(picture, one.names[0])
 
 
 def encode(crop: np.ndarray) -> bytes:

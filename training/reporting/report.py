@@ -15,11 +15,12 @@ from recording.preprocess import decode
 from recording.recordings import Recordings
 from recording.scenarios import COUNT
 from registry.intervals import Floats, Integers
+from training.measuring.drivers import ByDriver
 from training.measuring.errors import CELL_DEG, QUANTITIES, MeasuredErrors, measure
 from training.measuring.familiarity import Familiarity
 from training.measuring.splits import Split
 from training.measuring.verdict import Verdict
-from training.reporting import figures, labels
+from training.reporting import drivers, figures, labels
 from training.reporting.figures import Picture
 from training.reporting.labels import DriveLabels
 from training.searching.study import SearchResult
@@ -47,6 +48,8 @@ class Report:
     """Versions of this model whose errors were measured on the same test blocks before."""
     labels: tuple[DriveLabels, ...] = ()
     """What was found about the labels of each drive that was trained on."""
+    unseen: ByDriver | None = None
+    """The error on an unseen driver, where whole drivers are held out."""
 
     @property
     def labels_deg(self) -> Floats:
@@ -97,6 +100,7 @@ class Report:
         for name, errors in self.errors.items():
             means = (errors.summary(quantity).cells for quantity in QUANTITIES)
             lines.append(_line(figures.TITLES[name], [f"{mean:.2f}°" for mean in means]))
+        lines += ["", drivers.printed(self.unseen)] if self.unseen else []
         return "\n".join(lines)
 
     def scenarios(self) -> pd.DataFrame:
@@ -127,6 +131,7 @@ class Report:
             "predicted_vs_true": figures.predicted_vs_true(self.answers, self.labels_deg),
             "error_by_angle": figures.error_by_angle(self.answers, self.labels_deg),
             "trials": figures.trials(self.search.trials, self.search.best.number),
+            **({"drivers": drivers.figure(self.unseen)} if self.unseen else {}),
             **({"labels": labels.figure(self.labels)} if self.labels else {}),
         }
 
@@ -209,6 +214,7 @@ def log(report: Report, run_id: str) -> None:
     mlflow.log_table(report.predictions(), "tables/test_predictions.json", run_id=run_id)
     mlflow.log_text(report.predictions().to_csv(index=False), "tables/test_predictions.csv", run_id=run_id)
     drawn = report.figures()
+    drivers.log(report.unseen, run_id)
     for name, figure in drawn.items():
         mlflow.log_figure(figure, f"figures/{name}.png")
     mlflow.log_text(page(report, drawn), "report/report.html", run_id=run_id)
@@ -249,6 +255,7 @@ def description(report: Report) -> str:
         "",
         f"{report.looks_line}.",
         "",
+        *(line for one in (report.unseen.lines() if report.unseen else ()) for line in (one, "")),
         *(line for one in report.labels for line in (one.line(), "")),
         "Figures and tables: artifacts, `report/report.html`.",
     ]
@@ -280,6 +287,7 @@ def page(report: Report, drawn: dict[str, Figure]) -> str:
         "error_by_angle": "Error by angle",
         "trials": "The search",
         "labels": "The labels",
+        "drivers": "Drivers that the model has not seen",
     }
     kind = "verdict" if report.verdict.good_enough else "verdict bad"
     parts = [
@@ -303,6 +311,7 @@ def page(report: Report, drawn: dict[str, Figure]) -> str:
             parts.append(_errors_table(report))
         if name == "scenarios":
             parts.append(_scenarios_table(report))
+        parts.append(drivers.section(report.unseen) if name == "drivers" and report.unseen else "")
         if name == "labels":
             parts.append(labels.section(report.labels))
     return f"<!doctype html><meta charset='utf-8'><title>Gaze report</title><style>{_STYLE}</style>" + "\n".join(parts)

@@ -56,7 +56,7 @@ class TrialSpec:
     train: np.ndarray
     validation: np.ndarray
     block: np.ndarray
-    """(n,) time block of every sample: heads in closed form are cross-validated over them."""
+    """(n,) time block (or driver) of every sample: heads in closed form are cross-validated over them."""
     cache: Path
     checkpoint: Path
     """Where the best epoch's weights go (safetensors, whole network)."""
@@ -72,6 +72,8 @@ class TrialSpec:
     """Where it leaves after its epochs what it takes to go on from there; what it finds there, it goes on from."""
     accelerator: str = ""
     """The only CUDA device that it is to see, as ``CUDA_VISIBLE_DEVICES`` names it; empty: whatever there is."""
+    share: np.ndarray | None = None
+    """(n_train,) how often each training sample is drawn; ``None``: all alike."""
 
     @property
     def name(self) -> str:
@@ -245,7 +247,7 @@ def _train(
         samples = dataset(data, cache, spec.train, spec.validation, config.seed)
         if config.head != "base":
             pooled = features(network, "backbone", samples, cache, device)
-            closed_form.install(config.head, network, pooled, data.targets, spec.train, spec.block)
+            closed_form.install(config.head, network, pooled, data.targets, spec.train, spec.block, spec.share)
         if config.freeze in spec.together:
             fill(network, spec.together, samples, cache, device)
         source = features(network, config.freeze, samples, cache, device)
@@ -263,6 +265,7 @@ def _train(
             deadline=deadline,
             begun=begun,
             keep=partial(_keep, spec, config, [time.monotonic()]),
+            share=spec.share,
         )
         tail.load_state_dict(outcome.tail)  # shares its modules with the network
         _save(network, spec.checkpoint)

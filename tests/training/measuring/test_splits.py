@@ -139,3 +139,43 @@ def test_a_study_is_of_its_split_not_of_its_name():
     one, same, other = (splits.split("blocks", frames[: 900 + k], 30.0, np.zeros(900 + k, int), 0) for k in (0, 0, 50))
     assert one.digest() == same.digest() != other.digest()
     assert one.digest().startswith("blocks ")
+
+
+def test_drives_of_one_driver_are_in_one_part_wherever_they_are_in_the_list():
+    drives = np.repeat(np.arange(6), 20)
+    drivers = np.array([0, 1, 2, 0, 3, 2])[drives]  # the last drive is the third driver's
+    found = splits.split("by-driver", np.tile(np.arange(20), 6), 5.0, drives, 0, drivers=drivers)
+    parts = {"train": found.train, "validation": found.validation, "test": found.test}
+    assert {name: np.unique(drivers[part]).tolist() for name, part in parts.items()} == {
+        "train": [0, 1],
+        "validation": [2],
+        "test": [3],
+    }
+    assert not found.leaking
+    assert sorted(found.final) == sorted([*found.train, *found.validation])  # as by-drive
+    assert len(np.unique(found.block[found.test])) == 10
+
+
+def test_of_ten_drivers_two_test_and_two_validate():
+    drives = np.repeat(np.arange(10), 5)
+    found = splits.by_driver(np.tile(np.arange(5), 10), drives, drives)
+    assert np.unique(drives[found.test]).tolist() == [8, 9]
+    assert np.unique(drives[found.validation]).tolist() == [6, 7]
+
+
+def test_what_auto_means():
+    assert splits.chosen("auto", 1, 1, listed=True) == splits.chosen("auto", 1, 1, listed=False) == "blocks"
+    assert splits.chosen("auto", 3, 3, listed=False) == "blocks"  # data=A,B,C as before: refused with by-drive named
+    assert splits.chosen("auto", 6, 4, listed=True) == "by-driver"
+    assert splits.chosen("auto", 6, 1, listed=True) == "by-drive"
+    assert splits.chosen("by-drive", 6, 4, listed=True) == "by-drive"
+    with pytest.raises(InputError, match="by-driver: 1 driver given, at least 3 are needed"):
+        splits.chosen("by-driver", 6, 1, listed=True)
+    with pytest.raises(InputError, match="by-driver: 2 drivers given"):
+        splits.chosen("auto", 6, 2, listed=True)
+
+
+def test_a_balanced_share_draws_every_drive_equally_often_and_equal_drives_need_none():
+    share = splits.balanced(np.array([3, 3, 3, 7]))
+    assert share.tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
+    assert splits.balanced(np.array([3, 7, 7, 3])) is None
