@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import theilslopes
 
 from recording.trace import Trace, per_frame
@@ -34,12 +33,14 @@ DRIFT = 1.2e-3
 """Clocks that differ by more than this share are broken."""
 RESAMPLES = 200
 CLEAR, WIDE_S = 4.0, 0.3
-"""A sign is clear when its peak is so many deviations above its rest, its interval no wider than so many seconds."""
+"""A sign is clear when its peak is so many deviations above its rest, its interval no wider than so many seconds.
+That of blinks may be wider: nothing but lids looks like them, and where they are few, resampling leaves out most."""
 SUPPORT = 3.0
 """At another place than its peak a curve speaks for an offset when it is so many deviations above its rest."""
 LEAST_CORRELATION = 0.3
 """Of answers with labels."""
-HEAD_LAG_S = 0.3
+HEAD_LAG_S = 0.45
+"""So much a head may lag behind the eyes or lead them: in large turns that were planned it leads by nearly as much."""
 LEAST_FRAMES = 1.0
 """Less is not said: labels are made for whole frames."""
 LEAST_DRIFT = 2.0
@@ -72,8 +73,8 @@ class Sign:
         return self.height >= CLEAR and self.high - self.low <= self.wide
 
     def speaks_for(self, offset: float, lag: float) -> bool:
-        """Whether it is clear and its peak is within ``lag`` of ``offset``, or it is high there as well."""
-        near = np.abs(self.offsets - offset) <= 1.01
+        """Whether it is clear and its peak is within ``lag`` of ``offset``, or it is high there, if not highest."""
+        near = np.abs(self.offsets - offset) <= lag
         middle, spread = _rest(self.values, self.offsets, self.offset)
         return (self.is_clear and abs(self.offset - offset) <= lag) or bool(
             (self.values[near].max(initial=middle) - middle) / spread >= SUPPORT
@@ -159,8 +160,7 @@ def compare(trace: Trace, fps: float, held_out_s: Floats, answers: Mapping[str, 
     lag = 1.0 + HEAD_LAG_S * fps
     blinks = None
     if BLINKS in found.labels:
-        near = np.abs(offsets - eyes.offset) <= lag if eyes.is_clear else np.ones(len(offsets), dtype=bool)
-        blinks = _sign(BLINKS, offsets, events.scan(found, BLINKS, offsets, rate), fps, near)
+        blinks = _sign(BLINKS, offsets, events.scan(found, BLINKS, offsets, rate), fps, np.inf)
     signs = ((blinks,) if blinks else ()) + (eyes, *extra)
     if blinks and blinks.is_clear and _agree(blinks, (eyes, *extra), lag):
         leader, slack = blinks, 0.0
@@ -201,22 +201,20 @@ def _rest(values: Floats, offsets: Integers, peak: float) -> tuple[float, float]
     return float(np.median(values[far])), max(float(np.std(values[far])), 1e-9)
 
 
-def _sign(name: str, offsets: Integers, scan: Scan, fps: float, near: NDArray[np.bool_] | None = None) -> Sign:
-    """The sign of a scan; its peak is looked for at the offsets that are ``near``, all by default."""
-    near = np.ones(len(offsets), dtype=bool) if near is None else near
+def _sign(name: str, offsets: Integers, scan: Scan, fps: float, wide_s: float = WIDE_S) -> Sign:
     values = scan.curve()
-    offset = _highest(offsets, values, near)
+    offset = _highest(offsets, values)
     middle, spread = _rest(values, offsets, offset)
-    height = float((values[near].max() - middle) / spread)
+    height = float((values.max() - middle) / spread)
     rng, blocks = np.random.default_rng(0), len(scan.product)
-    tried = [_highest(offsets, scan.curve(rng.integers(blocks, size=blocks)), near) for _ in range(RESAMPLES)]
+    tried = [_highest(offsets, scan.curve(rng.integers(blocks, size=blocks))) for _ in range(RESAMPLES)]
     low, high = np.quantile(tried, [0.025, 0.975]).tolist()
-    return Sign(name, offsets, values, offset, min(low, offset), max(high, offset), height, 1.0 + WIDE_S * fps)
+    return Sign(name, offsets, values, offset, min(low, offset), max(high, offset), height, 1.0 + wide_s * fps)
 
 
-def _highest(offsets: Integers, values: Floats, near: NDArray[np.bool_] | None = None) -> float:
+def _highest(offsets: Integers, values: Floats) -> float:
     """The place of the peak, between two offsets by the parabola through the three highest."""
-    at = int((values if near is None else np.where(near, values, -np.inf)).argmax())
+    at = int(values.argmax())
     if not 0 < at < len(values) - 1:
         return float(offsets[at])
     left, here, right = values[at - 1 : at + 2]
