@@ -45,6 +45,7 @@ JUMP_DEG, NOISE_TIMES = 6.0, 5.0
 DENSE = 12.0
 """Rows a second from which on the row next to a jump is not looked at: its noise would be in both measures."""
 LEAST_JUMPS = 10
+"""Of which it is known what went before, and as many of which it is known what came after."""
 BACK, SURELY = -0.09, -0.05
 """So much of a jump is taken back, its 95 % interval ends below the second: angles from the head."""
 STANDS = -0.12
@@ -152,7 +153,7 @@ def _by_pixels(table: pd.DataFrame) -> LabelFrame | None:
 def _by_jumps(rows: Rows, fps: float) -> LabelFrame | None:
     """How much of each jump is taken back slowly, before and after it; None where too little moves to tell."""
     jumps = _jumps(*_evenly(rows, fps))
-    if len(jumps) < LEAST_JUMPS:
+    if np.isfinite(jumps[:, :2]).sum(axis=0).min() < LEAST_JUMPS:  # before and after: one must not speak for all
         return None
     rng = np.random.default_rng(0)
     back = _taken_back(jumps)

@@ -75,6 +75,17 @@ def test_rows_too_sparse_or_too_few_or_without_a_jump_do_not_tell() -> None:
     assert LabelFrame().line() == "the angles count as relative to the car (not verified)"
 
 
+def test_one_jump_does_not_speak_for_many_of_which_nothing_else_is_known() -> None:
+    """A tracker that loses the eyes beside its glances: what goes before and comes after a jump is known of one."""
+    angles = np.full((1200, 2), np.nan)
+    angles[:600] = np.random.default_rng(0).normal(scale=0.1, size=(600, 2))
+    angles[300:600, 0] += 20 - np.minimum(np.arange(300), 10) * 0.6  # 30 % of it taken back, as from the head
+    for begins in range(640, 1160, 40):
+        angles[begins : begins + 6] = np.repeat([[0.0, 0.0], [20.0, 0.0]], 3, axis=0)
+    rows = Rows(np.arange(1200), angles, np.zeros(1200, bool), np.ones(1200, bool), False, False)
+    assert label_frame.find(NOTHING, rows, 30.0) == LabelFrame(UNKNOWN)
+
+
 def scene(n: int = 100, one_to_one: bool = True) -> pd.DataFrame:
     """Samples with the place of the gaze in a scene camera's picture: a wide lens, half a pixel of noise."""
     random = np.random.default_rng(0)
