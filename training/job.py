@@ -31,7 +31,7 @@ from training.measuring.errors import measure
 from training.measuring.splits import Split
 from training.measuring.verdict import likely_causes, reach
 from training.registration import Packages
-from training.reporting import package, report
+from training.reporting import package, page
 from training.reporting.report import RENDERED, Report
 from training.sample import sample_drive
 from training.searching.process import Processes, accelerators
@@ -109,7 +109,7 @@ def run(config: JobConfig) -> int:
             with clock.part("report"), tempfile.TemporaryDirectory(dir=work) as scratch:
                 packages = registration.assemble(job, trained, starts, Path(scratch))
                 result = replace(evaluate_on_test(job, packages, starts, found), labels=looked_at, unseen=estimated)
-                report.log(result, run_id)
+                page.log(result, run_id)
                 version = registration.register(job, result, packages, starts, trained)
                 study.conclude(run_id)
         mlflow.log_metrics({f"seconds/{part}": seconds for part, seconds in clock.seconds.items()})

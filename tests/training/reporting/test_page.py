@@ -1,25 +1,23 @@
-"""The report's tables for people."""
+"""The report's page: its tables for people."""
 
 import re
 from types import SimpleNamespace
 
 import pandas as pd
 
-from training.reporting import report
+from training.measuring.errors import QUANTITIES
+from training.reporting import page
 
 
 def test_a_scenario_without_samples_has_dashes_and_the_others_three_angles_a_cell():
     table = pd.DataFrame(
         [
             {"scenario": 1, "samples": 4, "frames": "0–9", "gaze": "ahead"}
-            | {
-                f"model_{quantity}_error_deg": value
-                for quantity, value in zip(report.QUANTITIES, (1.04, 2, 3), strict=True)
-            },
+            | {f"model_{quantity}_error_deg": value for quantity, value in zip(QUANTITIES, (1.04, 2, 3), strict=True)},
             {"scenario": 2, "samples": 0, "frames": "", "gaze": "no held-out samples"},
         ]
     )
-    shown = report._scenarios_table(SimpleNamespace(scenarios=lambda: table, answers={"model": None}))
+    shown = page._scenarios_table(SimpleNamespace(scenarios=lambda: table, answers={"model": None}))
     cells = re.findall(r"<t[hd]>(.*?)</t[hd]>", shown.replace(' class="dataframe"', ""))
     assert cells[-10:] == [
         *("1", "4", "0–9", "ahead"),
