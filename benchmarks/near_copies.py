@@ -23,8 +23,9 @@ from benchmarks.accuracy import panel
 from benchmarks.machine import machine
 from recording.angles import pitch_yaw_to_deg
 from training.learning import batchnorm, closed_form, model
+from training.learning.answers import predict
 from training.learning.cache import ActivationCache
-from training.learning.finetune import TrialConfig, finish, predict
+from training.learning.finetune import Examples, TrialConfig, finish, steps_per_epoch
 from training.learning.trunk import Dataset, Features, dataset, features
 from training.measuring import splits
 from training.measuring.errors import per_sample
@@ -124,7 +125,8 @@ def _fitted(
     if method == "ridge":
         closed_form.install("ridge", network, source, targets, train, (seconds // 5).astype(int))
     else:
-        finish(tail, source, targets, train, TrialConfig(method, "target", RATE, EPOCHS), EPOCHS)
+        config = TrialConfig(method, "target", RATE, EPOCHS)
+        finish(tail, Examples(source, targets, train), config, EPOCHS * steps_per_epoch(len(train), config))
     return predict(tail, source, test)
 
 

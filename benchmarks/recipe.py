@@ -20,10 +20,11 @@ from recording.angles import pitch_yaw_to_deg
 from recording.drive import Source
 from recording.recordings import Recordings
 from training.learning import model, pictures
+from training.learning.answers import predict
 from training.learning.augmentation import Augmentation
 from training.learning.batchnorm import adapt
 from training.learning.cache import ActivationCache
-from training.learning.finetune import TrialConfig, finetune, predict
+from training.learning.finetune import Examples, Recipe, TrialConfig, finetune
 from training.learning.trunk import Dataset, features
 from training.measuring import splits
 from training.measuring.alignment import align
@@ -72,7 +73,8 @@ def main() -> None:
                 config = TrialConfig("none", "target", given.lr, given.epochs, seed=seed)
                 source = features(network, "none", used, cache, CPU)
                 _, tail = model.cut(network, "none")
-                outcome = finetune(tail, source, data.targets, split.train, split.validation, config, **changed)
+                examples = Examples(source, data.targets, split.train, split.validation)
+                outcome = finetune(tail, examples, config, recipe=Recipe(**changed))
                 results.append(outcome.best)
             means = [
                 sum(getattr(best, f"{angle}_error_deg") for best in results) / len(results)

@@ -28,8 +28,8 @@ from recording.recordings import Recordings
 from recording.trace import Trace
 from training import inspection
 from training.learning import model
+from training.learning.answers import predict
 from training.learning.cache import ActivationCache
-from training.learning.finetune import predict
 from training.learning.trunk import dataset, features
 from training.measuring import splits
 from training.measuring.splits import Split

@@ -12,7 +12,7 @@ from recording import files
 from recording.angles import pitch_yaw_to_deg
 from training.context import Job
 from training.learning import batchnorm, model
-from training.learning.finetune import predict
+from training.learning.answers import predict
 from training.learning.trunk import Dataset, features
 from training.measuring.alignment import Alignment, align
 from training.measuring.familiarity import Familiarity, Statistics, distance

@@ -35,8 +35,8 @@ from training.chosen import Chosen
 from training.config import CurveConfig, choose_device
 from training.context import Job
 from training.learning import model
+from training.learning.answers import predict
 from training.learning.cache import ActivationCache
-from training.learning.finetune import predict
 from training.learning.trunk import dataset, features
 from training.measuring import baselines, learning_curve, outlook, overlap, splits, subsets
 from training.measuring.errors import MeasuredErrors, measure, per_sample, summarise

@@ -17,7 +17,8 @@ from recording.exceptions import GazeError
 from training.bases import Bases
 from training.context import Job
 from training.learning import closed_form, model
-from training.learning.finetune import OutOfMemory, TrialConfig, finish, steps_per_epoch
+from training.learning.finetune import Examples, TrialConfig, finish, steps_per_epoch
+from training.learning.memory import OutOfMemory
 from training.learning.trunk import Dataset, dataset, features
 from training.searching.study import SearchResult
 
@@ -88,8 +89,9 @@ def _continued(job: Job, found: SearchResult, samples: Dataset, config: TrialCon
         source.keep_on_device()
         _, tail = model.cut(network, config.freeze)
         steps = round(epochs * steps_per_epoch(len(samples.train), config))
+        examples = Examples(source, job.recordings.targets, samples.train, share=job.share(samples.train))
         try:
-            finish(tail, source, job.recordings.targets, samples.train, config, steps, job.share(samples.train))
+            finish(tail, examples, config, steps)
         except OutOfMemory as error:
             if config.batch_size == 1:
                 raise GazeError(f"final training: out of memory with a single sample ({error}); free some") from error

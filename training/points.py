@@ -27,7 +27,9 @@ from registry.intervals import Floats, Integers
 from training.bases import Bases
 from training.context import Job
 from training.learning import closed_form, model
-from training.learning.finetune import Epoch, Outcome, OutOfMemory, TrialConfig, finetune, predict
+from training.learning.answers import predict
+from training.learning.finetune import Epoch, Examples, Outcome, TrialConfig, finetune
+from training.learning.memory import OutOfMemory
 from training.learning.trunk import Features, features
 from training.measuring.alignment import align
 from training.measuring.errors import MeasuredErrors, measure
@@ -35,8 +37,9 @@ from training.searching.space import ENOUGH_PICTURES
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-"""Of the files that are kept; another number means that everything is trained again."""
+FORMAT = 2
+"""Of the files that are kept, and of how a tail is trained (1: by the absolute error); another number means that
+everything is trained again."""
 
 
 @dataclass(frozen=True)
@@ -155,9 +158,8 @@ class Trainings:
             network = self._start(plan)
             tail = self._tail(network)
             try:
-                outcome = finetune(
-                    tail, self._source, targets, plan.train, self.job.split.validation, config, keep_going=_told
-                )
+                examples = Examples(self._source, targets, plan.train, self.job.split.validation)
+                outcome = finetune(tail, examples, config, keep_going=_told)
             except OutOfMemory as error:
                 if config.batch_size == 1:
                     raise GazeError(f"{plan.name}: out of memory with a single sample ({error}); free some") from error

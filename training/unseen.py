@@ -19,7 +19,9 @@ from registry.intervals import Floats
 from training import bases
 from training.context import Job
 from training.learning import closed_form, model
-from training.learning.finetune import OutOfMemory, TrialConfig, finish, predict, steps_per_epoch
+from training.learning.answers import predict
+from training.learning.finetune import Examples, TrialConfig, finish, steps_per_epoch
+from training.learning.memory import OutOfMemory
 from training.learning.trunk import Dataset, features
 from training.measuring import baselines, drivers
 from training.measuring.drivers import ByDriver
@@ -78,7 +80,7 @@ def _answers(fold: Job, samples: Dataset, config: TrialConfig, epochs: float) ->
     try:
         if steps:
             source.keep_on_device()
-            finish(tail, source, targets, train, config, steps, fold.share(train))
+            finish(tail, Examples(source, targets, train, share=fold.share(train)), config, steps)
     except OutOfMemory as error:
         raise GazeError(
             f"leaving out drivers: out of memory ({error}); free some, then go on with the study"

@@ -21,8 +21,8 @@ from benchmarks import old_recipe
 from benchmarks.accuracy.panel import Drive
 from recording.angles import pitch_yaw_to_deg
 from training.learning import batchnorm, closed_form, model
+from training.learning.answers import predict
 from training.learning.cache import ActivationCache
-from training.learning.finetune import predict
 from training.learning.trunk import dataset, features
 from training.measuring import baselines
 from training.measuring.errors import per_sample

@@ -1,6 +1,9 @@
 """The measurement of near copies."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 
 from benchmarks import near_copies
 
@@ -30,3 +33,14 @@ def test_a_frame_is_compared_with_itself_far_away():
 
 def test_a_frame_that_was_never_far_away_says_nothing():
     assert len(near_copies.relative(np.array([[0.1], [1.0]]), np.array([[1.0], [2.0]]))) == 0
+
+
+def test_tails_are_trained_for_epochs_not_for_so_many_steps(monkeypatch: pytest.MonkeyPatch):
+    steps = []
+    monkeypatch.setattr(near_copies.model, "cut", lambda *_: (None, None))
+    monkeypatch.setattr(near_copies, "finish", lambda tail, examples, config, count: steps.append(count))
+    monkeypatch.setattr(near_copies, "predict", lambda *_: None)
+    near_copies._fitted(
+        None, "layer3", SimpleNamespace(), np.zeros((160, 2)), np.arange(160), np.arange(5), np.arange(160)
+    )
+    assert steps == [near_copies.EPOCHS * 10]  # batches of 16

@@ -64,7 +64,12 @@ def test_sizes_that_the_drive_does_not_have_end_the_run_in_one_line(tracking, fo
 def test_every_size_is_tested_on_the_same_samples_and_nothing_is_trained_twice(tracking, folder, monkeypatch, capsys):
     trained = []
     real = points.finetune
-    monkeypatch.setattr(points, "finetune", lambda *given, **named: trained.append(given[3]) or real(*given, **named))
+
+    def watched(tail, examples, config, **options):
+        trained.append(examples.train)
+        return real(tail, examples, config, **options)
+
+    monkeypatch.setattr(points, "finetune", watched)
 
     class Stopped(curve.Trainings):
         """Ctrl-C comes in the fourth training."""

@@ -9,7 +9,8 @@ import pytest
 from training import final
 from training.final import planned_epochs
 from training.learning import model
-from training.learning.finetune import OutOfMemory, TrialConfig
+from training.learning.finetune import TrialConfig
+from training.learning.memory import OutOfMemory
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def test_the_final_training_is_as_long_as_validation_and_the_time_say(best_epoch
 def test_a_batch_that_does_not_fit_is_halved_and_the_samples_are_seen_as_often(monkeypatch):
     network, tried = model.build(), []
 
-    def finish(tail, source, targets, train, config, steps):
+    def finish(tail, examples, config, steps):
         tried.append((config.batch_size, steps))
         if config.batch_size > 4:
             raise OutOfMemory("too large")
@@ -37,7 +38,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_samples_are_seen_as_often(m
     monkeypatch.setattr(final, "finish", finish)
     monkeypatch.setattr(final.model, "load", lambda path: network)
     monkeypatch.setattr(final, "features", lambda *_: SimpleNamespace(keep_on_device=lambda: None))
-    job = SimpleNamespace(cache=None, device=None, recordings=SimpleNamespace(targets=None))
+    job = SimpleNamespace(cache=None, device=None, recordings=SimpleNamespace(targets=None), share=lambda samples: None)
     samples, config = SimpleNamespace(train=np.arange(160)), TrialConfig("none", "target", 1e-3, 5, batch_size=16)
     final._continued(job, SimpleNamespace(checkpoint=None), samples, config, 2.5)
     assert tried == [(16, 25), (8, 50), (4, 100)]

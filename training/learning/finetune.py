@@ -24,10 +24,9 @@ their alternatives; docs/benchmarks.md says which of them were measured so far):
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
@@ -36,17 +35,14 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recording.angles import pitch_yaw_to_deg
-from training.learning import batchnorm, closed_form, progress
+from training.learning import closed_form, memory, progress
+from training.learning.answers import forward, predict, refresh_statistics
 from training.learning.batchnorm import BN_CHOICES
 from training.learning.model import FREEZE_CHOICES
-from training.learning.precision import reduced_precision
 from training.learning.trunk import Features
 from training.measuring.errors import per_sample
 
 HEAD_CHOICES = ("base", *closed_form.METHODS)
-EVALUATION_BATCH = 64
-STATISTICS_SAMPLES = 128  # training samples, spread over the drive, for precise BatchNorm
-FEWEST_STATISTICS = 64  # a fifth of the samples in between: with few, judging would cost a quarter of an epoch
 WARM_UP_STEPS = 20
 WEIGHT_DECAY = 1e-4
 DROPOUT = 0.1
@@ -121,78 +117,78 @@ class Outcome:
     """What training took for a sample, on the average."""
 
 
-class OutOfMemory(RuntimeError):
-    """The device or the machine has no memory left for this batch size."""
+@dataclass(frozen=True)
+class Examples:
+    """What a tail learns from, and what it is judged on."""
+
+    source: Features
+    """Answers what reaches the tail, of any sample."""
+    targets: np.ndarray
+    """(n, 2) ``(pitch, yaw)`` radians of all samples."""
+    train: np.ndarray
+    """(n_train,) indices of the samples that are trained on."""
+    validation: np.ndarray = field(default_factory=lambda: np.array([], dtype=np.int64))
+    """(n_validation,) indices of those that judge; none where nothing does."""
+    share: np.ndarray | None = None
+    """(n_train,) how often each is drawn; ``None``: once an epoch."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The choices of the loop that :mod:`benchmarks.recipe` compares with others; everybody else takes these."""
+
+    criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = functional.mse_loss
+    optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW
+    dropout: float = DROPOUT
+
+
+AS_SHIPPED = Recipe()
 
 
 def finetune(
     tail: nn.Sequential,
-    source: Features,
-    targets: np.ndarray,
-    train: np.ndarray,
-    validation: np.ndarray,
+    examples: Examples,
     config: TrialConfig,
     *,
     keep_going: Callable[[Epoch], bool] = lambda epoch: True,
     deadline: float = float("inf"),
-    share: np.ndarray | None = None,
-    criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = functional.mse_loss,
-    optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
-    dropout: float = DROPOUT,
     begun: progress.State | None = None,
     keep: Callable[[progress.State], None] = lambda state: None,
+    recipe: Recipe = AS_SHIPPED,
 ) -> Outcome:
-    """Train ``tail`` (changed in place) on the ``train`` samples; judge it on the ``validation`` samples.
+    """Train ``tail`` (changed in place) on the training samples; judge it on the validation samples.
 
-    After every epoch ``keep`` gets what it takes to go on from there, to be written at once; given as ``begun``, it
-    comes to the same result as without the interruption, and ``keep_going`` hears the epochs till then again.
-
-    ``targets`` is (n, 2) ``(pitch, yaw)`` radians for all samples. ``keep_going`` hears every epoch and may end the
-    trial; ``deadline`` is on ``time.monotonic``'s clock and is looked at after every step. ``share`` (n_train,): how
-    often each is drawn, once an epoch for ``None``. ``criterion``,
-    ``optimizer_class`` and ``dropout`` are what ``benchmarks.recipe`` varies. Raises :class:`OutOfMemory` when the
-    batch does not fit, :class:`FloatingPointError` when no epoch has a finite error.
+    ``keep_going`` hears every epoch and may end the trial; ``deadline`` is on ``time.monotonic``'s clock and is looked
+    at after every step. After every epoch ``keep`` gets what it takes to go on from there, to be written at once; given
+    as ``begun``, it comes to the same result as without the interruption, and ``keep_going`` hears the epochs till then
+    again. Raises :class:`memory.OutOfMemory` when the batch does not fit, :class:`FloatingPointError` when no epoch has
+    a finite error.
     """
-    training = _Training(tail, source, targets, train, config, criterion, optimizer_class, dropout, share)
+    training = _Training(tail, examples, config, recipe)
     patience = max(PATIENCE, math.ceil(PATIENT_STEPS / training.steps_per_epoch))
     best, best_tail, ended = None, None, "complete"
     epochs: list[Epoch] = []
     if begun is not None:
         told, best_tail = progress.restore(training, begun)
         epochs = [Epoch(**one) for one in told]
-        finite = [one for one in epochs if np.isfinite(one.angular_error_deg)]
-        best = min(finite, key=lambda epoch: epoch.angular_error_deg, default=None)
+        best = _best(epochs)
         for epoch in epochs:
             keep_going(epoch)
-    with _memory_named():
+    with memory.named():
         for number in range(len(epochs), config.epochs + 1):
-            began, losses = time.monotonic(), None
+            began, loss = time.monotonic(), None
             if number > 1 and began + epochs[-1].seconds > deadline:
                 ended = "timeout"
                 break  # the epoch would not become whole: its time is the final training's
             if number:
-                losses = training.epoch(lambda step: min(1.0, (step + 1) / WARM_UP_STEPS), deadline)
+                loss = training.epoch(_warming_up, deadline)
                 if training.out_of_time and number > 1:
                     ended = "timeout"
                     break  # the epoch is not whole; what is known so far stands (of a first one: better than nothing)
             judged = training.averaged() if number else tail
-            predicted = predict(judged, source, validation)
-            truth = targets[validation]
-            errors = per_sample(pitch_yaw_to_deg(predicted), pitch_yaw_to_deg(truth)).mean(axis=0)
-            epoch = Epoch(
-                number,
-                losses,
-                float(criterion(torch.from_numpy(predicted), torch.from_numpy(truth))),
-                float(errors[0]),
-                float(errors[1]),
-                float(errors[2]),
-                time.monotonic() - began,
-            )
+            epoch = _judge(judged, examples, recipe, number, loss, began)
             epochs.append(epoch)
-            # A diverged epoch has NaN errors: never better, and `not <` would keep it.
-            if np.isfinite(epoch.angular_error_deg) and (
-                best is None or epoch.angular_error_deg < best.angular_error_deg
-            ):
+            if _best(epochs) is epoch:
                 best, best_tail = epoch, deepcopy(judged.state_dict())
             if training.out_of_time:
                 ended = "timeout"
@@ -211,24 +207,16 @@ def finetune(
     return Outcome(best, state, epochs, ended, training.seconds / max(1, training.seen))
 
 
-def finish(
-    tail: nn.Sequential,
-    source: Features,
-    targets: np.ndarray,
-    train: np.ndarray,
-    config: TrialConfig,
-    steps: int,
-    share: np.ndarray | None = None,
-) -> None:
+def finish(tail: nn.Sequential, examples: Examples, config: TrialConfig, steps: int) -> None:
     """Train ``tail`` on for ``steps`` (in place) at a rate that falls from ``config.lr`` to zero; nothing judges it.
 
-    For what was chosen already: ``train`` may hold the samples that validated. ``share`` as in :func:`finetune`. Raises
-    :class:`OutOfMemory`.
+    For what was chosen already: those that validated may be among the training samples. Raises
+    :class:`memory.OutOfMemory`.
     """
-    training = _Training(tail, source, targets, train, config, share=share)
-    with _memory_named():
+    training = _Training(tail, examples, config, AS_SHIPPED)
+    with memory.named():
         while training.step < steps:
-            training.epoch(lambda step: min(1.0, (step + 1) / WARM_UP_STEPS) * (1 - step / steps), last_step=steps)
+            training.epoch(lambda step: _warming_up(step) * (1 - step / steps), last_step=steps)
         averaged = training.averaged().state_dict()
     tail.load_state_dict(averaged)
 
@@ -241,31 +229,22 @@ def steps_per_epoch(samples: int, config: TrialConfig) -> int:
 class _Training:
     """A tail, its optimiser and the moving average of its weights (horizon: an epoch)."""
 
-    def __init__(
-        self,
-        tail: nn.Sequential,
-        source: Features,
-        targets: np.ndarray,
-        train: np.ndarray,
-        config: TrialConfig,
-        criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = functional.mse_loss,
-        optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
-        dropout: float = DROPOUT,
-        share: np.ndarray | None = None,
-    ):
-        self.share = None if share is None else torch.from_numpy(share)
-        self.source, self.train, self.lr, self.criterion = source, train, config.lr, criterion
-        self.tail = tail.to(source.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.targets = torch.tensor(targets, dtype=torch.float32)
+    def __init__(self, tail: nn.Sequential, examples: Examples, config: TrialConfig, recipe: Recipe):
+        self.share = None if examples.share is None else torch.from_numpy(examples.share)
+        self.source, self.train, self.lr, self.criterion = examples.source, examples.train, config.lr, recipe.criterion
+        self.tail = tail.to(self.source.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.targets = torch.tensor(examples.targets, dtype=torch.float32)
         self.draw = torch.Generator().manual_seed(config.seed)
         torch.manual_seed(config.seed)  # dropout
         for module in tail.modules():
             if isinstance(module, nn.Dropout):
-                module.p = dropout if config.head in ("base", "affine") else 0.0
+                module.p = recipe.dropout if config.head in ("base", "affine") else 0.0
         self.parameters = [parameter for parameter in tail.parameters() if parameter.requires_grad]
         # One kernel for the update of all parameters instead of loops: 29 images a second on a CPU, 26 with loops.
-        self.optimizer = optimizer_class(self.parameters, lr=config.lr, weight_decay=WEIGHT_DECAY, fused=True)  # type: ignore[call-arg]
-        self.steps_per_epoch = steps_per_epoch(len(train), config)
+        self.optimizer = recipe.optimizer_class(  # type: ignore[call-arg]
+            self.parameters, lr=config.lr, weight_decay=WEIGHT_DECAY, fused=True
+        )
+        self.steps_per_epoch = steps_per_epoch(len(self.train), config)
         decay = 1 - 1 / (1 + self.steps_per_epoch)
         self.average = AveragedModel(tail, multi_avg_fn=get_ema_multi_avg_fn(decay=decay))
         self.step, self.seen, self.seconds = 0, 0, 0.0
@@ -317,68 +296,29 @@ class _Training:
         return judged
 
 
+def _warming_up(step: int) -> float:
+    """The share of the learning rate that a step has."""
+    return min(1.0, (step + 1) / WARM_UP_STEPS)
+
+
+def _judge(
+    tail: nn.Sequential, examples: Examples, recipe: Recipe, number: int, train_loss: float | None, began: float
+) -> Epoch:
+    """What the epoch that ``began`` then came to, on the validation samples."""
+    predicted, truth = predict(tail, examples.source, examples.validation), examples.targets[examples.validation]
+    azimuth, elevation, angular = per_sample(pitch_yaw_to_deg(predicted), pitch_yaw_to_deg(truth)).mean(axis=0)
+    loss = float(recipe.criterion(torch.from_numpy(predicted), torch.from_numpy(truth)))
+    seconds = time.monotonic() - began
+    return Epoch(number, train_loss, loss, float(azimuth), float(elevation), float(angular), seconds)
+
+
+def _best(epochs: list[Epoch]) -> Epoch | None:
+    """The first of those with the smallest finite error; a diverged epoch has NaN."""
+    finite = [epoch for epoch in epochs if np.isfinite(epoch.angular_error_deg)]
+    return min(finite, key=lambda epoch: epoch.angular_error_deg, default=None)
+
+
 def _stands_still(epochs: list[Epoch], patience: int) -> bool:
     """Whether the best *trained* epoch lies ``patience`` epochs back; the start may be hard to reach at first."""
-    trained = [epoch for epoch in epochs if epoch.number and np.isfinite(epoch.angular_error_deg)]
-    best = min(trained, key=lambda epoch: epoch.angular_error_deg, default=None)
+    best = _best([epoch for epoch in epochs if epoch.number])
     return best is not None and epochs[-1].number - best.number >= patience
-
-
-@contextmanager
-def _memory_named() -> Iterator[None]:
-    """Whatever torch says when memory is short, as :class:`OutOfMemory`."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if _is_out_of_memory(error):
-            raise OutOfMemory(str(error).split("\n")[0] or "the machine's memory is used up") from error
-        raise
-
-
-def forward(tail: nn.Sequential, inputs: torch.Tensor) -> torch.Tensor:
-    """(n, 2) ``(pitch, yaw)`` radians; convolutions in reduced precision, the head in float32.
-
-    bfloat16 has 8 bits: a head computed in it answers in steps of about 0.05°.
-    """
-    body, head = tail[:-1], tail[-1]
-    if isinstance(body, nn.Sequential) and len(body):
-        with reduced_precision(inputs.device):
-            inputs = body(inputs.contiguous(memory_format=torch.channels_last))
-    answers: torch.Tensor = head(inputs.float())
-    return answers
-
-
-@torch.no_grad()
-def predict(tail: nn.Sequential, source: Features, indices: np.ndarray) -> np.ndarray:
-    """(len(indices), 2) ``(pitch, yaw)`` radians for samples as they are, in eval mode."""
-    tail.eval()
-    parts = [
-        forward(tail, source.plain(indices[at : at + EVALUATION_BATCH])).cpu()
-        for at in range(0, len(indices), EVALUATION_BATCH)
-    ]
-    return torch.cat(parts).double().numpy()
-
-
-def refresh_statistics(tail: nn.Sequential, source: Features, train: np.ndarray) -> None:
-    """Precise BatchNorm for the tail, over training samples spread evenly (deterministic)."""
-    if not batchnorm.norms(tail):
-        tail.eval()
-        return
-    count = min(len(train), STATISTICS_SAMPLES, max(FEWEST_STATISTICS, len(train) // 5))
-    spread = np.linspace(0, len(train) - 1, count).astype(int)
-    rows = np.random.default_rng(0).permutation(train[spread])
-    parts = np.array_split(rows, max(1, len(rows) // batchnorm.BATCH))
-    with reduced_precision(source.device):
-        batchnorm.reestimate(
-            tail[:-1], (source.plain(part).contiguous(memory_format=torch.channels_last) for part in parts)
-        )
-    tail.eval()
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return (
-        isinstance(error, MemoryError | torch.OutOfMemoryError)
-        or "out of memory" in text
-        or "can't allocate memory" in text
-    )

@@ -30,7 +30,8 @@ from registry.command_line import one_line, tracking_problem
 from training import sqlite
 from training.learning import closed_form, model, progress
 from training.learning.cache import ActivationCache
-from training.learning.finetune import Epoch, Outcome, OutOfMemory, TrialConfig, finetune
+from training.learning.finetune import Epoch, Examples, Outcome, TrialConfig, finetune
+from training.learning.memory import OutOfMemory
 from training.learning.trunk import dataset, features, fill
 
 MAXRSS_UNITS = 2**20 if sys.platform == "darwin" else 2**10  # in a MiB
@@ -256,16 +257,12 @@ def _train(
         _, tail = model.cut(network, config.freeze)
         outcome = finetune(
             tail,
-            source,
-            data.targets,
-            spec.train,
-            spec.validation,
+            Examples(source, data.targets, spec.train, spec.validation, spec.share),
             config,
             keep_going=keep_going,
             deadline=deadline,
             begun=begun,
             keep=partial(_keep, spec, config, [time.monotonic()]),
-            share=spec.share,
         )
         tail.load_state_dict(outcome.tail)  # shares its modules with the network
         _save(network, spec.checkpoint)

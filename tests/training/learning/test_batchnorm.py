@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from training.learning import batchnorm, precision
-from training.learning.finetune import refresh_statistics
+from training.learning.answers import refresh_statistics
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from training.learning import finetune as finetuning
-from training.learning.finetune import OutOfMemory, TrialConfig, finetune
+from training.learning.finetune import Examples, Recipe, TrialConfig, finetune
+from training.learning.memory import OutOfMemory
 from training.learning.trunk import Features
 
 TRAIN, VALIDATION = np.arange(24), np.arange(24, 32)
@@ -31,7 +32,7 @@ def trained(epochs: int = 40, lr: float = 1e-2, rows: Features | None = None, **
     # Validation labels have nothing to do with the activations: learning the training labels only makes it worse.
     targets = np.random.default_rng(1).normal(0, 0.3, (32, 2))
     config = TrialConfig("backbone", "source", lr, epochs, batch_size=8)
-    return finetune(head(), rows or source(), targets, TRAIN, VALIDATION, config, **options)
+    return finetune(head(), Examples(rows or source(), targets, TRAIN, VALIDATION), config, **options)
 
 
 def test_a_trial_that_gets_no_better_stops_early_and_keeps_its_best_epoch():
@@ -83,7 +84,7 @@ def test_every_way_of_running_out_of_memory_has_one_name(error):
         raise error
 
     with pytest.raises(OutOfMemory, match="allocate"):
-        trained(criterion=criterion)
+        trained(recipe=Recipe(criterion))
 
 
 def test_another_error_is_not_taken_for_it():
@@ -91,4 +92,4 @@ def test_another_error_is_not_taken_for_it():
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        trained(criterion=criterion)
+        trained(recipe=Recipe(criterion))

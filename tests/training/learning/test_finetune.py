@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.learning import closed_form, finetune, model, progress
+from training.learning import answers, closed_form, finetune, model, progress
 from training.learning.finetune import TrialConfig
 
 N = 120
@@ -24,6 +24,9 @@ class Pooled:
         rows = np.abs(hidden @ rng.normal(0, 0.3, (6, 512)) + rng.normal(0, 0.02, (N, 512)) + 2)
         self.rows = torch.tensor(rows, dtype=torch.float32)
         self.targets = hidden[:, :2] * 0.2
+
+    def examples(self) -> finetune.Examples:
+        return finetune.Examples(self, self.targets, TRAIN, VALIDATION)
 
     def plain(self, indices):
         return self.rows[indices]
@@ -45,9 +48,9 @@ def config(head: str, lr: float = 1e-3, epochs: int = 2) -> TrialConfig:
 def test_a_head_in_closed_form_wins_where_the_features_carry_the_answer_linearly(network):
     source = Pooled()
     tail = nn.Sequential(network.fc)
-    trained = finetune.finetune(tail, source, source.targets, TRAIN, VALIDATION, config("base"))
+    trained = finetune.finetune(tail, source.examples(), config("base"))
     closed_form.install("ridge", network, source, source.targets, TRAIN, BLOCK)
-    solved = finetune.finetune(tail, source, source.targets, TRAIN, VALIDATION, config("ridge"))
+    solved = finetune.finetune(tail, source.examples(), config("ridge"))
     start = solved.epochs[0]
     assert (start.number, start.train_loss) == (0, None)
     assert start.angular_error_deg < 1.0 < trained.best.angular_error_deg
@@ -59,7 +62,7 @@ def test_a_start_that_training_makes_worse_is_what_is_kept(network):
     closed_form.install("ridge", network, source, source.targets, TRAIN, BLOCK)
     tail = nn.Sequential(network.fc)
     before = {key: value.clone() for key, value in tail.state_dict().items()}
-    outcome = finetune.finetune(tail, source, source.targets, TRAIN, VALIDATION, config("ridge", lr=0.5))
+    outcome = finetune.finetune(tail, source.examples(), config("ridge", lr=0.5))
     assert outcome.best.number == 0
     assert all(torch.equal(outcome.tail[key], value) for key, value in before.items())
 
@@ -67,7 +70,7 @@ def test_a_start_that_training_makes_worse_is_what_is_kept(network):
 def test_no_hidden_unit_of_a_head_in_closed_form_is_dropped_in_training(network):
     source = Pooled()
     for head, dropout in (("base", finetune.DROPOUT), ("ridge", 0.0)):
-        finetune.finetune(nn.Sequential(network.fc), source, source.targets, TRAIN, VALIDATION, config(head))
+        finetune.finetune(nn.Sequential(network.fc), source.examples(), config(head))
         assert network.fc[2].p == dropout
 
 
@@ -91,21 +94,31 @@ def test_the_final_training_learns_and_comes_to_rest(network, monkeypatch):
         return apply(optimizer, *arguments)
 
     def error() -> float:
-        return float(np.abs(finetune.predict(tail, source, TRAIN) - source.targets[TRAIN]).mean())
+        return float(np.abs(answers.predict(tail, source, TRAIN) - source.targets[TRAIN]).mean())
 
     monkeypatch.setattr(torch.optim.AdamW, "step", watched)
     before = error()
-    finetune.finish(tail, source, source.targets, TRAIN, config("base", lr=3e-3), steps=38)  # 7.6 epochs
+    finetune.finish(tail, source.examples(), config("base", lr=3e-3), steps=38)  # 7.6 epochs
     assert error() < 0.5 * before
     assert len(rates) == 38
     assert rates[-1] < 0.03 * 3e-3 < max(rates) / 2
+
+
+def test_glances_count_by_their_size_where_most_frames_are_the_road_ahead(network):
+    """An absolute loss answers the median, which is the road ahead; the squared one the mean."""
+    source, tail = Pooled(), nn.Sequential(network.fc)
+    source.rows = torch.ones(N, 512)  # nothing tells a glance from the rest
+    source.targets = np.zeros((N, 2))
+    source.targets[::4] = 0.4
+    finetune.finish(tail, source.examples(), config("base"), steps=150)
+    assert answers.predict(tail, source, TRAIN) == pytest.approx(0.1, abs=0.03)
 
 
 def test_a_first_epoch_that_the_time_cuts_off_is_judged_all_the_same(network):
     """Where one epoch takes longer than there is, the weights it has reached may still beat the start."""
     source = Pooled()
     tail = nn.Sequential(network.fc)
-    outcome = finetune.finetune(tail, source, source.targets, TRAIN, VALIDATION, config("base"), deadline=0.0)
+    outcome = finetune.finetune(tail, source.examples(), config("base"), deadline=0.0)
     assert outcome.ended == "timeout"
     assert [epoch.number for epoch in outcome.epochs] == [0, 1]
 
@@ -113,7 +126,7 @@ def test_a_first_epoch_that_the_time_cuts_off_is_judged_all_the_same(network):
 def test_a_fine_tuning_that_was_cut_off_goes_on_elsewhere_to_the_same_result(network, tmp_path):
     """Weights, their average, the optimiser, the order of samples and dropout: bit for bit."""
     source, heard = Pooled(), []
-    given = source, source.targets, TRAIN, VALIDATION, config("base", epochs=4)
+    given = source.examples(), config("base", epochs=4)
     start = nn.Sequential(network.fc).state_dict()
     start = {key: value.clone() for key, value in start.items()}
 

@@ -7,7 +7,7 @@ import torch
 from training.learning import model, precision, trunk
 from training.learning.augmentation import Augmentation
 from training.learning.cache import ActivationCache
-from training.learning.finetune import TrialConfig, finish
+from training.learning.finetune import Examples, TrialConfig, finish
 from training.learning.trunk import Dataset
 
 CPU = torch.device("cpu")
@@ -65,7 +65,8 @@ def test_training_from_the_cache_moves_the_weights_as_training_from_a_plain_forw
         _, tail = model.cut(model.build(), freeze)
         tail.load_state_dict(begin.state_dict())
         config = TrialConfig(freeze, "source", 1e-3, 4, batch_size=3)
-        finish(tail, source, targets, TRAIN, config, steps=8)  # finetune would keep the start: nothing is learnt here
+        # Not finetune, which would keep the start: nothing is learnt here.
+        finish(tail, Examples(source, targets, TRAIN), config, steps=8)
         after = tail.state_dict()
         parameters = dict(tail.named_parameters())
         return torch.cat([(after[key] - start[key]).flatten() for key in parameters])

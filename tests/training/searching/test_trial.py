@@ -10,7 +10,8 @@ import torch
 
 from training.learning import model
 from training.learning.augmentation import Augmentation
-from training.learning.finetune import Epoch, OutOfMemory, TrialConfig
+from training.learning.finetune import Epoch, TrialConfig
+from training.learning.memory import OutOfMemory
 from training.learning.trunk import Dataset
 from training.searching import trial
 from training.searching.trial import TrialSpec
