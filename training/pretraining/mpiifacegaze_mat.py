@@ -62,11 +62,11 @@ def read(root: Path, name: str) -> Faces:
     path, left_out = root / f"{name}.mat", LeftOut()
     found: list[Face] = []
     with _opened(path) as stored:
-        labels = stored.labels
+        labels, beyond = stored.labels, _beyond(stored.labels)
         for start in range(0, len(labels), _READ_AT_ONCE):
             stop = min(start + _READ_AT_ONCE, len(labels))
             for index, picture in zip(range(start, stop), _pictures(stored, start, stop), strict=True):
-                made = _face(picture, labels[index])
+                made = faces.IMPOSSIBLE if beyond[index] else _face(picture, labels[index])
                 if isinstance(made, Face):
                     found.append(made)
                 else:
@@ -74,6 +74,13 @@ def read(root: Path, name: str) -> Faces:
                     left_out.add(made, f"sample {index + 1} of {path.name}, whose gaze is {shown}")
     left_out.check(str(path), len(labels))
     return faces.gathered(found, left_out)
+
+
+def _beyond(labels: Floats) -> np.ndarray:
+    """(n,) whose gaze points away from the camera: single faults. Where most do, they are in another unit, which
+    :mod:`training.pretraining.conventions` names."""
+    beyond = np.abs(labels[:, :2]).max(axis=1) > np.pi / 2
+    return beyond if 2 * beyond.sum() < len(labels) else np.zeros(len(labels), bool)
 
 
 def _face(picture: Picture | None, label: Floats) -> Face | str:

@@ -47,7 +47,7 @@ class Line:
 
 def people(root: Path) -> list[str]:
     """The persons with a text file in that folder, in order of their names."""
-    return sorted(path.name for path in root.iterdir() if (path / f"{path.name}.txt").is_file())
+    return sorted(path.name for path in root.glob("p[0-9][0-9]") if (path / f"{path.name}.txt").is_file())
 
 
 def sources(root: Path, name: str) -> list[Path]:
@@ -109,7 +109,7 @@ def _lines(text: str, name: str, left_out: LeftOut) -> Iterator[Line]:
 def _face(folder: Path, line: Line, camera: RealCamera) -> Face | str:
     """A normalised face, or the reason why there is none."""
     path = folder / line.picture
-    if not line.centre[2] > 0 or not np.linalg.norm(line.target - line.centre) > 0:
+    if not line.centre[2] > 0 or not (line.target - line.centre)[2] < 0:  # nobody looks away from the camera's side
         return faces.IMPOSSIBLE
     try:
         taken = pictures.decode(path.read_bytes(), str(path))

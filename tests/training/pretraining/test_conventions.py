@@ -54,6 +54,12 @@ def test_what_labels_or_colours_show_is_named(faces, change, named):
         conventions.check(changed, "here", lambda pictures: pytest.fail("no network is needed for this"))
 
 
+def test_one_person_of_fifteen_in_degrees_is_named(faces):
+    everybody = np.concatenate([np.tile(faces[0].gaze, (14, 1)), np.degrees(faces[0].gaze)])
+    with pytest.raises(InputError, match="are DEGREES"):
+        conventions.check_units(everybody, "here")
+
+
 def test_mirrored_pictures_are_named(faces, lab_base):
     """Nothing but a look at the pictures shows it."""
     seen = conventions._spread(faces)

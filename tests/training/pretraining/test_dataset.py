@@ -23,7 +23,7 @@ def test_both_layouts_are_recognised_here_and_one_folder_below(original, normali
         ("train/subject0000.h5", "ETH-XGaze"),
         ("Label/p00.label", "GazeHub"),
         ("frame_00001_driver.jpg", "a prepared folder of a drive"),
-        ("letters/a.txt", "found letters$"),
+        ("letters/letters.txt", "found letters$"),
     ],
 )
 def test_another_data_set_is_named_with_what_was_looked_for(tmp_path, there, named):

@@ -70,6 +70,16 @@ def test_single_faults_are_counted_by_reason(tmp_path, stored):
     assert np.allclose(read.gaze, stored[1][[0, 4], :2])
 
 
+def test_a_gaze_away_from_the_camera_is_left_out_and_degrees_are_left_to_be_named(tmp_path, stored):
+    pictures, labels = stored[0], stored[1].copy()
+    labels[2, :2] = [-7.0, 12.0]
+    write(tmp_path / "p00.mat", pictures, labels)
+    read = reader.read(tmp_path, "p00")
+    assert (len(read), read.left_out) == (4, {"label out of range": 1})
+    write(tmp_path / "p01.mat", pictures, np.degrees(stored[1]))
+    assert len(reader.read(tmp_path, "p01")) == 5
+
+
 def test_more_faults_than_single_ones_stop_it(tmp_path, stored):
     labels = np.concatenate([stored[1], np.full((5, 16), np.nan)])
     write(tmp_path / "p00.mat", np.concatenate([stored[0]] * 2), labels)

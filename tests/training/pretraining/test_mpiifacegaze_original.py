@@ -61,6 +61,15 @@ def test_single_faults_are_counted_by_reason(one):
     }  # fmt: skip
 
 
+def test_a_target_behind_the_face_is_left_out(one):
+    first, *others = text_file(one).read_text().splitlines()
+    fields = first.split()
+    fields[26] = "5000"
+    text_file(one).write_text("\n".join([" ".join(fields), *others]))
+    read = reader.read(one, "p00")
+    assert (len(read), read.left_out) == (4, {"label out of range": 1})
+
+
 def test_pictures_that_are_not_there_are_an_incomplete_copy_and_no_fault(one):
     lines = text_file(one).read_text()
     text_file(one).write_text(lines + lines.replace("day01", "day02") * 3)
