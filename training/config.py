@@ -284,8 +284,8 @@ class CurveConfig:
     """BatchNorm statistics of the short search."""
     batch_size: int = 0
     """Samples a step, in the short search; 0: 16, or 8 where fewer than 400 are trained on."""
-    split: str = "blocks"
-    """blocks (time blocks with gaps), by-drive, or random (the old protocol; leaks)."""
+    split: str = splits.AUTO
+    """As in the main job; auto: blocks (time blocks with gaps)."""
     seed: int = 0
     """Of everything random."""
     work: str = "data"

@@ -5,7 +5,6 @@ choice of rows. A training stops where validation says so, as a trial does; what
 on with the validation blocks) is left out, so that a size is what it says.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -24,7 +23,7 @@ from tqdm import tqdm
 
 from recording import files, label_frame
 from recording.angles import pitch_yaw_to_deg
-from recording.exceptions import GazeError, InputError
+from recording.exceptions import GazeError
 from recording.prepared import DRIVE
 from registry.intervals import block_means
 from registry.registration import check_artifacts
@@ -38,10 +37,10 @@ from training.learning import model
 from training.learning.answers import predict
 from training.learning.cache import ActivationCache
 from training.learning.trunk import dataset, features
-from training.measuring import baselines, learning_curve, outlook, overlap, splits, subsets
+from training.measuring import baselines, learning_curve, outlook, overlap, subsets
 from training.measuring.errors import MeasuredErrors, measure, per_sample, summarise
 from training.measuring.learning_curve import Measured
-from training.orphans import end_run
+from training.orphans import alone
 from training.points import Plan, Point, Trainings, planned_epochs
 from training.reporting import learning_curve as reporting
 from training.reporting import package
@@ -76,7 +75,7 @@ def run(config: CurveConfig) -> int:
             asked = replace(asked, freeze=known.config.freeze, bn=known.config.bn)
         base = checkpoints.load_base(config.base)
         data = job.prepare_data(asked)
-        split = splits.split(config.split, data.frames, data.drives[0].fps, data.drive_index, config.seed, data.seconds)
+        split = job.split_of(asked, data)
         overlap.check(data, split)
         label_frames = label_frame.together(data.drives, config.label_frame)
         package.check_lineage(data, split, base.holdout)
@@ -104,7 +103,7 @@ def plans(config: CurveConfig, work: Job, configuration: Chosen, sizes: tuple[in
     for repeat in range(config.repeats):
         order = subsets.order(len(train), config.spacing, repeat, config.seed)
         for size, count in counts.items():
-            epochs = planned_epochs(configuration.config, count, counts[sizes[-1]], config.epochs_max)
+            epochs = planned_epochs(configuration.config, count, len(train), config.epochs_max)
             batch = min(configuration.config.batch_size, work.config.space().settled(count).batch_size)
             mine = replace(configuration.config, epochs=epochs, batch_size=batch, seed=config.seed + repeat)
             found.append(Plan(size, repeat, np.sort(train[order[:count]]), mine))
@@ -156,17 +155,7 @@ def _curve_folder(work: Job, configuration: Chosen) -> Iterator[tuple[Path, str]
     }  # fmt: skip
     key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
     folder = Path(work.config.work) / "curves" / key
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError("curve: another process measures this very curve; wait for it") from None
-        experiment = mlflow.get_run(work.run_id).info.experiment_id
-        unfinished = f"attributes.status = 'RUNNING' and tags.curve = '{key}'"
-        for left in mlflow.MlflowClient().search_runs([experiment], unfinished):
-            end_run(left.info.run_id, "KILLED", "cut off by a kill of the curve")
-        mlflow.set_tag("curve", key)
+    with alone(folder, work.run_id, "curve", key, "measures this very curve"):
         yield folder, key
 
 

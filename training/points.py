@@ -71,10 +71,10 @@ class Point:
     ended: str
 
 
-def planned_epochs(config: TrialConfig, samples: int, largest: int, most: int) -> int:
-    """Epochs for a subset: it sees as many pictures as the largest one does, up to those that are enough, in no more
-    epochs than ``most`` (or the configuration's own). As the search does it."""
-    wanted = math.ceil(min(ENOUGH_PICTURES, config.epochs * largest) / samples)
+def planned_epochs(config: TrialConfig, samples: int, all_samples: int, most: int) -> int:
+    """Epochs for a subset: it sees as many pictures as all samples together would give, up to those that are enough,
+    in no more epochs than ``most`` (or the configuration's own). As the search does it."""
+    wanted = math.ceil(min(ENOUGH_PICTURES, config.epochs * all_samples) / samples)
     return max(config.epochs, min(wanted, most))
 
 

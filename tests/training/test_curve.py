@@ -166,6 +166,16 @@ def test_a_small_subset_is_trained_in_the_batches_that_the_main_job_takes_for_so
     assert (len(large.train), large.config.batch_size) == (600, 16)
 
 
+def test_a_larger_size_that_is_added_changes_no_training_of_the_others():
+    config = CurveConfig(freeze="backbone", repeats=2)
+    work = SimpleNamespace(split=SimpleNamespace(train=np.arange(600)), recordings=np.arange(1000), config=config.job())
+    configuration = chosen.Chosen(TrialConfig("none", "source", 1e-3, 4, batch_size=8), "a test")
+    few, more = (curve.plans(config, work, configuration, sizes) for sizes in ((125, 250), (125, 250, 1000)))
+    again = {(plan.name, plan.config, *plan.train) for plan in more}
+    assert len(few) == 4
+    assert all((plan.name, plan.config, *plan.train) in again for plan in few)
+
+
 def _study(folder: Path, **attributes) -> None:
     folder.mkdir()
     study = optuna.create_study(study_name=folder.name, storage=f"sqlite:///{folder / 'study.db'}")

@@ -37,8 +37,6 @@ BATCH = 64
 MOST_WORKERS = 8
 RATE_FROM_SCRATCH, RATE_FROM_A_BASE = 1.5e-3, 3e-4
 _EVALUATION_BATCH = 128
-_SAVED_WITH = 1
-"""Number of what a checkpoint holds."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +240,6 @@ class _Progress:
     def save(self, path: Path, epochs: list[Epoch]) -> None:
         """Write it, whole or not at all."""
         state = {name: part.state_dict() for name, part in self._parts.items()} | {
-            "saved_with": _SAVED_WITH,
             "random": self._random.bit_generator.state,
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from training import checkpoints, tracking, workplace
 from training.checkpoints import Base
 from training.config import PretrainConfig, choose_device
 from training.learning import model
+from training.orphans import alone
 from training.pretraining import conventions, dataset, fitting, registration, splits, table
 from training.pretraining.dataset import LAYOUTS, Dataset
 from training.pretraining.faces import Faces
@@ -64,11 +65,13 @@ def run(config: PretrainConfig) -> int:
         folds = splits.folds(data.names, config.held_out, config.folds == "persons")
         rate = fitting.RATE_FROM_A_BASE if start else fitting.RATE_FROM_SCRATCH
         recipe = Recipe(config.epochs, rate, config.seed)
-        unfinished = work / "pretraining" / "unfinished" / _key(data, recipe, start)
-        first = _train(data, folds[0], recipe, start, device, unfinished, "fold/" * (len(folds) > 1))
-        judged = dict(first.judged)
-        for fold in folds[1:]:  # only their answers are kept: a network a person would fill the memory
-            judged |= _train(data, fold, recipe, start, device, unfinished, "fold/").judged
+        key = _key(data, recipe, start, folds)
+        unfinished = work / "pretraining" / "unfinished" / key
+        with alone(unfinished, run_id, "pretraining", key, "is at this very training"):
+            first = _train(data, folds[0], recipe, start, device, unfinished, "fold/" * (len(folds) > 1))
+            judged = dict(first.judged)
+            for fold in folds[1:]:  # only their answers are kept: a network a person would fill the memory
+                judged |= _train(data, fold, recipe, start, device, unfinished, "fold/").judged
         shown = table.per_person(dict(sorted(judged.items())))
         _report(shown, data, config)
         version = registration.register(config, data, first.fold, first.network, first.judged, start, run_id)
@@ -108,9 +111,9 @@ def _train(
     return Trained(fold, network, judged)
 
 
-def _key(data: Dataset, recipe: Recipe, start: Base | None) -> str:
-    """Of an unfinished training: all that decides about its weights but the persons that it leaves out."""
-    known = (data.digest, asdict(recipe), start.digest if start else "")
+def _key(data: Dataset, recipe: Recipe, start: Base | None, folds: Sequence[Fold]) -> str:
+    """Of an unfinished job: all that decides about its weights, and whom its trainings leave out."""
+    known = (data.digest, asdict(recipe), start.digest if start else "", [fold.name for fold in folds])
     return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import drives
 import mlflow
@@ -14,7 +15,7 @@ from recording.exceptions import InputError
 from registry import opening, versions
 from training import checkpoints, cli
 from training.learning import model
-from training.pretraining import fitting, job
+from training.pretraining import fitting, job, splits
 
 import torchvision  # isort: skip  (after training's own torch set-up)
 
@@ -105,14 +106,35 @@ def test_every_person_is_left_out_once_and_a_killed_job_goes_on(tracking, normal
     monkeypatch.setattr(fitting, "fit", counted)
     with pytest.raises(KeyboardInterrupt):
         pretrain(normalised, folds="persons", device="cpu")
-    assert only_run().info.status == "KILLED"
+    killed = only_run().info
+    assert killed.status == "KILLED"
+    mlflow.MlflowClient().update_run(killed.run_id, "RUNNING")  # as a SIGKILL leaves it
     assert pretrain(normalised, folds="persons", device="cpu") == 0
+    assert mlflow.get_run(killed.run_id).info.status == "KILLED"
     assert fitted == [False, "killed", True, False, False]  # the first one's checkpoint was there
     table = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("p0")]
     assert table == ["p00", "p01", "p02"]
     assert [version.number for version in versions.every("gaze-tracker-base")] == [1]
     assert pretrain(normalised, folds="persons", device="cpu") == 0
     assert "registered before: gaze-tracker-base version 1" in capsys.readouterr().out
+
+
+def test_a_job_that_ends_leaves_what_another_one_has_begun(tmp_path):
+    """Beside each other: held_out=p01 here, held_out=p02 on another GPU."""
+    data, recipe = SimpleNamespace(digest="d"), fitting.Recipe(1, 1e-3, 0)
+    one, other = (job._key(data, recipe, None, splits.folds(("p01", "p02"), name, False)) for name in ("p01", "p02"))
+    assert one != other
+
+
+def test_a_data_set_whose_conventions_do_not_hold_is_not_trained_on(tracking, normalised, monkeypatch):
+    def refuse(people, where, answer):
+        raise InputError(f"{where}: {[len(one) for one in people]}, {answer(people[0].pictures).shape}")
+
+    monkeypatch.setattr(job.conventions, "check", refuse)
+    monkeypatch.setattr(fitting, "fit", lambda *_: pytest.fail("was trained on"))
+    with pytest.raises(InputError, match=r"dataset=.*: \[5, 5, 5\], \(5, 2\)"):
+        pretrain(normalised, device="cpu")
+    assert only_run().info.status == "FAILED"
 
 
 @pytest.mark.parametrize("by", ["path", "nothing"])
