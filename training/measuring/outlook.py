@@ -77,13 +77,14 @@ def _target(forecast: Forecast, target_deg: float) -> str:
         )
     if needed.value > farthest or not np.isfinite(needed.high):
         return f"{wanted[0].upper()}{wanted[1:]} takes {needed.low:,.0f} samples at least; the curve may never reach it"
-    return f"{wanted[0].upper()}{wanted[1:]} takes about {_rounded(needed)} samples"
+    return f"{wanted[0].upper()}{wanted[1:]} takes about {_rounded(needed, farthest)} samples"
 
 
-def _rounded(needed: Expected) -> str:
-    """To two figures: the curve knows no more."""
+def _rounded(needed: Expected, farthest: float) -> str:
+    """To two figures, and not beyond what the curve can be trusted for: it knows no more."""
     value, low, high = (float(f"{one:.2g}") for one in (needed.value, needed.low, needed.high))
-    return f"{value:,.0f} [{low:,.0f}–{high:,.0f}]"
+    most = f"{high:,.0f}" if needed.high <= farthest else f"more than {farthest:,.0f}"
+    return f"{value:,.0f} [{low:,.0f}–{most}]"
 
 
 def _percent(gain: Expected) -> str:

@@ -37,6 +37,7 @@ def test_a_floor_is_named_with_what_would_help():
     [
         (HELPS, 2.0, "500 samples were enough for a 3-D error of 2°"),
         (HELPS, 1.0, "A 3-D error of 1° takes about 1,600 ["),
+        (HELPS, 0.7, "–more than 4,000] samples"),
         (HELPS, 0.2, "More of the same drive does not reach a 3-D error of 0.2°"),
         (FLOOR, 2.0, "More of the same drive does not reach a 3-D error of 2°"),
         (FALLING, 0.5, "does not reach a 3-D error of 0.5°"),
