@@ -6,14 +6,14 @@ Paths are relative to the list's folder. Whatever is wrong with the list is said
 """
 
 import csv
+import io
 import math
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 
-from recording import face
+from recording import face, layouts
 from recording.exceptions import InputError
 
 COLUMNS = ("video", "labels", "data", "driver", "layout", "face", "label_offset_frames", "name")
@@ -50,13 +50,15 @@ def read(path: Path) -> tuple[Entry, ...]:
     """The drives of a list, in its order; each has a name that no other has.
 
     Raises :class:`InputError`, one line that names the list's line, for an unknown or missing column, a row that does
-    not say what it must, files that are not there, one recording in two rows, or a driver in two spellings.
+    not say what it must, a layout that is none, files that are not there, one recording in two rows, or a driver in two
+    spellings.
     """
     path = Path(path)
     entries = [_entry(path, line, cells) for line, cells in _rows(path)]
     if not entries:
         raise InputError(f"drives={path}: lists no drives; write one row a drive: video,labels,driver")
     _check_files(path, entries)
+    _check_layouts(path, entries)
     _check_once(path, entries)
     _check_spelling(path, entries)
     return _named(path, entries)
@@ -71,25 +73,41 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """(line, column → cell) of every row that is not blank."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = file.read().splitlines()
+            text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise InputError(f"drives={path}: cannot be read ({reason}); give a CSV with one row a drive") from None
-    if not lines or not lines[0].strip():
+    first = text.partition("\n")[0]
+    if not first.strip():
         raise InputError(f"drives={path}: is empty; its first line names the columns: video,labels,driver")
-    delimiter = max(DELIMITERS, key=lines[0].count)
-    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-    header = [name.strip().lower() for name in next(rows)]
+    rows = _split(path, text, max(DELIMITERS, key=first.count))
+    header = [name.strip().lower() for name in next(rows)[1]]
     _check_header(path, header)
-    for row in rows:
+    for line, row in rows:
         if not any(cell.strip() for cell in row):
             continue
         if len(row) != len(header):
             raise InputError(
-                f"drives={path}: line {rows.line_num} has {len(row)} fields, the header has {len(header)}; "
+                f"drives={path}: line {line} has {len(row)} fields, the header has {len(header)}; "
                 "put a field with a comma in it into quotes"
             )
-        yield rows.line_num, dict(zip(header, row, strict=True))
+        yield line, dict(zip(header, row, strict=True))
+
+
+def _split(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells). A quote that is not closed would take the drives of the next lines into one cell."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    line = 1
+    try:
+        for row in rows:
+            if any("\n" in cell or "\r" in cell for cell in row):
+                raise csv.Error
+            yield line, row
+            line = rows.line_num + 1
+    except csv.Error:  # also of a field that is longer than any name
+        raise InputError(
+            f"drives={path}: a quote in line {line} is not closed there; a quote inside a field is written twice"
+        ) from None
 
 
 def _check_header(path: Path, header: list[str]) -> None:
@@ -144,15 +162,27 @@ def _check_files(path: Path, entries: list[Entry]) -> None:
         raise InputError(f"drives={path}: not there: {_some(gone)}; paths are relative to the list's folder")
 
 
+def _check_layouts(path: Path, entries: list[Entry]) -> None:
+    """A layout that is none would be found out by each drive's preparation."""
+    for entry in entries:
+        try:
+            if entry.layout:
+                layouts.variants(entry.layout)
+        except InputError as error:
+            raise InputError(f"drives={path}: line {entry.line}: {error}") from None
+
+
 def _check_once(path: Path, entries: list[Entry]) -> None:
-    for one, other in combinations(entries, 2):
-        shared = {file.resolve() for file in one.files} & {file.resolve() for file in other.files}
-        if shared:
-            whose = f" of {one.driver!r} and of {other.driver!r}" if one.driver != other.driver else ""
-            raise InputError(
-                f"drives={path}: lines {one.line} and {other.line} name the same {shared.pop()}{whose}; "
-                "give each recording once"
-            )
+    named: dict[Path, Entry] = {}
+    for other in entries:
+        for file in other.files:
+            one = named.setdefault(file.resolve(), other)
+            if one is not other:
+                whose = f" of {one.driver!r} and of {other.driver!r}" if one.driver != other.driver else ""
+                raise InputError(
+                    f"drives={path}: lines {one.line} and {other.line} name the same {file.resolve()}{whose}; "
+                    "give each recording once"
+                )
 
 
 def _check_spelling(path: Path, entries: list[Entry]) -> None:
@@ -169,7 +199,8 @@ def _check_spelling(path: Path, entries: list[Entry]) -> None:
 
 def _plain(driver: str) -> str:
     folded = unicodedata.normalize("NFKC", driver).casefold()
-    return "".join(sign for sign in folded if sign.isalnum()) or folded.strip()
+    # Letters, digits, and the marks that are vowels in some scripts.
+    return "".join(sign for sign in folded if unicodedata.category(sign)[0] in "LNM") or folded.strip()
 
 
 def _named(path: Path, entries: list[Entry]) -> tuple[Entry, ...]:

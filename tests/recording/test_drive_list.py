@@ -50,7 +50,7 @@ def test_paths_are_relative_to_the_list_and_every_drive_gets_a_name_of_its_own(f
 
 
 def test_a_layout_that_is_a_file_beside_the_list_is_found_and_a_name_stays_one(folder):
-    (folder / "mine.yaml").touch()
+    (folder / "mine.yaml").write_text("{width: 64, height: 64, views: {driver: {x: 0, y: 0, w: 64, h: 64}}}")
     text = "video,labels,driver,layout\na/drive.mp4,a/sensors.csv,A,mine.yaml\nb/drive.mp4,b/sensors.csv,B,driver\n"
     one, other = drive_list.read(write(folder, text))
     assert (one.layout, other.layout) == (str(folder / "mine.yaml"), "driver")
@@ -72,6 +72,11 @@ WRONG = {
     "video,labels,driver,face\na/drive.mp4,a/sensors.csv,A,\"1,2,3\"\n": "line 2: face='1,2,3': choose auto",
     "video,labels,driver,label_offset_frames\na/drive.mp4,a/sensors.csv,A,inf\n": "label_offset_frames='inf' is not a",
     "data,driver,label_offset_frames\na,A,3\n": "line 2: layout and label_offset_frames act when",
+    # The drives of the lines below would be part of a name, and lost without a word.
+    HEADER + 'a/drive.mp4,a/sensors.csv,Anna,"wet\nb/drive.mp4,b/sensors.csv,Ben,\n': "a quote in line 2 is not closed",
+    HEADER + '\na/drive.mp4,a/sensors.csv,Anna,"wet\nb/drive.mp4,b/sensors.csv,Ben,x"\n': "a quote in line 3 is not",
+    HEADER + 'a/drive.mp4,a/sensors.csv,Anna,"' + "x" * 200_000 + '"\n': "a quote in line 2 is not closed",
+    "video,labels,driver,layout\na/drive.mp4,a/sensors.csv,A,van.yaml\n": "line 2: layout 'van.yaml' is neither",
 }  # fmt: skip
 
 
@@ -92,6 +97,16 @@ def test_a_driver_in_two_spellings_is_refused_and_both_are_shown(folder, other):
     text = HEADER + f'a/drive.mp4,a/sensors.csv,Anna,\nb/drive.mp4,b/sensors.csv,"{other}",\n'
     line = refused(folder, text)
     assert f"driver 'Anna' (line 2) and driver {other!r} (line 3) look like one person in two spellings" in line
+
+
+def test_names_are_taken_as_they_are_written(folder):
+    """With a mark of its byte order, Windows' ends of lines, quotes, commas and spaces, in any script."""
+    text = '"video","labels","driver","name"\r\na/drive.mp4, a/sensors.csv,"राम, ""R""",wet  road\r\n'
+    text += "b/drive.mp4,b/sensors.csv,रमा,\r\n"
+    path = folder / "drives.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    one, other = drive_list.read(path)
+    assert (one.driver, one.name, other.driver) == ('राम, "R"', "wet  road", "रमा")
 
 
 def test_a_list_that_is_not_there_or_no_text_is_named(tmp_path):
