@@ -56,19 +56,29 @@ def prepare(job: Job, into: Path) -> Bases:
     log.info("%s", as_it_is.describe())
     variants, drive = {}, None
     for bn in space.bn:
-        network = model.build()
-        network.load_state_dict(job.base.network.state_dict())
-        alignment = as_it_is
+        variants[bn], network = variant(job, bn, as_it_is, into)
         if bn == "target":
-            batchnorm.adapt(network, job.samples.pictures, train, job.device)
-            alignment = align(answers(job, network, job.samples, train), labels)
-            if alignment.changes() != as_it_is.changes():
-                log.info("with statistics re-estimated on the drive: %s", alignment.describe())
             drive = batchnorm.statistics(network)
-        variants[bn] = BaseVariant(_aligned(network.cpu(), alignment, into / f"base-{bn}.safetensors"), alignment)
     known = Familiarity(job.base.name, job.base.trained_on, _distance(job, drive))
     log.log(logging.WARNING if known.foreign else logging.INFO, "%s", known.describe())
     return Bases(variants, answers_deg, known)
+
+
+def variant(job: Job, bn: str, as_it_is: Alignment, into: Path) -> tuple[BaseVariant, nn.Module]:
+    """Write the base with one choice of BatchNorm statistics, and the network that was written; of training samples.
+
+    ``as_it_is``: how the base's own answers to them relate to the labels.
+    """
+    train, labels = job.split.train, job.recordings.labels_deg[job.split.train]
+    network = model.build()
+    network.load_state_dict(job.base.network.state_dict())
+    alignment = as_it_is
+    if bn == "target":
+        batchnorm.adapt(network, job.samples.pictures, train, job.device)
+        alignment = align(answers(job, network, job.samples, train), labels)
+        if alignment.changes() != as_it_is.changes():
+            log.info("with statistics re-estimated on the drive: %s", alignment.describe())
+    return BaseVariant(_aligned(network.cpu(), alignment, into / f"base-{bn}.safetensors"), alignment), network
 
 
 def _distance(job: Job, drive: list[Statistics] | None) -> float:

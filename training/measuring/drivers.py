@@ -28,7 +28,7 @@ class DriverErrors:
     model_deg: Floats
     """(3,) on all samples of the driver."""
     others_deg: Mapping[str, float]
-    """3-D error of the baselines, fitted on other drivers as the model is, by their names."""
+    """3-D error of the baselines, by their names; who was left out of the model was left out of these too."""
     offset_deg: Floats | None
     """(2,) the personal offset: what the first :data:`OFFSET_FRAMES` answers lack; ``None`` with no more frames."""
     plain_rest_deg: Floats | None

@@ -1,6 +1,7 @@
 """Tables and figures by driver: how wrong models are on each of them, and on the next one."""
 
 import html
+import textwrap
 
 import matplotlib.pyplot as plt
 import mlflow
@@ -71,14 +72,14 @@ def figure(found: ByDriver) -> Figure:
     with_offset = [np.nan if one.offset_rest_deg is None else one.offset_rest_deg[2] for one in ordered]
     axis.bar(place + 0.2, with_offset, 0.38, color=OFFSET_COLOUR, label=f"with an offset from {OFFSET_FRAMES} frames")
     constant = [one.others_deg.get("constant", np.nan) for one in ordered]
-    axis.plot(place, constant, "_", ms=26, mew=2, color=COLOURS["constant"], label="constant of the other drivers")
+    axis.plot(place, constant, "_", ms=26, mew=2, color=COLOURS["constant"], label="constant")
     overall = found.errors["angular"]
     if overall.is_told:
         axis.axhspan(max(0.0, overall.low), overall.high, color="#bbbbbb", alpha=0.35, lw=0)
     axis.axhline(overall.mean, color="#666666", lw=1, label="mean over drivers" + ", 95 %" * overall.is_told)
     axis.set_xticks(place, [f"{one.name}\nn={one.samples}" for one in ordered])
     axis.set_ylabel("mean 3-D error (degrees)")
-    axis.set_title(found.what, fontsize=10, loc="left")
+    axis.set_title(textwrap.fill(found.what, 100), fontsize=10, loc="left")
     axis.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     return drawn
 

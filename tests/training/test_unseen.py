@@ -1,0 +1,99 @@
+"""Leaving drivers out: who cannot be, and what one model leaves behind for the next."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from recording.fingerprint import Fingerprint
+from training import unseen
+from training.context import Job
+from training.learning.cache import ActivationCache
+from training.learning.finetune import TrialConfig
+from training.measuring.splits import Split
+
+DRIVES = {"monday": "Anna", "tuesday": "Anna", "b": "Ben", "c": "Cem", "d": "Dea"}
+EACH = 30
+FOUND = SimpleNamespace(
+    best=SimpleNamespace(user_attrs={"result": {"best": {"number": 2}, "batch_size": 8, "sample_seconds": 0.1}}),
+    config=lambda: TrialConfig("backbone", "source", 1e-3, 5),
+)
+
+
+def job(*learnt: str, dea: int = EACH) -> SimpleNamespace:
+    """Drives of :data:`EACH` samples, Dea's of so many; the base has learnt from those of the drives that are named."""
+    counts = [EACH] * 4 + [dea]
+    drive_index = np.repeat(np.arange(5), counts)
+    each = [
+        SimpleNamespace(name=name, driver=driver, drive=name, fps=30.0, seconds=np.arange(count) / 30)
+        for (name, driver), count in zip(DRIVES.items(), counts, strict=True)
+    ]
+    labels = np.random.default_rng(0).uniform([-20, -15], [20, 15], (len(drive_index), 2))
+    names = tuple(dict.fromkeys(DRIVES.values()))
+    data = SimpleNamespace(
+        drives=each,
+        drivers=names,
+        drives_of={who: tuple(drive for drive, by in DRIVES.items() if by == who) for who in names},
+        drive_index=drive_index,
+        driver_index=np.array([names.index(driver) for driver in DRIVES.values()])[drive_index],
+        frames=np.concatenate([np.arange(count) for count in counts]),
+        moments=[Fingerprint()] * 5,
+        labels_deg=labels,
+    )
+    held = SimpleNamespace(saw=lambda footage: np.full(len(footage.frames), footage.recording in learnt))
+    base = SimpleNamespace(holdout=held if learnt else None)
+    return SimpleNamespace(recordings=data, base=base, config=SimpleNamespace(folds=0))
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[int], set[int]]]:
+    """The drivers (trained on, left out) of every model that is trained; all of them answer what is measured."""
+    models: list[tuple[set[int], set[int]]] = []
+
+    def answers(job, train, test, config, epochs, base_deg):
+        driver = job.recordings.driver_index
+        models.append((set(driver[train]), set(driver[test])))
+        return job.recordings.labels_deg[test]
+
+    monkeypatch.setattr(unseen, "_answers", answers)
+    return models
+
+
+def estimate(made: SimpleNamespace):
+    return unseen.estimate(made, FOUND, 1.0, made.recordings.labels_deg + 3.0)
+
+
+def test_a_driver_from_whom_the_base_has_learnt_is_no_unseen_one(trained, caplog):
+    found = estimate(job("tuesday"))
+    assert [one.name for one in found.drivers] == ["Ben", "Cem", "Dea"]
+    assert trained == [({0, 2, 3}, {1}), ({0, 1, 3}, {2}), ({0, 1, 2}, {3})]
+    assert found.errors["angular"].blocks == 3
+    assert "not Anna: the base has learnt from them" in found.lines()[0]
+    assert "Anna: is not measured as an unseen driver" in caplog.text
+    assert estimate(job(*DRIVES)) is None
+
+
+def test_a_driver_with_a_handful_of_samples_does_not_end_the_job_behind_its_search(trained):
+    found = estimate(job(dea=4))
+    assert [one.name for one in found.drivers] == ["Anna", "Ben", "Cem"]
+    assert all(3 in learnt for learnt, _ in trained)
+    assert len(estimate(job(dea=5)).drivers) == 4
+
+
+def test_what_one_model_read_may_be_removed_for_the_next(tmp_path, monkeypatch):
+    """With statistics of each fold's own every model has activations of its own, and a job has many folds."""
+    places = np.arange(20)
+    split = Split("by-driver", *np.split(places, [10, 15]), places, places, places, leaking=False)
+    cache = ActivationCache(tmp_path, limit_bytes=1500)
+    made = Job(None, "one", "", None, None, split, None, cache, ())  # type: ignore[arg-type]
+    vars(made)["everything"] = "all samples"
+
+    def read(fold, *_):
+        assert fold.samples == "all samples"
+        fold.cache.array({"without": int(fold.split.test[0])}, (1000,), "uint8", lambda array: None, "activations")
+
+    monkeypatch.setattr(unseen, "_trained", read)
+    for first in (0, 5, 10):
+        unseen._answers(made, places[places >= 5], places[first : first + 5], None, 1.0, None)  # type: ignore[arg-type]
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.bin")) == 1000
+    cache.close()
