@@ -144,6 +144,6 @@ class Search:
         cut_off = [self._running[number] for number in sorted(self._running)]
         for trial in cut_off:
             self.study.study.tell(trial.asked, state=TrialState.FAIL, skip_if_finished=True)
-            self.study.try_again(trial.asked)
+            self.study.try_again(trial.asked.number)
         for trial in cut_off:
             end_run(trial.run, "KILLED", "the search was interrupted")

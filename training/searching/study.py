@@ -18,6 +18,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import optuna
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
@@ -163,24 +164,31 @@ class Study:
         for one in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             log.warning("study %s: trial %d was cut off by a kill; it is tried again", self.name, one.number)
             self.study.tell(one.number, state=TrialState.FAIL)
-            self.try_again(one)
+            self.try_again(one.number)
             end_run(one.user_attrs.get("run_id"), "KILLED", "cut off by a kill of the search")
         for part in self.folder.glob("*.part"):
             part.unlink()
 
     def end_orphans(self, run_id: str) -> None:
-        """End the parent runs that kills of this study left RUNNING, wherever they struck (even before the search).
+        """End the runs that kills of this study left RUNNING, wherever they struck (even before the search).
 
-        ``run_id`` is the parent run of this process. Where others may be running the study too, theirs are left alone.
+        ``run_id`` is the parent run of this process, of whose trials none runs now. Where others may be running the
+        study too, their parent runs, and those of their trials, are left alone.
         """
         experiment = mlflow.get_run(run_id).info.experiment_id
         client = mlflow.MlflowClient()
         # By the parameter: `mlflow run` logs it before our process has started.
         for named in (f"tags.study = '{self.name}'", f"params.study = '{self.name}'"):
             for run in client.search_runs([experiment], f"attributes.status = 'RUNNING' and {named}"):
-                young = self.storage.shared and run.info.start_time > (time.time() - YOUNG_S) * 1000
-                if run.info.run_id != run_id and not young and not self.storage.is_alive(run.info.run_id):
-                    end_run(run.info.run_id, "KILLED", "cut off by a kill of the search")
+                parent = run.data.tags.get(MLFLOW_PARENT_RUN_ID, run.info.run_id)
+                if run.info.run_id == run_id or (parent != run_id and self._may_run(parent, run.info.start_time)):
+                    continue
+                end_run(run.info.run_id, "KILLED", "cut off by a kill of the search")
+
+    def _may_run(self, parent: str, began_ms: int) -> bool:
+        """Whether the process of that parent run may be running something that began then."""
+        young = self.storage.shared and began_ms > (time.time() - YOUNG_S) * 1000
+        return young or self.storage.is_alive(parent)
 
     def close(self) -> None:
         """Let others run the study."""
@@ -233,18 +241,23 @@ class Study:
         """Where a trial leaves what it takes to go on with it: one that is tried again, where it was cut off."""
         return self.folder / f"trial-{asked.user_attrs['goes_on']:03d}.state"
 
-    def try_again(self, trial: optuna.Trial | FrozenTrial) -> None:
+    def try_again(self, number: int) -> None:
         """Queue a trial that was cut off; it goes on where it was, if it came so far."""
-        original = trial.user_attrs.get("goes_on", trial.number)
-        self.study.enqueue_trial(trial.params, user_attrs={"goes_on": original})
+        trial = self.study.get_trials(deepcopy=False)[number]
+        proposed = "config" in trial.user_attrs  # else the kill struck between two parameters: it is proposed anew
+        parameters = trial.params if proposed else trial.system_attrs.get("fixed_params", {})
+        self.study.enqueue_trial(parameters, user_attrs={"goes_on": trial.user_attrs.get("goes_on", number)})
 
     def keep_best_checkpoint(self) -> None:
-        """Remove the others; what trials that run have written may be better and not yet told."""
+        """Remove the others; what trials that run have written may be better and not yet told, and from one that was
+        the best another machine may be training on."""
         best = self._best()
-        kept = {self.checkpoint(number) for number in self.running() | ({best.number} if best else set())}
+        were = {one.number for one in self.study.get_trials(deepcopy=False) if "published" in one.user_attrs}
+        numbers = self.running() | were | ({best.number} if best else set())
+        kept = {self.checkpoint(number) for number in numbers}
         for path in self.folder.glob("trial-*.safetensors"):
             if path not in kept:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def show(self, progress: "tqdm[Any]") -> None:
         """Bring the bar up to date."""

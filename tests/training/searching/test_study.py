@@ -1,7 +1,12 @@
 """The study on disk: what resuming accepts and repeats."""
 
+from functools import partial
+from types import SimpleNamespace
+
+import mlflow
 import optuna
 import pytest
+import trials
 from optuna.trial import TrialState
 
 from recording.exceptions import InputError
@@ -48,6 +53,55 @@ def test_a_trial_that_a_kill_left_running_is_tried_again_with_the_same_parameter
     waiting = [trial.system_attrs["fixed_params"] for trial in again.study.trials if trial.state == TrialState.WAITING]
     assert parameters in waiting
     again.close()
+
+
+def test_a_kill_between_two_parameters_takes_no_trial_of_the_opening_away(study, tmp_path):
+    study.study.ask().suggest_categorical("freeze", study.space.freeze)
+    study.close()
+    again = Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000)
+    waiting = [trial.system_attrs["fixed_params"] for trial in again.study.trials if trial.state == TrialState.WAITING]
+    again.close()
+    assert [parameters for parameters in SearchSpace().opening(1000) if parameters not in waiting] == []
+
+
+class _Shared:
+    """A database on which the processes of the parent runs ``alive`` work."""
+
+    shared = True
+
+    def __init__(self, *alive: str):
+        self.alive = alive
+
+    def is_alive(self, run_id: str) -> bool:
+        return run_id in self.alive
+
+
+def test_runs_of_trials_on_another_machine_are_left_alone(tracking, monkeypatch):
+    """Who joins a study, or ends, must not end what others train; of its own nothing runs then."""
+    monkeypatch.setattr("training.searching.study.YOUNG_S", -10)
+    client = mlflow.MlflowClient()
+    parents = {name: client.create_run("0", tags={"study": "one"}).info.run_id for name in ("ours", "other", "dead")}
+    children = {
+        name: client.create_run("0", tags={"study": "one", "mlflow.parentRunId": run_id}).info.run_id
+        for name, run_id in parents.items()
+    }
+    made = SimpleNamespace(name="one", storage=_Shared(parents["ours"], parents["other"]))
+    made._may_run = partial(Study._may_run, made)
+    Study.end_orphans(made, parents["ours"])
+    states = {name: client.get_run(run_id).info.status for name, run_id in children.items()}
+    assert states == {"ours": "KILLED", "other": "RUNNING", "dead": "KILLED"}
+
+
+def test_weights_from_which_another_machine_may_be_training_on_stay(study):
+    """Its time was up, and with what was the best then it is making a version."""
+    for number, value in enumerate((3.0, 2.5, 2.0)):
+        trial, _, _ = study.propose()
+        study.checkpoint(number).touch()
+        if number == 0:
+            trial.set_user_attr("published", "its run")  # as telling does where machines share the study
+        study.tell(trial, trials.result(value), run_id=None)
+    study.keep_best_checkpoint()
+    assert [study.checkpoint(number).exists() for number in range(3)] == [True, False, True]
 
 
 def test_a_trial_that_is_cut_off_twice_goes_on_from_where_the_first_one_left_its_state(study, tmp_path):
