@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
-from recording import files, preparation, prepared
+from recording import files, preparation, prepared, recordings
 from recording.badrows import STOP
 from recording.drive import Source
 from recording.drive_list import Entry
@@ -64,6 +64,8 @@ def prepare_one(task: Task) -> Outcome:
     entry = task.entry
     try:
         samples = prepared.load(entry.data or _prepared(task))
+        if entry.data and entry.face:
+            samples = replace(samples, chosen=recordings.choice(samples, entry.face))
     except GazeError as error:
         return Outcome(entry, error=" ".join(str(error).split()))
     return Outcome(entry, replace(samples, name=entry.name, driver=entry.driver))

@@ -11,6 +11,7 @@ import numpy as np
 
 from recording import detection, fingerprint, layouts, prepared, preprocess
 from recording.angles import deg_to_pitch_yaw
+from recording.drive_list import Entry
 from recording.exceptions import InputError
 from recording.face import AUTO, NONE, Choice, Face
 from recording.fingerprint import Fingerprint
@@ -25,6 +26,8 @@ class Recordings:
     """One or more prepared drives, seen as one list of n samples: the first drive's, then the next one's."""
 
     drives: tuple[Samples, ...]
+    listed: tuple[Entry, ...] = ()
+    """The list that they are of, as it was read, with the drives that could not be used; empty where there is none."""
 
     @cached_property
     def labels_deg(self) -> np.ndarray:
@@ -115,7 +118,7 @@ class Recordings:
     def cut_to(self, faces: tuple[Face | None, ...]) -> "Recordings":
         """The same drives with these face rectangles in place of their own."""
         drives = zip(self.drives, faces, strict=True)
-        return Recordings(tuple(replace(drive, chosen=Choice(face)) for drive, face in drives))
+        return replace(self, drives=tuple(replace(drive, chosen=Choice(face)) for drive, face in drives))
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -158,20 +161,21 @@ def with_faces(recordings: Recordings, asked: str | Sequence[str]) -> Recordings
     views. Raises :class:`~recording.exceptions.InputError` as :func:`recording.detection.find` does.
     """
     each = [asked] * len(recordings.drives) if isinstance(asked, str) else asked
-    chosen = tuple(_chosen(drive, wanted) for drive, wanted in zip(recordings.drives, each, strict=True))
-    faces = [choice.face for choice in chosen if choice.face is not None]
+    chosen = tuple(choice(drive, wanted) for drive, wanted in zip(recordings.drives, each, strict=True))
+    faces = [one.face for one in chosen if one.face is not None]
     chosen = tuple(_borrowed(*one, faces) for one in zip(recordings.drives, chosen, strict=True))
-    for drive, choice in zip(recordings.drives, chosen, strict=True):
-        loud = choice.failed or choice.borrowed
-        log.log(logging.WARNING if loud else logging.INFO, "%s: %s", drive.name, choice.describe())
-    if len({choice.face is None for choice in chosen}) > 1:
+    for drive, found in zip(recordings.drives, chosen, strict=True):
+        loud = found.failed or found.borrowed
+        log.log(logging.WARNING if loud else logging.INFO, "%s: %s", drive.name, found.describe())
+    if len({one.face is None for one in chosen}) > 1:
         log.warning("NO FACE RECTANGLE: not every drive has one, so all are used whole; face=x,y,w,h gives one to all")
         return recordings.cut_to((None,) * len(chosen))
     drives = zip(recordings.drives, chosen, strict=True)
-    return Recordings(tuple(replace(drive, chosen=choice) for drive, choice in drives))
+    return replace(recordings, drives=tuple(replace(drive, chosen=one) for drive, one in drives))
 
 
-def _chosen(drive: Samples, asked: str) -> Choice:
+def choice(drive: Samples, asked: str) -> Choice:
+    """The face rectangle of one drive, as :func:`with_faces` is ``asked`` for it, whatever the others have."""
     if asked == AUTO and drive.chosen is not None:
         return drive.chosen
     if asked != NONE and drive.layout is None and (unfit := _unfit(drive, asked)):
@@ -179,12 +183,12 @@ def _chosen(drive: Samples, asked: str) -> Choice:
     return detection.find(drive.driver_files(), asked)
 
 
-def _borrowed(drive: Samples, choice: Choice, faces: list[Face]) -> Choice:
-    """The choice, or where that drive shows too few faces the rectangle of the others: one dark drive must not take
+def _borrowed(drive: Samples, own: Choice, faces: list[Face]) -> Choice:
+    """Its own choice, or where that drive shows too few faces the rectangle of the others: one dark drive must not take
     the faces of all."""
-    if not choice.failed or choice.unfit or not faces:
-        return choice
-    return detection.borrow(drive.driver_files(), faces) or choice
+    if not own.failed or own.unfit or not faces:
+        return own
+    return detection.borrow(drive.driver_files(), faces) or own
 
 
 def _unfit(drive: Samples, asked: str) -> str:

@@ -27,16 +27,11 @@ def prepare(config: JobConfig) -> Recordings:
 
     That there are too few drivers for the split is said before anything is prepared.
     """
-    entries = read(config)
-    splits.chosen(config.split, len(entries), len(drive_list.drivers(entries)), listed=True)
-    data = load(config, config.face)
-    own = {entry.name: entry.face for entry in entries}
+    listed = drive_list.read(Path(config.drives))
+    splits.chosen(config.split, len(listed), len(drive_list.drivers(listed)), listed=True)
+    data = _load(config, listed, config.face)
+    own = {entry.name: entry.face for entry in listed}
     return recordings.with_faces(data, [own[drive.name] or config.face for drive in data.drives])
-
-
-def read(config: JobConfig) -> tuple[Entry, ...]:
-    """The drives of the job's list."""
-    return drive_list.read(Path(config.drives))
 
 
 def load(config: JobConfig, face_asked: str | None) -> Recordings:
@@ -44,8 +39,11 @@ def load(config: JobConfig, face_asked: str | None) -> Recordings:
 
     ``face_asked``: what :func:`recording.preparation.prepare` is to say of the face of a drive that asks for none.
     """
-    entries = read(config)
-    processes = min(len(entries), frames.cores())
+    return _load(config, drive_list.read(Path(config.drives)), face_asked)
+
+
+def _load(config: JobConfig, listed: tuple[Entry, ...], face_asked: str | None) -> Recordings:
+    processes = min(len(listed), frames.cores())
     tasks = [
         Task(
             entry,
@@ -57,17 +55,17 @@ def load(config: JobConfig, face_asked: str | None) -> Recordings:
             config.on_bad_rows,
             threads=max(1, frames.cores() // processes),
         )
-        for entry in entries
+        for entry in listed
     ]
-    log.info("preparing %d drives of %d drivers", len(entries), len(drive_list.drivers(entries)))
+    log.info("preparing %d drives of %d drivers", len(listed), len(drive_list.drivers(listed)))
     outcomes = fleet.prepare(tasks, config.on_bad_drive, processes)
     bad = "; ".join(f"{outcome.entry.name}: {outcome.error}" for outcome in outcomes if outcome.error)
     if bad:
         mlflow.set_tag("drives_left_out", bad[:4900])
-    return Recordings(tuple(outcome.samples for outcome in outcomes if outcome.samples is not None))
+    return Recordings(tuple(outcome.samples for outcome in outcomes if outcome.samples is not None), listed)
 
 
-def table(data: Recordings, listed: tuple[Entry, ...], base_deg: Floats | None = None) -> pd.DataFrame:
+def table(data: Recordings, base_deg: Floats | None = None) -> pd.DataFrame:
     """One row a drive of the list: its driver, samples, what was left out and its face; where whole drivers are held
     out, also how its labels relate to the base's answers ``base_deg`` (n, 2), degrees."""
     rows = {
@@ -83,7 +81,7 @@ def table(data: Recordings, listed: tuple[Entry, ...], base_deg: Floats | None =
     for drive, compared in zip(data.drives, _compared(data, base_deg) if base_deg is not None else (), strict=False):
         rows[drive.name] |= compared
     bad = {"samples": 0, "left out": 0, "face": "", "shift": "", "labels": "BAD DRIVE, left out"}
-    lines = [rows.get(entry.name, {"drive": entry.name, "driver": entry.driver} | bad) for entry in listed]
+    lines = [rows.get(entry.name, {"drive": entry.name, "driver": entry.driver} | bad) for entry in data.listed]
     return pd.DataFrame(lines).fillna("")
 
 

@@ -36,7 +36,7 @@ from training.reporting.report import RENDERED, Report
 from training.sample import sample_drive
 from training.searching.process import Processes, accelerators
 from training.searching.search import Search
-from training.searching.storage import StudyDatabase
+from training.searching.storage import StudyDatabase, check_address
 from training.searching.study import SearchResult, Study
 from training.searching.trial import TrialSpec
 
@@ -51,6 +51,8 @@ def run(config: JobConfig) -> int:
     """
     space = config.space()
     choose_device(config.device)
+    if config.storage:
+        check_address(config.storage)  # before MLflow keeps it as a parameter: it may have a password
     name = config.study or f"search-{datetime.now():%Y%m%d-%H%M%S}"
     clock, work = Clock(), Path(config.work)
     run_name = f"finetune-{name}"
@@ -86,8 +88,8 @@ def run(config: JobConfig) -> int:
                 starts = bases.prepare(job, study.folder)
             with clock.part("labels"):
                 base_deg = unseen.base_answers(job) if split.name == "by-driver" else None
-                if config.drives:
-                    fleet.tell(fleet.table(data, fleet.read(config), base_deg))
+                if data.listed:
+                    fleet.tell(fleet.table(data, base_deg))
                 looked_at = inspection.inspect(job, starts, base_deg)
             log.info("search %s: up to %d trials; resume an interrupted one with study=%s", name, space.runs(), name)
             if space.runs() < space.trials:
@@ -95,10 +97,10 @@ def run(config: JobConfig) -> int:
             deadline = time.monotonic() + config.timeout if config.timeout else math.inf
             with clock.part("trials"):
                 found = search(job, starts, study)
+            study.end_orphans(run_id)
             if not study.is_to_be_concluded():
                 print(f"study {name}: {trials_run(config, found)}; another process trains and registers the best one")
                 return 0
-            study.end_orphans(run_id)
             with clock.part("final"):
                 trained = final.train(job, starts, found, deadline)
             with clock.part("drivers"):

@@ -12,6 +12,7 @@ from recording import drive_list, fleet, preparation
 from recording.drive import Source
 from recording.exceptions import InputError
 from recording.fleet import Task
+from recording.layouts import View
 from tests import recordings as small
 
 
@@ -89,6 +90,13 @@ def test_a_folder_that_is_prepared_already_is_taken_as_it_is_and_says_what_was_l
     assert (first.samples.folder, first.samples.name, first.samples.driver) == (made, "mine", "Anna")
     assert fleet.left_out(first.samples) == {}
     assert second.error.startswith("no samples found in")
+    # It is cut to the rectangle of its row, and one that does not fit is the drive's fault, not the job's.
+    listed.write_text(f'data,driver,face\n{made},Anna,"2,4,40,30"\n')
+    (first,) = (fleet.prepare_one(Task(one, tmp_path / "work", 5)) for one in drive_list.read(listed))
+    assert first.samples.chosen.face.view == View(2, 4, 40, 30)
+    listed.write_text(f'data,driver,face\n{made},Anna,"2,4,9999,30"\n')
+    (first,) = (fleet.prepare_one(Task(one, tmp_path / "work", 5)) for one in drive_list.read(listed))
+    assert "2,4,9999,30" in first.error
     # A folder that says what it left out is believed.
     labels = tasks[2].entry.labels
     labels.write_text(labels.read_text() + "10,,\n")

@@ -1,5 +1,6 @@
 """Six drives of four drivers, from a list through to a version: prepared, left out in turn, registered and gated."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -154,6 +155,7 @@ BAD = {
     "video,labels,driver\n": "lists no drives",
     "video,labels,driver,car\na1.mp4,a1.csv,Anna,1\n": "column 'car' is unknown",
     "video,labels,driver\na1.mp4,a1.csv,Anna\nb.mp4,b.csv,Ben\n": "by-driver: 2 drivers given, at least 3",
+    "video,labels,driver\na1.mp4,a1.csv,Anna\na2.mp4,a2.csv,Anna\n": "by-drive: 2 drives given, at least 3",
 }
 
 
@@ -175,6 +177,8 @@ def test_one_driver_only_is_refused_for_by_driver_and_split_by_drive_otherwise(l
     config = JobConfig(drives=str(one), split="by-driver", work=str(tmp_path))
     with pytest.raises(InputError, match="by-driver: 1 driver given, at least 3 are needed"):
         job.prepare_data(config)
+    with pytest.raises(InputError, match="split=blocks: 6 drives were given; use split=by-drive or"):
+        job.prepare_data(replace(config, split="blocks"))
     entries = drive_list.read(one)
     assert splits.chosen("auto", len(entries), len(drive_list.drivers(entries)), listed=True) == "by-drive"
 
@@ -190,6 +194,9 @@ def test_a_bad_drive_is_left_out_and_said_or_stops_the_job(tracking, listed, tmp
         job.prepare_data(JobConfig(**settings))
     with mlflow.start_run() as run:
         data = job.prepare_data(JobConfig(**settings, on_bad_drive="skip"))
+    # The table is of the list as it was read, whatever becomes of it while drives are prepared.
+    path.unlink()
+    assert fleet.table(data)["labels"].tolist() == [""] * 6 + ["BAD DRIVE, left out"]
     assert [drive.name for drive in data.drives] == list(WHO)
     assert data.drivers == ("Anna", "Ben", "Cem", "Dea")
     assert "1 of 7 drives are left out: torn" in caplog.text
@@ -232,9 +239,11 @@ def test_the_table_names_a_driver_with_other_signs():
     base[drive_index == 1, 0] *= -1
     base[drive_index == 2, 1] -= 14
     samples = [SimpleNamespace(name=n, driver=n.upper(), table=range(40), folder=Path("/nowhere")) for n in "abc"]
-    data = SimpleNamespace(drives=samples, drive_index=drive_index, labels_deg=labels, faces=(None,) * 3)
-    entries = [drive_list.Entry(2, name, name.upper()) for name in "abcz"]
-    table = fleet.table(data, tuple(entries), base).set_index("drive")
+    entries = tuple(drive_list.Entry(2, name, name.upper()) for name in "abcz")
+    data = SimpleNamespace(
+        drives=samples, listed=entries, drive_index=drive_index, labels_deg=labels, faces=(None,) * 3
+    )
+    table = fleet.table(data, base).set_index("drive")
     assert table.loc["a", "labels"] == "as the others"
     assert "azimuth looks FLIPPED" in table.loc["b", "labels"]
     assert table.loc["c", "labels"].startswith("ELEVATION SHIFTED 14° FROM THE OTHERS")

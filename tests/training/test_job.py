@@ -75,6 +75,12 @@ PARAMETERS = [
 ]
 
 
+def test_a_password_is_refused_before_mlflow_shows_it_to_everybody(tracking):
+    address = "postgresql+psycopg2://gaze:secret@127.0.0.1/gaze_study"
+    assert "leave the password out" in refused("main", "--storage", address)
+    assert mlflow.search_runs(search_all_experiments=True, output_format="list") == []
+
+
 @pytest.mark.parametrize(("arguments", "says"), PARAMETERS, ids=[" ".join(given) for given, _ in PARAMETERS])
 def test_a_wrong_parameter_is_named_with_the_legal_ones(tracking, arguments, says):
     assert says in refused("main", *arguments)

@@ -18,7 +18,7 @@ from registry.intervals import MIN_BLOCKS
 
 AUTO = "auto"
 SPLIT_CHOICES = (AUTO, "blocks", "random", "by-drive", "by-driver")
-FEWEST_DRIVERS = 3  # one each to train, to validate and to test
+FEWEST_DRIVERS = 3  # one each to train, to validate and to test; of whole drives as many
 DRIVERS_SHARE = 5  # of so many drivers one tests, and one validates
 VALIDATION_SHARE = 0.15  # of the time; the same for the test
 TEST_SHARE = 0.15  # less in stretches of which test block and gaps would take more than LEFT_OUT_SHARE
@@ -79,7 +79,8 @@ class Split:
 def chosen(name: str, drives: int, drivers: int, listed: bool) -> str:
     """What ``auto`` means: time blocks of one drive; of ``listed`` drives whole drivers; of one, whole drives.
 
-    Raises :class:`InputError` where there are too few drivers for ``by-driver``, named or meant.
+    Raises :class:`InputError` where there are too few drivers for ``by-driver``, named or meant, or where the listed
+    drives are too few or too many for the split.
     """
     if name == AUTO:
         name = "blocks" if not listed or drives == 1 else "by-driver" if drivers > 1 else "by-drive"
@@ -88,6 +89,13 @@ def chosen(name: str, drives: int, drivers: int, listed: bool) -> str:
             f"split=by-driver: {drivers} driver{'s' * (drivers != 1)} given, at least {FEWEST_DRIVERS} are needed (one "
             "trains, one validates, one tests); add drives of others, or ask for another question with split=by-drive"
         )
+    if listed and name == "by-drive" and drives < FEWEST_DRIVERS:
+        raise InputError(
+            f"split=by-drive: {drives} drive{'s' * (drives != 1)} given, at least {FEWEST_DRIVERS} are needed (one "
+            "trains, one validates, one tests); add drives to the list, or give one alone for split=blocks"
+        )
+    if listed and name in ("blocks", "random") and drives > 1:
+        raise InputError(f"split={name}: {drives} drives were given; use split=by-drive or split=by-driver")
     return name
 
 
@@ -197,7 +205,7 @@ def by_driver(frames: np.ndarray, drives: np.ndarray, drivers: np.ndarray) -> Sp
     """
     frames, drives, drivers = np.asarray(frames), np.asarray(drives), np.asarray(drivers)
     count = int(drivers.max()) + 1
-    chosen("by-driver", 0, count, True)
+    chosen("by-driver", 0, count, listed=True)
     held_out = max(1, count // DRIVERS_SHARE)
     part = np.where(
         drivers >= count - held_out, "test", np.where(drivers >= count - 2 * held_out, "validation", "train")

@@ -120,7 +120,7 @@ class StudyDatabase:
     shared = True
 
     def __init__(self, url: str, name: str, run_id: str):
-        self.url, self.name = _checked(url), name
+        self.url, self.name = check_address(url), name
         self.where = make_url(self.url).render_as_string(hide_password=True)
         # Each lock is a connection's: none may be handed on to somebody else with locks on it.
         self._engine = create_engine(
@@ -212,20 +212,21 @@ def _key(kind: str, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"gaze {kind} {name}".encode()).digest()[:8], "big", signed=True)
 
 
-def _checked(url: str) -> str:
+def check_address(url: str) -> str:
     """The address, if it can be used as one and does not carry a password: parameters are shown to everybody."""
     try:
         parts = make_url(url)
     except ArgumentError:
-        raise InputError(f"storage={url!r}: is no address; give postgresql+psycopg2://USER@HOST/DATABASE") from None
+        raise InputError("storage=: is no address; give postgresql+psycopg2://USER@HOST/DATABASE") from None
+    shown = parts.set(query={}).render_as_string(hide_password=True)
     if parts.get_backend_name() != "postgresql":
         raise InputError(
-            f"storage={parts.render_as_string(hide_password=True)}: several processes need PostgreSQL; give "
+            f"storage={shown}: several processes need PostgreSQL; give "
             "postgresql+psycopg2://USER@HOST/DATABASE, or leave it empty for a file in the study's folder"
         )
-    if parts.password:
+    if parts.password or "password" in parts.query:
         raise InputError(
-            f"storage={parts.render_as_string(hide_password=True)}: MLflow shows parameters to everybody; leave the "
+            f"storage={shown}: MLflow shows parameters to everybody; leave the "
             "password out and put it into PGPASSWORD or ~/.pgpass"
         )
     return url

@@ -175,6 +175,7 @@ def test_parent_runs_of_those_who_work_on_it_are_left_alone(tmp_path, url, track
         ("sqlite:///x.db", "several processes need PostgreSQL"),
         ("nonsense", "is no address"),
         ("postgresql+psycopg2://gaze:secret@127.0.0.1/x", "leave the password out"),
+        ("postgresql+psycopg2://gaze@127.0.0.1/x?password=secret", "leave the password out"),
         ("postgresql+psycopg2://gaze@127.0.0.1:9/x", r"cannot be reached \(.*refused"),
     ],
 )
