@@ -1,16 +1,27 @@
 """Leaving drivers out: who cannot be, and what one model leaves behind for the next."""
 
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
+import drives
 import numpy as np
 import pytest
 
+from recording import prepared
+from recording.face import Choice
 from recording.fingerprint import Fingerprint
+from recording.recordings import Recordings
 from training import unseen
+from training.checkpoints import Base
+from training.config import JobConfig
 from training.context import Job
+from training.learning import model
 from training.learning.cache import ActivationCache
 from training.learning.finetune import TrialConfig
 from training.measuring.splits import Split
+from training.sample.sample_drive import BASE_CHECKPOINT
 
 DRIVES = {"monday": "Anna", "tuesday": "Anna", "b": "Ben", "c": "Cem", "d": "Dea"}
 EACH = 30
@@ -97,3 +108,25 @@ def test_what_one_model_read_may_be_removed_for_the_next(tmp_path, monkeypatch):
         unseen._answers(made, places[places >= 5], places[first : first + 5], None, 1.0, None)  # type: ignore[arg-type]
     assert sum(path.stat().st_size for path in tmp_path.glob("*.bin")) == 1000
     cache.close()
+
+
+def test_nothing_of_a_driver_who_is_left_out_reaches_the_model(tmp_path):
+    """Neither labels nor pictures: with another driver in that place the others are answered the same."""
+    first, other, *rest = (drives.prepared_folder(tmp_path / name, n=6, seed=seed) for seed, name in enumerate("abcd"))
+    network, config, places = model.load(BASE_CHECKPOINT), JobConfig(work=str(tmp_path), device="cpu"), np.arange(18)
+    split = Split("by-driver", *np.split(places, 3), places, places, places, leaking=False)
+    chosen, trained = TrialConfig("backbone", "target", 1e-3, 1, batch_size=6, head="ridge"), places[6:]
+
+    def answers(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+        samples = (prepared.load(one) for one in (folder, *rest))
+        data = Recordings(tuple(replace(one, chosen=Choice(None), driver=one.name) for one in samples))
+        with closing(ActivationCache(tmp_path / "cache")) as cache:
+            made = Job(config, "one", "", Base(network, "", ""), data, split, None, cache, ())  # type: ignore[arg-type]
+            base_deg = unseen.base_answers(made)
+            answered = unseen._answers(made, trained, trained, chosen, 1.0, base_deg)
+        return answered, np.abs(base_deg - data.labels_deg)[trained]
+
+    answered, off = answers(first)
+    assert answered == pytest.approx(answers(other)[0], abs=1e-6)
+    labels = Recordings(tuple(map(prepared.load, rest))).labels_deg
+    assert np.abs(answered - labels).mean() < off.mean() / 2, "it has learnt nothing that could have leaked"
