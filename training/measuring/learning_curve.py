@@ -115,7 +115,7 @@ def fit(sizes: Integers, errors_deg: Floats, weights: Floats) -> Curve:
     share = weights / weights.sum()
     x, y = powers @ share, errors_deg @ share
     centred = (powers - x[:, None]) * share
-    slope = errors_deg @ centred.T / (centred * powers).sum(axis=1)
+    slope = errors_deg @ centred.T / np.maximum((centred * powers).sum(axis=1), np.finfo(float).tiny)  # 0: one size
     without_floor = (errors_deg * share) @ powers.T / (powers**2 @ share)
     floor = y[:, None] - slope * x
     scale = np.where(floor < 0, without_floor, np.maximum(slope, 0.0))
@@ -211,7 +211,7 @@ def _too_little(measured: Measured) -> str:
     """Why nothing can be said before anything is fitted; "" where there is enough."""
     sizes, blocks = measured.sizes, len(measured.weights)
     if len(sizes) < MIN_SIZES:
-        return f"{len(sizes)} sizes were measured, a floor shows from {MIN_SIZES} on"
+        return f"{len(sizes)} size{' was' if len(sizes) == 1 else 's were'} measured, a floor shows from {MIN_SIZES} on"
     if sizes[-1] < MIN_SPAN * sizes[0]:
         return f"the sizes go from {sizes[0]:,} to {sizes[-1]:,}, less than {MIN_SPAN:.0f} times: give smaller ones too"
     if not measured.freedom:

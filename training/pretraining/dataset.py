@@ -25,6 +25,7 @@ EVERYBODY = tuple(f"p{number:02d}" for number in range(15))
 """The persons of MPIIFaceGaze."""
 _KEPT = 1
 """Number of what is kept: to be raised when pictures or labels come out another way."""
+_ABOUT = "about.json"
 _LOOKED_FOR = "p00/p00.txt with p00/day01/*.jpg (as recorded) or p00.mat with Data/data and Data/label (normalised)"
 _OTHERS = (
     ("Data/Original", "MPIIGaze, which has eyes alone"),
@@ -136,7 +137,7 @@ def read(root: Path, keep: Path) -> Dataset:
             dropped = ", ".join(f"{count} {reason}" for reason, count in person.faces.left_out.items())
             unusable[name] = f"none of its samples: {dropped or 'it has none'}"
     if len(people) < 2:
-        first = next(iter(unusable.values()), "copy more of p00 to p14")
+        first = next((f"{name}: {why}" for name, why in unusable.items()), "copy more of p00 to p14")
         others = f" (and {len(unusable) - 1} more persons that cannot be used)" if len(unusable) > 1 else ""
         raise InputError(
             f"dataset={root}: {len(people)} of its persons can be used, and at least two are needed, one to be judged "
@@ -148,28 +149,39 @@ def read(root: Path, keep: Path) -> Dataset:
 
 
 def _kept(reader: ModuleType, root: Path, name: str, keep: Path) -> Person:
-    """A person from what was kept, made first where there is none."""
+    """A person from what was kept, made first where there is none, and again where it is damaged."""
     digest = _source_digest(reader, root, name)
     folder = keep / f"{name}-{digest[:16]}"
-    about = folder / "about.json"
-    if not about.is_file():
-        faces: Faces = reader.read(root, name)
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_pictures(folder / "pictures.npy", faces.pictures)
-        labels = {"gaze": faces.gaze, "head": faces.head, "landmarks": faces.landmarks}
-        files.write_arrays(folder / "labels.npz", labels)
-        seen = hashlib.sha256(np.ascontiguousarray(faces.pictures).data)
-        seen.update(np.ascontiguousarray(faces.gaze).data)
-        content = {"digest": seen.hexdigest(), "left_out": faces.left_out}
-        files.write_text(about, json.dumps(content))  # the last one: it says that the others are whole
-    said = files.read_json(about)
+    if (folder / _ABOUT).is_file():
+        try:
+            return _read_kept(name, folder)
+        except InputError as error:
+            log.warning("%s; it is made again", error)
+    _keep(reader.read(root, name), folder)
+    return _read_kept(name, folder)
+
+
+def _keep(faces: Faces, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_pictures(folder / "pictures.npy", faces.pictures)
+    labels = {"gaze": faces.gaze, "head": faces.head, "landmarks": faces.landmarks}
+    files.write_arrays(folder / "labels.npz", labels)
+    seen = hashlib.sha256(np.ascontiguousarray(faces.pictures).data)
+    seen.update(np.ascontiguousarray(faces.gaze).data)
+    content = {"digest": seen.hexdigest(), "left_out": faces.left_out}
+    files.write_text(folder / _ABOUT, json.dumps(content))  # the last one: it says that the others are whole
+
+
+def _read_kept(name: str, folder: Path) -> Person:
+    """What :func:`_keep` wrote; :class:`InputError` where it is damaged."""
+    said = files.read_json(folder / _ABOUT)
     labels_of = files.read_arrays(folder / "labels.npz", _labels)
     try:
         shown = np.load(folder / "pictures.npy", mmap_mode="r")
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         shown = np.empty(0)
     if labels_of is None or len(shown) != len(labels_of) or not {"digest", "left_out"} <= set(said):
-        raise InputError(f"{folder}: is damaged; delete it, and it is made again")
+        raise InputError(f"{folder}: is damaged")
     return Person(name, replace(labels_of, pictures=shown, left_out=said["left_out"]), said["digest"])
 
 

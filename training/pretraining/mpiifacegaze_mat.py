@@ -183,7 +183,10 @@ def _stored(path: Path, data: Any, label: Any) -> _Stored:
             f"{path}: Data/data is {' x '.join(map(str, data.shape))} as h5py sees it, not samples x 3 x 448 x 448: "
             "eyes alone (MPIIGaze), or another order of dimensions"
         )
-    labels = np.array(label, dtype=np.float64)
+    try:
+        labels = np.array(label, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{path}: Data/label holds {label.dtype} and no numbers; copy or unpack it again") from None
     if labels.ndim == 2 and len(labels) != len(data) and labels.shape[1] == len(data):
         labels = labels.T
     if labels.ndim != 2 or len(labels) != len(data) or labels.shape[1] < 2:

@@ -94,6 +94,7 @@ def test_many_curves_are_fitted_as_each_by_itself():
 @pytest.mark.parametrize(
     ("measured", "reason"),
     [
+        (exact({100: 8.0}), "1 size was measured"),
         (exact({100: 8.0, 800: 4.0}), "2 sizes were measured"),
         (exact({500: 8.0, 700: 7.0, 1000: 6.0}), "less than 4 times"),
         (exact(FALLING, repeats=1), "trained once"),

@@ -44,6 +44,16 @@ def test_what_is_kept_is_read_again_and_not_made_again(normalised, tmp_path, mon
     assert isinstance(again.people[0].faces.pictures, np.memmap)
 
 
+@pytest.mark.parametrize("damaged", ["about.json", "labels.npz", "pictures.npy"])
+def test_what_was_kept_and_is_damaged_is_made_again(normalised, tmp_path, damaged, caplog):
+    first = dataset.read(normalised, tmp_path / "keep")
+    (path,) = (tmp_path / "keep").glob(f"p01-*/{damaged}")
+    path.write_bytes(b"")
+    again = dataset.read(normalised, tmp_path / "keep")
+    assert again.digest == first.digest
+    assert "it is made again" in caplog.text
+
+
 def test_persons_missing_or_unusable_are_said(normalised, tmp_path):
     shutil.copytree(normalised, tmp_path / "copy")
     (tmp_path / "copy" / "p01.mat").write_bytes(b"half")
@@ -57,5 +67,7 @@ def test_one_person_is_not_enough(normalised, tmp_path):
     shutil.copytree(normalised, tmp_path / "copy")
     for name in ("p01.mat", "p02.mat"):
         (tmp_path / "copy" / name).write_bytes(b"half")
-    with pytest.raises(InputError, match=r"1 of its persons can be used.*p01.mat: is neither HDF5.*\(and 1 more"):
+    with pytest.raises(
+        InputError, match=r"1 of its persons can be used.*p01: .*p01.mat: is neither HDF5.*\(and 1 more"
+    ):
         dataset.read(tmp_path / "copy", tmp_path / "keep")

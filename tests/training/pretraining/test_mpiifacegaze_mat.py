@@ -104,13 +104,14 @@ def test_a_cut_off_file_is_named(tmp_path, normalised):
         (lambda path, p, labels: write(path, p, labels, data="Data/images"), "holds no Data/data, as"),
         (lambda path, p, labels: write(path, p[:, :1, :36, :60], labels), "5 x 1 x 36 x 60 .* eyes alone"),
         (lambda path, p, labels: write(path, p, labels[:3]), "Data/label is 3 x 16 for 5 pictures"),
+        (lambda path, p, labels: write(path, p, [b"a", b"b"]), "Data/label holds .* and no numbers"),
         (lambda path, p, labels: scipy.io.savemat(path, {"data": {"left": 1}}), "holds no Data/data and Data/label"),
         (
             lambda path, p, labels: path.write_bytes(b"MATLAB 5.0 MAT-file" + bytes(40)),
             "save it as HDF5, in MATLAB: save",
         ),
     ],
-    ids=["zip", "other names", "eyes", "fewer labels", "MPIIGaze", "damaged MATLAB 5"],
+    ids=["zip", "other names", "eyes", "fewer labels", "no numbers", "MPIIGaze", "damaged MATLAB 5"],
 )
 def test_a_file_of_another_kind_is_named(tmp_path, stored, make, named):
     make(tmp_path / "p00.mat", *stored)
