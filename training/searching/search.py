@@ -142,8 +142,11 @@ class Search:
     def _cut_off(self) -> None:
         self.workers.close()
         cut_off = [self._running[number] for number in sorted(self._running)]
+        # One that has just been told, here or by whoever missed our sign of life, is not to run twice.
+        unfinished = self.study.running()
         for trial in cut_off:
-            self.study.study.tell(trial.asked, state=TrialState.FAIL, skip_if_finished=True)
-            self.study.try_again(trial.asked.number)
+            if trial.asked.number in unfinished:
+                self.study.study.tell(trial.asked, state=TrialState.FAIL, skip_if_finished=True)
+                self.study.try_again(trial.asked.number)
         for trial in cut_off:
             end_run(trial.run, "KILLED", "the search was interrupted")

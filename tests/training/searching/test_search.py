@@ -139,6 +139,19 @@ def test_an_interruption_ends_all_and_all_of_them_are_tried_again(tmp_path):
     assert [parameters for parameters in cut_off if parameters not in again] == []
 
 
+def test_an_interruption_behind_the_last_word_of_a_trial_does_not_run_it_twice(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.searching.search.end_run", interrupted)  # its failure is in the study by then
+    with pytest.raises(KeyboardInterrupt):
+        searched(tmp_path, SearchSpace(trials=5), Scripted(lambda spec: [("failed", "ValueError: no")]))
+    study = Study(tmp_path, "one", SearchSpace(trials=5), IDENTITY, SAMPLES)
+    (failed,), waiting = study.finished(), study.study.get_trials(states=(TrialState.WAITING,))
+    study.close()
+    assert failed.params not in [trial.system_attrs["fixed_params"] for trial in waiting]
+
+
 def test_a_trial_that_mlflow_did_not_hear_is_not_lost(tmp_path):
     """Held for too long, or a server that is away: the search ends, and its trial is tried again when it goes on."""
     told = [("run", None), ("untracked", "MLflow at sqlite:///mlflow.db: database is locked")]
