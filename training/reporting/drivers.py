@@ -77,9 +77,10 @@ def figure(found: ByDriver) -> Figure:
     if overall.is_told:
         axis.axhspan(max(0.0, overall.low), overall.high, color="#bbbbbb", alpha=0.35, lw=0)
     axis.axhline(overall.mean, color="#666666", lw=1, label="mean over drivers" + ", 95 %" * overall.is_told)
-    axis.set_xticks(place, [f"{one.name}\nn={one.samples}" for one in ordered])
+    # A name is no formula, whatever is in it.
+    axis.set_xticks(place, [f"{one.name}\nn={one.samples}" for one in ordered], parse_math=False)
     axis.set_ylabel("mean 3-D error (degrees)")
-    axis.set_title(textwrap.fill(found.what, 100), fontsize=10, loc="left")
+    axis.set_title(textwrap.fill(found.what, 100), fontsize=10, loc="left", parse_math=False)
     axis.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     return drawn
 

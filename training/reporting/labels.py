@@ -93,7 +93,7 @@ def _curves(axis: Axes, one: DriveLabels) -> None:
     if found.agreed:
         axis.axvspan(found.low, found.high, color="#d8a23a", alpha=0.35, lw=0)
     axis.set(xlabel="labels shifted by (frames)", ylabel="agreement (of its highest)", ylim=(-0.6, 1.1))
-    axis.set_title(f"{one.name}: how well labels and pictures agree", fontsize=10, loc="left")
+    axis.set_title(f"{one.name}: how well labels and pictures agree", fontsize=10, loc="left", parse_math=False)
     if found.signs:
         axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
 
