@@ -57,7 +57,7 @@ PARAMETERS = [
     (["--freeze", ""], "choose from backbone,layer3,layer2,layer1,none"),
     (["--freeze", "none,none"], "named twice"),
     (["--bn", "mine"], "choose from source,target"),
-    (["--split", "weekly"], "choose one of blocks, random, by-drive"),
+    (["--split", "weekly"], "choose one of auto, blocks, random, by-drive, by-driver"),
     (["--device", "tpu"], "choose one of auto, cuda, mps, cpu"),
     (["--on_bad_rows", "skip"], "on_bad_rows='skip' is unknown: choose one of stop, drop"),
     (["--face", "1,2,3"], "face='1,2,3': choose auto, none, or x,y,w,h in pixels of the driver view"),
