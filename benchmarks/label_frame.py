@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from recording import label_frame, labels
-from recording.label_frame import CAR, HEAD, UNKNOWN
+from recording.relative_to import CAR, HEAD, UNKNOWN
 from training.sample import tracker
 from training.sample.recipe import Recipe
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from recording import badrows, frames, labels, layouts, units
 from recording.exceptions import DriveError, InputError
-from recording.label_frame import AUTO
+from recording.relative_to import AUTO
 
 log = logging.getLogger("recording.drive")
 

@@ -10,7 +10,6 @@ A model learns either, but its answers then mean something else. What shows it, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,15 +18,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from recording import files, trace
 from recording.exceptions import InputError
 from recording.prepared import DRIVE, Samples
+from recording.relative_to import AUTO, CAR, HEAD, UNKNOWN, WORDS, Kind, check
 from recording.trace import Rows
-
-Kind = Literal["car", "head", "unknown"]
-CAR: Final = "car"
-HEAD: Final = "head"
-UNKNOWN: Final = "unknown"
-AUTO: Final = "auto"
-ASKED = (AUTO, CAR, HEAD)
-WORDS = {CAR: "the car", HEAD: "the head", UNKNOWN: "the car (not verified)"}
 
 PIXELS = ("gaze x [px]", "gaze y [px]")
 """What exports of scene cameras call the place in their picture."""
@@ -79,12 +71,6 @@ class LabelFrame:
     def to_json(self) -> dict[str, str]:
         """For ``drive.json``."""
         return {"relative_to": self.relative_to, "why": self.why, "asked": self.asked}
-
-
-def check(asked: str) -> None:
-    """Refuse what is no label frame."""
-    if asked not in ASKED:
-        raise InputError(f"label_frame={asked!r} is unknown: choose one of {', '.join(ASKED)}")
 
 
 def together(drives: Sequence[Samples], asked: str = AUTO) -> tuple[LabelFrame, ...]:

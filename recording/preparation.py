@@ -24,7 +24,19 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from recording import decoding, detection, face, files, fingerprint, frames, label_frame, layouts, sample_files, trace
+from recording import (
+    decoding,
+    detection,
+    face,
+    files,
+    fingerprint,
+    frames,
+    label_frame,
+    layouts,
+    relative_to,
+    sample_files,
+    trace,
+)
 from recording import drive as drives
 from recording.exceptions import InputError
 from recording.pictures import encode
@@ -58,7 +70,7 @@ def prepare(
     log.info("%s: %s", drive.labels_file, drive.labels.summary())
     wanted = face.AUTO if face_asked is None else face_asked
     _check_face(wanted, drive)
-    label_frame.check(source.label_frame)
+    relative_to.check(source.label_frame)
     plan = _plan(drive, count, picked, source.label_offset_frames)
     with _reported(out), _locked(out):
         known = files.read_json(out / DRIVE) if (out / DRIVE).exists() else None
@@ -68,7 +80,7 @@ def prepare(
             if face_asked is not None and known.get("face", {}).get("asked") != face_asked:
                 known |= _face(out, face_asked)
                 _write_json(out / DRIVE, known)
-            if known.get("label_frame", {}).get("asked", label_frame.AUTO) != source.label_frame:
+            if known.get("label_frame", {}).get("asked", relative_to.AUTO) != source.label_frame:
                 _write_json(out / DRIVE, known | _label_frame(drive, picked, source.label_frame))
             return out
         _remove_torn(out)

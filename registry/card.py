@@ -1,6 +1,6 @@
 """The model card: what a person should know about a version before it goes into a car, in Markdown."""
 
-from recording.label_frame import HEAD, UNKNOWN
+from recording.relative_to import HEAD, UNKNOWN
 from registry.contract import AngleErrors, Contract
 
 # PostgreSQL keeps 5,000 characters of a description.

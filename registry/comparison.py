@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recording import angles, scenarios
-from recording.label_frame import CAR, HEAD
+from recording.relative_to import CAR, HEAD
 from registry import opening, versions
 from registry.contract import Contract
 from registry.crop import Crop

@@ -18,9 +18,9 @@ import numpy as np
 import pydantic
 from pydantic import Field, FiniteFloat
 
-from recording import angles, files, label_frame
+from recording import angles, files, relative_to
 from recording.exceptions import ContractError
-from recording.label_frame import Kind
+from recording.relative_to import Kind
 from recording.scenarios import COUNT as SCENARIO_COUNT
 from registry import holdout
 from registry.crop import Crop, Strict
@@ -67,7 +67,7 @@ class OutputPromise(Strict):
     @property
     def relative_to(self) -> str:
         """What the angles count from, in words."""
-        return label_frame.WORDS[self.label_frame]
+        return relative_to.WORDS[self.label_frame]
 
 
 class AngleErrors(Strict):

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from recording import angles
 from recording.fingerprint import Fingerprint
-from recording.label_frame import Kind
+from recording.relative_to import Kind
 from registry import contract, registration
 from registry.crop import Crop
 from registry.holdout import Holdout, Source

@@ -9,7 +9,7 @@ from recording.badrows import ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
 from recording.face import AUTO, parse
 from recording.fleet import ON_BAD_DRIVE
-from recording.label_frame import check as check_label_frame
+from recording.relative_to import check as check_label_frame
 from registry.addresses import DEFAULT_MODEL_NAME, Selector, check_name
 from training.measuring import splits, subsets
 

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import mlflow
 import numpy as np
 
-from recording import label_frame
+from recording import label_frame, relative_to
 from recording.exceptions import InputError
 from recording.face import AUTO
 from recording.recordings import Recordings, with_faces
@@ -67,7 +67,7 @@ def compare_frames(data: Recordings, promised: OutputPromise) -> None:
     """Say so where the angles of a drive count from something else than those of the model."""
     for drive in data.drives:
         found = label_frame.of(drive)
-        if {found.relative_to, promised.label_frame} == {label_frame.CAR, label_frame.HEAD}:
+        if {found.relative_to, promised.label_frame} == {relative_to.CAR, relative_to.HEAD}:
             log.warning(
                 "%s: %s; THE MODEL ANSWERS RELATIVE TO %s: its errors here say nothing",
                 drive.name, found.line(), promised.relative_to.upper(),

@@ -13,8 +13,8 @@ import streamlit as st
 from recording import angles, detection, preprocess
 from recording.exceptions import GazeError, InputError
 from recording.face import AUTO, Face
-from recording.label_frame import HEAD
 from recording.prepared import Samples
+from recording.relative_to import HEAD
 from registry.addresses import DEFAULT_MODEL_NAME
 from registry.crop import Crop
 from registry.holdout import Holdout

@@ -10,7 +10,8 @@ import pytest
 
 from recording import label_frame, prepared
 from recording.exceptions import InputError
-from recording.label_frame import CAR, HEAD, UNKNOWN, LabelFrame
+from recording.label_frame import LabelFrame
+from recording.relative_to import CAR, HEAD, UNKNOWN
 from recording.trace import Rows
 from training.sample import tracker
 from training.sample.recipe import Recipe

@@ -1,6 +1,7 @@
 """Being told to end: by a signal, twice, too early, or by the end of ``mlflow run``."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -66,8 +67,8 @@ def test_a_signal_that_was_switched_off_stays_off(monkeypatch):
 def test_a_command_whose_starter_died_at_once_knows_that_it_is_an_orphan():
     """MLflow is killed while Python starts: there is nobody left to be followed."""
     code = "from training import interruption; print(interruption.is_orphan())"
-    late = f"(sleep 0.5; {sys.executable} -c '{code}') &"
-    for command, orphaned in ((late, "True\n"), (f"{sys.executable} -c '{code}'; true", "False\n")):
+    late = f"(sleep 0.5; {shlex.quote(sys.executable)} -c '{code}') &"
+    for command, orphaned in ((late, "True\n"), (f"{shlex.quote(sys.executable)} -c '{code}'; true", "False\n")):
         env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, text=True, env=env) as process:
             assert process.stdout.read() == orphaned
@@ -79,7 +80,7 @@ def test_a_command_of_mlflow_run_ends_when_mlflow_is_gone(tmp_path):
     script.write_text(BODY.format(before=""))
     starter = (
         "import subprocess, sys; subprocess.run(['bash', '-c', sys.argv[1]])",
-        f"true && {sys.executable} {script}; true",
+        f"true && {shlex.quote(sys.executable)} {shlex.quote(str(script))}; true",
     )
     process = subprocess.Popen(
         [sys.executable, "-c", *starter],
