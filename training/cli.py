@@ -12,7 +12,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -118,7 +118,13 @@ def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
 
 def _add_fields(command: argparse.ArgumentParser, config: type) -> None:
     """One option per dataclass field, with its docstring as help."""
-    described = TypeAdapter(config).json_schema()["properties"]  # by `use_attribute_docstrings` of the class
+    described = {
+        name: said["description"]  # by `use_attribute_docstrings` of the class; of each base, which pydantic leaves out
+        for part in reversed(config.__mro__)
+        if is_dataclass(part)
+        for name, said in TypeAdapter(part).json_schema()["properties"].items()
+        if "description" in said
+    }
     for field in fields(config):
         default = f" ({field.default!r})" if field.default != "" else ""
         command.add_argument(
@@ -126,7 +132,7 @@ def _add_fields(command: argparse.ArgumentParser, config: type) -> None:
             dest=field.name,
             type=_typed(field.name, type(field.default)),
             default=field.default,
-            help=(described[field.name]["description"] + default).replace("%", "%%"),
+            help=(described[field.name] + default).replace("%", "%%"),
         )
 
 

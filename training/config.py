@@ -1,6 +1,6 @@
 """The parameters of the commands: the main job, ``evaluate``, ``curve`` and ``pretrain``."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import ConfigDict
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class JobConfig:
-    """The parameters of the main job, by their names on the command line."""
+class DriveParameters:
+    """What the main job and ``curve`` ask for alike: the drive, how it is read, and what it starts from."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)  # the command line's help
 
-    samples: int = 500
-    """Frames to extract, evenly spaced over the usable rows."""
     video: str = ""
     """Composite video of the drive."""
     labels: str = ""
@@ -33,10 +31,6 @@ class JobConfig:
     """Checkpoint to start from: .pth, .safetensors or models:/…; empty: the lab base that ships."""
     data: str = ""
     """Prepared folder in place of video and labels; several, comma-separated, for split=by-drive."""
-    drives: str = ""
-    """List of drives (CSV: video, labels, driver, ... a row) in place of video and labels."""
-    on_bad_drive: str = STOP
-    """When a drive of the list cannot be used: stop, or skip it."""
     layout: str = "dashgaze"
     """Where the views are in the video: dashgaze, driver, or a YAML/JSON file."""
     track: int = -1
@@ -49,6 +43,22 @@ class JobConfig:
     """By how many frames the rows of the CSV come too late; what the report found, to be corrected."""
     label_frame: str = AUTO
     """What the angles are relative to: car, head, or auto: looked for in the labels."""
+    seed: int = 0
+    """Of everything random."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+
+@dataclass(frozen=True)
+class JobConfig(DriveParameters):
+    """The parameters of the main job, by their names on the command line."""
+
+    samples: int = 500
+    """Frames to extract, evenly spaced over the usable rows."""
+    drives: str = ""
+    """List of drives (CSV: video, labels, driver, ... a row) in place of video and labels."""
+    on_bad_drive: str = STOP
+    """When a drive of the list cannot be used: stop, or skip it."""
     trials: int = 12
     """Trials of the search."""
     timeout: float = 0
@@ -73,8 +83,6 @@ class JobConfig:
     """blocks (time blocks with gaps), by-drive, by-driver, or random (leaks); auto: blocks, of a list by-driver."""
     folds: int = 0
     """With by-driver, parts of the drivers that are left out one by one for the error on an unseen one; 0: each."""
-    seed: int = 0
-    """Of everything random."""
     study: str = ""
     """Name of the search; the name of an unfinished one resumes it; empty: a new one."""
     storage: str = ""
@@ -83,8 +91,6 @@ class JobConfig:
     """Registered model that gets the best checkpoint as a new version."""
     work: str = "data"
     """Where prepared folders, caches and studies go."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -168,19 +174,7 @@ class EvaluateConfig:
 
     def job(self) -> JobConfig:
         """The same data as the main job would prepare."""
-        return JobConfig(
-            samples=self.samples,
-            video=self.video,
-            labels=self.labels,
-            data=self.data,
-            drives=self.drives,
-            on_bad_drive=self.on_bad_drive,
-            layout=self.layout,
-            track=self.track,
-            on_bad_rows=self.on_bad_rows,
-            label_offset_frames=self.label_offset_frames,
-            work=self.work,
-        )
+        return _main(self)
 
 
 @dataclass(frozen=True)
@@ -233,10 +227,8 @@ class PretrainConfig:
 
 
 @dataclass(frozen=True)
-class CurveConfig:
+class CurveConfig(DriveParameters):
     """The parameters of ``curve``, by their names on the command line; those of data and search are the main job's."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)  # the command line's help
 
     sizes: str = ""
     """Sizes to measure at, comma-separated, counted as samples= is; empty: halvings of what is there."""
@@ -252,26 +244,6 @@ class CurveConfig:
     """Search whose best configuration is trained with; a new name: of a short search; empty: a new name."""
     samples: int = 1000
     """Frames to extract, evenly spaced over the usable rows: the largest size."""
-    video: str = ""
-    """Composite video of the drive."""
-    labels: str = ""
-    """CSV of the measured gaze angles."""
-    base: str = ""
-    """Checkpoint to start from: .pth, .safetensors or models:/…; empty: the lab base that ships."""
-    data: str = ""
-    """Prepared folder in place of video and labels; several, comma-separated, for split=by-drive."""
-    layout: str = "dashgaze"
-    """Where the views are in the video: dashgaze, driver, or a YAML/JSON file."""
-    track: int = -1
-    """Which film of a video with several, from 0; -1: the one that the file marks as its default, else the first."""
-    face: str = AUTO
-    """What the network reads of the driver view: the face (auto: found on the drive), x,y,w,h, or none: all of it."""
-    on_bad_rows: str = STOP
-    """When a class of rows of the CSV cannot be read: stop, or drop them."""
-    label_offset_frames: float = 0.0
-    """By how many frames the rows of the CSV come too late."""
-    label_frame: str = AUTO
-    """What the angles are relative to: car, head, or auto: looked for in the labels."""
     trials: int = 6
     """Trials of the short search at the largest size."""
     timeout: float = 0
@@ -286,12 +258,8 @@ class CurveConfig:
     """Samples a step, in the short search; 0: 16, or 8 where fewer than 400 are trained on."""
     split: str = splits.AUTO
     """As in the main job; auto: blocks (time blocks with gaps)."""
-    seed: int = 0
-    """Of everything random."""
     work: str = "data"
     """Where prepared folders, caches, studies and finished trainings go."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
         if self.repeats < 1:
@@ -317,9 +285,13 @@ class CurveConfig:
 
     def job(self) -> JobConfig:
         """The main job on the same data, with the short search."""
-        shared = {field.name for field in fields(JobConfig)} & {field.name for field in fields(self)}
-        given = {name: getattr(self, name) for name in shared}
-        return JobConfig(**given | {"epochs_min": min(JobConfig.epochs_min, self.epochs_max)})
+        return replace(_main(self), epochs_min=min(JobConfig.epochs_min, self.epochs_max))
+
+
+def _main(config: "EvaluateConfig | CurveConfig") -> JobConfig:
+    """The main job with the parameters that it shares with another command."""
+    shared = {field.name for field in fields(JobConfig)} & {field.name for field in fields(config)}
+    return JobConfig(**{name: getattr(config, name) for name in shared})
 
 
 def _check_list(drives: str, on_bad_drive: str, other: str) -> None:

@@ -165,14 +165,7 @@ def _epoch(
         inputs, targets = pretrain.augment(_inputs(pictures, device), targets.to(device), size, random)
         with reduced_precision(torch.device(device)):
             answers = network(inputs)
-        # In tenths of a radian, so that the quadratic part of the loss ends near 3°.
-        loss = functional.smooth_l1_loss(answers.float() * 10, targets * 10, beta=0.5)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.detach())
+        losses.append(pretrain.learn(network, answers, targets, optimizer, schedule))
     return float(torch.stack(losses).mean())
 
 

@@ -92,6 +92,24 @@ def pretrain(images: int, epochs: int, seed: int, out: Path, device: str = "auto
     return errors
 
 
+def learn(
+    network: nn.Module,
+    answers: torch.Tensor,
+    targets: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> torch.Tensor:
+    """One step of a base's training from (n, 2) ``answers`` and ``targets`` in radians; its loss, detached."""
+    # In tenths of a radian, so that the quadratic part of the loss ends near 3°.
+    loss = functional.smooth_l1_loss(answers.float() * 10, targets * 10, beta=0.5)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+    optimizer.step()
+    schedule.step()
+    return loss.detach()
+
+
 def _fit(
     network: nn.Module, train: Faces, held_out: Faces, epochs: int, rng: np.random.Generator, device: torch.device
 ) -> None:
@@ -113,14 +131,7 @@ def _fit(
         ):
             with torch.autocast(device.type, dtype=torch.bfloat16):
                 outputs = network(inputs)
-            # In tenths of a radian, so that the quadratic part of the loss ends near 3°.
-            loss = functional.smooth_l1_loss(outputs.float() * 10, targets * 10, beta=0.5)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimiser.step()
-            schedule.step()
-            total += loss.item()
+            total += learn(network, outputs, targets, optimiser, schedule).item()
         errors = measure(network, held_out, device, size)
         tqdm.write(
             f"epoch {epoch + 1}/{epochs} at {size} px: loss {total / steps:.3f}, people not trained on: "
