@@ -195,8 +195,17 @@ class StudyDatabase:
         return key in self._held
 
     def is_alive(self, run_id: str) -> bool:
-        with self._engine.connect() as another:  # on our own connection a lock that we hold could be taken again
-            return not self._try(another, _key("alive", run_id))
+        key = _key("alive", run_id) % 2**64  # as PostgreSQL lists it: two unsigned halves
+        with self._engine.connect() as connection:  # looked at, not tried: whoever is about to take it must get it
+            found = connection.execute(
+                text(
+                    "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
+                    "WHERE locktype = 'advisory' AND granted AND datname = current_database() "
+                    "AND objsubid = 1 AND classid = :high AND objid = :low"
+                ),
+                {"high": key >> 32, "low": key & 0xFFFFFFFF},
+            )
+            return bool(found.scalar())
 
     @staticmethod
     def _try(connection: Connection, key: int) -> bool:
@@ -204,6 +213,8 @@ class StudyDatabase:
 
     def close(self) -> None:
         with suppress(DBAPIError):
+            # The server notices a closed connection only some time later; whoever asks next must find them free.
+            self._connection.execute(text("SELECT pg_advisory_unlock_all()"))
             self._connection.close()
 
 
