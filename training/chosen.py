@@ -87,5 +87,5 @@ def searched(work: Job, starts: Bases, folder: Path) -> Chosen:
             "short search %s: up to %d trials; resume an interrupted one with study=%s",
             work.study, space.runs(), work.study,
         )  # fmt: skip
-        found = job.search(work, starts, study)
+        found = job.search(work, starts, study, space.search_seconds())
     return Chosen(found.config(), f"trial-{found.best.number:03d} of the short search {work.study}")

@@ -62,7 +62,7 @@ class JobConfig(DriveParameters):
     trials: int = 12
     """Trials of the search."""
     timeout: float = 0
-    """Seconds for the search and the final training; 0 = no limit."""
+    """Seconds for activations, search and final training; 0 = no limit."""
     workers: int = 1
     """Trials at once, each in a process with its share of the processor and an accelerator of its own, if there are."""
     epochs_min: int = 5

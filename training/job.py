@@ -1,7 +1,6 @@
 """The main job: prepare → search → report → register, on one parent run."""
 
 import logging
-import math
 import tempfile
 import time
 from contextlib import closing
@@ -82,6 +81,7 @@ def run(config: JobConfig) -> int:
             study.end_orphans(run_id)
             if study.resumed:
                 log.info("study %s: resuming with %d of %d trials finished", name, len(study.finished()), space.runs())
+            began = time.monotonic()
             with clock.part("cache"):
                 used = dataset(data, cache, split.train, split.validation, config.seed)
                 job = Job(config, name, run_id, base, data, split, used, cache, label_frames)
@@ -94,9 +94,10 @@ def run(config: JobConfig) -> int:
             log.info("search %s: up to %d trials; resume an interrupted one with study=%s", name, space.runs(), name)
             if space.runs() < space.trials:
                 log.info("this search space holds %d different trials: none is run twice", space.runs())
-            deadline = time.monotonic() + config.timeout if config.timeout else math.inf
+            spent = time.monotonic() - began
+            deadline = time.monotonic() + space.seconds_left(spent)
             with clock.part("trials"):
-                found = search(job, starts, study)
+                found = search(job, starts, study, space.search_seconds(spent))
             study.end_orphans(run_id)
             if not study.is_to_be_concluded():
                 print(f"study {name}: {trials_run(config, found)}; another process trains and registers the best one")
@@ -180,8 +181,8 @@ def describe(data: Recordings, split: Split) -> None:
         )
 
 
-def search(job: Job, starts: Bases, study: Study) -> SearchResult:
-    """Run the study's trials under the parent run."""
+def search(job: Job, starts: Bases, study: Study, seconds: float) -> SearchResult:
+    """Run the study's trials under the parent run, for so many seconds."""
     experiment = mlflow.get_run(job.run_id).info.experiment_id
 
     def spec(number: int, trial: TrialConfig, checkpoint: Path, seconds_left: float) -> TrialSpec:
@@ -207,7 +208,7 @@ def search(job: Job, starts: Bases, study: Study) -> SearchResult:
         )
 
     with closing(Processes(job.config.workers, accelerators(job.device.type))) as workers:
-        return Search(study, workers, spec).run()
+        return Search(study, workers, spec).run(seconds)
 
 
 def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchResult) -> Report:

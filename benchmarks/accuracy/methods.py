@@ -74,7 +74,7 @@ def old(drive: Drive, seconds: float, seed: int, *, frozen: bool) -> Figures:
 
 
 def main_job(drive: Drive, seconds: float, seed: int, code: Path, place: Path) -> tuple[Figures, float]:
-    """The main job of the checkout ``code``, which gets these seconds for search and final training; errors as it
+    """The main job of the checkout ``code``, which gets these seconds; errors as it
     logs them, and the seconds from the first activation to the network that is registered."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)

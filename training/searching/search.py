@@ -6,6 +6,7 @@ each trial's record says which they were, and together with the seed they determ
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -51,13 +52,13 @@ class Search:
         self._running: dict[int, _Running] = {}
         self._asked_here: set[int] = set()
 
-    def run(self) -> SearchResult:
-        """Run trials until ``trials`` are finished or the time is up; the best one so far.
+    def run(self, seconds: float = math.inf) -> SearchResult:
+        """Run trials until ``trials`` are finished or the ``seconds`` are over; the best one so far.
 
         Raises :class:`GazeError` when no trial gave a result, with the reason of the last failure. However this ends,
         no trial runs on, and those that were cut off are tried again when the study is resumed.
         """
-        deadline = time.monotonic() + self.study.space.search_seconds()
+        deadline = time.monotonic() + seconds
         with self.study.readable():
             try:
                 self._run(deadline)

@@ -36,6 +36,10 @@ USUAL_BATCH, SMALL_BATCH, FEW_SAMPLES = 16, 8, 400
 """Samples a step, and with fewer than these to train on: they make few steps, and steps are what they need
 (docs/benchmarks.md)."""
 SEARCH_SHARE = 0.55
+"""Of the time for trials and final training, what the trials may take."""
+LEAST_SHARE = 0.25
+"""Of ``timeout``, what trials and final training have however long the activations took: a job that computed for so
+long is to have a result."""
 USUAL_LR = 3e-4
 FIRST_LR = {"backbone": 2e-4, "layer3": 5e-4}
 """Of the opening trials where :data:`USUAL_LR` is not the best, brought into the searched range like that one."""
@@ -47,7 +51,7 @@ class SearchSpace:
 
     trials: int = 12
     timeout: float = 0
-    """Seconds for the search and the final training; 0 = none."""
+    """Seconds for activations, trials and final training; 0 = none."""
     epochs_min: int = 5
     epochs_max: int = 30
     lr_min: float = 1e-5
@@ -82,9 +86,13 @@ class SearchSpace:
         chosen = SMALL_BATCH if samples < FEW_SAMPLES else USUAL_BATCH
         return replace(self, batch_size=self.batch_size or chosen)
 
-    def search_seconds(self) -> float:
-        """Of ``timeout``, what the trials may take: the rest trains the chosen one on all samples."""
-        return SEARCH_SHARE * self.timeout if self.timeout else math.inf
+    def seconds_left(self, spent: float) -> float:
+        """Of ``timeout``, for the trials and the final training after ``spent`` seconds."""
+        return max(self.timeout - spent, LEAST_SHARE * self.timeout) if self.timeout else math.inf
+
+    def search_seconds(self, spent: float = 0.0) -> float:
+        """Of these, what the trials may take: the rest trains the chosen one on all samples."""
+        return SEARCH_SHARE * self.seconds_left(spent)
 
     def learning_rates(self, freeze: str) -> tuple[float, float]:
         """The searched range of that freeze choice; the whole one where the two do not meet."""

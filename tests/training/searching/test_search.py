@@ -28,7 +28,7 @@ def searched(
     """What a search in this folder found, and the trials that are finished then."""
     study = Study(folder, "one", space, IDENTITY, SAMPLES)
     try:
-        found = Search(study, workers or Scripted(), describe).run()
+        found = Search(study, workers or Scripted(), describe).run(space.search_seconds())
         return found, study.finished()
     finally:
         study.close()

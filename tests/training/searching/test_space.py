@@ -69,6 +69,13 @@ def test_the_search_leaves_time_for_the_final_training():
     assert SearchSpace().search_seconds() == float("inf")
 
 
+def test_activations_are_part_of_the_time_and_leave_some_of_it_for_a_result():
+    assert SearchSpace(timeout=100).seconds_left(40) == 60
+    assert SearchSpace(timeout=100).search_seconds(40) == pytest.approx(33)
+    assert SearchSpace(timeout=100).seconds_left(500) == 25
+    assert SearchSpace().seconds_left(500) == float("inf")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
