@@ -30,26 +30,35 @@ except KeyboardInterrupt:
 """
 
 
-def started(before: str = "", **env: str) -> subprocess.Popen:
+def _as_at_a_terminal() -> None:
+    """Whoever runs the tests in the background has switched these off, which children inherit."""
+    for number in interruption.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def started(before: str = "") -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", BODY.format(before=before)], stdout=subprocess.PIPE, text=True, env=os.environ | env
+        [sys.executable, "-c", BODY.format(before=before)],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=_as_at_a_terminal,
     )
 
 
 @pytest.mark.parametrize("number", interruption.SIGNALS)
 def test_every_signal_ends_the_command_in_order_and_a_second_one_does_not_cut_that_off(number):
-    process = started()
-    assert process.stdout.readline().startswith("installed")
-    assert process.stdout.readline() == "allowed\n"
-    process.send_signal(number)
-    assert process.stdout.read() == "in order\n"
-    assert process.wait(10) == 0
+    with started() as process:
+        assert process.stdout.readline().startswith("installed")
+        assert process.stdout.readline() == "allowed\n"
+        process.send_signal(number)
+        assert process.stdout.read() == "in order\n"
+        assert process.wait(10) == 0
 
 
 def test_a_signal_while_modules_are_imported_is_kept_for_later():
-    process = started(before="os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.2)")
-    assert process.stdout.read().splitlines()[1:] == ["in order"]
-    assert process.wait(10) == 0
+    with started(before="os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.2)") as process:
+        assert process.stdout.read().splitlines()[1:] == ["in order"]
+        assert process.wait(10) == 0
 
 
 def test_a_signal_that_was_switched_off_stays_off(monkeypatch):
@@ -82,15 +91,13 @@ def test_a_command_of_mlflow_run_ends_when_mlflow_is_gone(tmp_path):
         "import subprocess, sys; subprocess.run(['bash', '-c', sys.argv[1]])",
         f"true && {shlex.quote(sys.executable)} {shlex.quote(str(script))}; true",
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", *starter],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"MLFLOW_RUN_ID": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    command = psutil.Process(int(process.stdout.readline().split()[1]))
-    assert process.stdout.readline() == "allowed\n"
-    process.kill()
-    process.wait()
-    assert process.stdout.read() == "in order\n"
-    command.wait(10)
+    environment = os.environ | {"MLFLOW_RUN_ID": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", *starter], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        command = psutil.Process(int(process.stdout.readline().split()[1]))
+        assert process.stdout.readline() == "allowed\n"
+        process.kill()
+        process.wait()
+        assert process.stdout.read() == "in order\n"
+        command.wait(10)
