@@ -104,6 +104,8 @@ class JobConfig(DriveParameters):
             raise InputError("label_offset_frames= is one drive's: give it in a column of the list drives=")
         if self.folds < 0 or self.folds == 1:
             raise InputError(f"folds={self.folds}: must be 0 (each driver is left out once) or at least 2")
+        if self.split != splits.AUTO or not self.drives:  # what auto means is seen in the list
+            self.check_folds("blocks" if self.split == splits.AUTO else self.split)
         if bool(self.video) != bool(self.labels):
             given, wanted = ("video", "labels") if self.video else ("labels", "video")
             raise InputError(f"{given}= was given without {wanted}=: a recording needs both")
@@ -122,6 +124,14 @@ class JobConfig(DriveParameters):
         if self.study and not all(c.isalnum() or c in "-_." for c in self.study):
             raise InputError(f"study={self.study!r}: use letters, digits, '-', '_' and '.' only")
         check_name(self.model_name)
+
+    def check_folds(self, split: str) -> None:
+        """Raises :class:`InputError` where ``folds`` is given and this split, which is not ``auto``, has none."""
+        if self.folds and split != "by-driver":
+            raise InputError(
+                f"folds={self.folds}: acts with split=by-driver, and this is split={split}: nobody is left out; leave "
+                f"folds= away, or give drives of at least {splits.FEWEST_DRIVERS} drivers in a list (drives=)"
+            )
 
     def space(self) -> "SearchSpace":
         """The search space; raises :class:`InputError` for an impossible one."""

@@ -28,7 +28,7 @@ def prepare(config: JobConfig) -> Recordings:
     That there are too few drivers for the split is said before anything is prepared.
     """
     listed = drive_list.read(Path(config.drives))
-    splits.chosen(config.split, len(listed), len(drive_list.drivers(listed)), listed=True)
+    config.check_folds(splits.chosen(config.split, len(listed), len(drive_list.drivers(listed)), listed=True))
     data = _load(config, listed, config.face)
     own = {entry.name: entry.face for entry in listed}
     return recordings.with_faces(data, [own[drive.name] or config.face for drive in data.drives])

@@ -131,6 +131,7 @@ def prepare_data(config: JobConfig) -> Recordings:
 def split_of(config: JobConfig, data: Recordings) -> Split:
     """Which samples train, validate and test."""
     name = splits.chosen(config.split, len(data.drives), len(data.drivers), bool(config.drives))
+    config.check_folds(name)
     fps, drives = data.drives[0].fps, data.drive_index
     return splits.split(name, data.frames, fps, drives, config.seed, data.seconds, data.driver_index)
 

@@ -203,6 +203,14 @@ def test_a_bad_drive_is_left_out_and_said_or_stops_the_job(tracking, listed, tmp
     assert mlflow.get_run(run.info.run_id).data.tags["drives_left_out"].startswith("torn: ")
 
 
+def test_folds_of_a_list_without_drivers_to_leave_out_are_refused_before_anything_is_prepared(listed, tmp_path):
+    one = listed.parent / "one.csv"
+    one.write_text("".join(listed.read_text().splitlines(keepends=True)[:2]))
+    with pytest.raises(InputError, match="folds=2: acts with split=by-driver, and this is split=blocks"):
+        job.prepare_data(JobConfig(drives=str(one), folds=2, work=str(tmp_path / "work")))
+    assert not (tmp_path / "work").exists()
+
+
 def test_drives_of_different_length_count_alike():
     """What a trial is told: of the small drive every sample is drawn more often."""
     data = SimpleNamespace(drive_index=np.array([0, 0, 0, 1]), driver_index=np.array([0, 0, 0, 1]))

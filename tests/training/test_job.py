@@ -71,6 +71,8 @@ PARAMETERS = [
     (["--video", "v.mp4"], "video= was given without labels="),
     (["--labels", "l.csv"], "labels= was given without video="),
     (["--data", "d", "--video", "v", "--labels", "l"], "data= replaces video="),
+    (["--folds", "5"], "folds=5: acts with split=by-driver, and this is split=blocks"),
+    (["--folds", "5", "--drives", "d.csv", "--split", "by-drive"], "and this is split=by-drive: nobody is left out"),
     (["--nonsense", "1"], "unrecognized arguments: --nonsense"),
 ]
 
