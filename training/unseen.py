@@ -5,16 +5,21 @@ and for as long as the registered model was, and answers that driver's samples. 
 that is measured on them: BatchNorm statistics, alignment, heads in closed form and baselines are made anew from the
 others. Activations behind a boundary whose statistics are the base's own are those of all samples, made once. A
 registered base may have learnt from drivers itself: nobody can leave these out, and they are not measured.
+
+What each model answered is kept in the study's folder: a job that was cut off does not train it again.
 """
 
+import hashlib
+import json
 import logging
 import tempfile
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
+from recording import files
 from recording.angles import pitch_yaw_to_deg
 from recording.exceptions import GazeError
 from registry import lineage
@@ -34,6 +39,9 @@ from training.measuring.splits import MIN_PER_PART
 from training.searching.study import SearchResult
 
 log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Of the answers that are kept, and of how their models are trained; another number: all are trained again."""
 
 
 def base_answers(job: Job) -> Floats:
@@ -66,7 +74,7 @@ def estimate(job: Job, found: SearchResult, more_epochs: float, base_deg: Floats
     for left_out in parts:
         test = np.flatnonzero(np.isin(driver, left_out))
         train = np.setdiff1d(np.arange(len(driver)), test)
-        answers["model"][test] = _answers(job, train, test, config, epochs, base_deg)
+        answers["model"][test] = _kept_answers(job, train, test, config, epochs, base_deg)
         fitted = baselines.fit(base_deg[train], data.labels_deg[train]).answers(base_deg[test])
         for who, theirs in fitted.items():
             answers.setdefault(who, np.empty_like(base_deg))[test] = theirs
@@ -89,6 +97,38 @@ def _not_measured(job: Job) -> dict[int, str]:
         if number not in found and before is not None and before.saw(lineage.of(data, mine, drive)).any():
             found[number] = "the base has learnt from them"
     return dict(sorted(found.items()))
+
+
+def _kept_answers(
+    job: Job, train: Integers, test: Integers, config: TrialConfig, epochs: float, base_deg: Floats
+) -> Floats:
+    """:func:`_answers`, from the study's folder where the same model was trained before."""
+    file = job.work / "studies" / job.study / "unseen" / f"{_key(job, train, test, config, epochs)}.json"
+    if file.is_file():
+        try:
+            known = np.array(json.loads(file.read_text())["answers_deg"], dtype=np.float64).reshape(len(test), 2)
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("%s: cannot be read (%s); this model is trained again", file, error)
+        else:
+            log.info("leaving out drivers: a model is known from before (%s)", file)
+            return known
+    answers = _answers(job, train, test, config, epochs, base_deg)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(file, json.dumps({"answers_deg": answers.tolist()}))
+    return answers
+
+
+def _key(job: Job, train: Integers, test: Integers, config: TrialConfig, epochs: float) -> str:
+    """Of everything that a model and its answers depend on."""
+    data = job.recordings
+    made_of = {
+        "format": FORMAT, "data": data.digest, "face": data.cut_in_words(), "base": job.base.digest,
+        "seed": job.config.seed, "config": asdict(config), "steps": round(epochs * steps_per_epoch(len(train), config)),
+    }  # fmt: skip
+    seen = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
+    for indices in (train, test, job.groups):
+        seen.update(np.asarray(indices, dtype=np.int64).tobytes() + b"|")
+    return seen.hexdigest()[:24]
 
 
 def _answers(job: Job, train: Integers, test: Integers, config: TrialConfig, epochs: float, base_deg: Floats) -> Floats:

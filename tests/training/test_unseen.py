@@ -31,6 +31,12 @@ FOUND = SimpleNamespace(
 )
 
 
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """What is kept of a study lies below the present folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 def job(*learnt: str, dea: int = EACH) -> SimpleNamespace:
     """Drives of :data:`EACH` samples, Dea's of so many; the base has learnt from those of the drives that are named."""
     counts = [EACH] * 4 + [dea]
@@ -50,10 +56,15 @@ def job(*learnt: str, dea: int = EACH) -> SimpleNamespace:
         frames=np.concatenate([np.arange(count) for count in counts]),
         moments=[Fingerprint()] * 5,
         labels_deg=labels,
+        digest=f"d{dea}",
+        cut_in_words=str,
     )
     held = SimpleNamespace(saw=lambda footage: np.full(len(footage.frames), footage.recording in learnt))
-    base = SimpleNamespace(holdout=held if learnt else None)
-    return SimpleNamespace(recordings=data, base=base, config=SimpleNamespace(folds=0))
+    base = SimpleNamespace(holdout=held if learnt else None, digest="b")
+    config = SimpleNamespace(folds=0, seed=0)
+    return SimpleNamespace(
+        recordings=data, base=base, config=config, study="one", work=Path(), groups=data.driver_index
+    )
 
 
 @pytest.fixture
@@ -89,6 +100,45 @@ def test_a_driver_with_a_handful_of_samples_does_not_end_the_job_behind_its_sear
     assert [one.name for one in found.drivers] == ["Anna", "Ben", "Cem"]
     assert all(3 in learnt for learnt, _ in trained)
     assert len(estimate(job(dea=5)).drivers) == 4
+
+
+def test_a_job_that_was_cut_off_trains_no_model_again(trained, monkeypatch):
+    answers, asked = unseen._answers, []
+
+    def cut_off(*arguments):
+        asked.append(arguments)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return answers(*arguments) + 1 / 3
+
+    monkeypatch.setattr(unseen, "_answers", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        estimate(job())
+    resumed = estimate(job())
+    assert [left_out for _, left_out in trained] == [{0}, {1}, {2}, {3}]
+    assert len(asked) == 5
+
+    # What they answered is what an uninterrupted job says, and another training is another one.
+    monkeypatch.setattr(unseen, "_answers", lambda *arguments: answers(*arguments) + 1 / 3)
+    again = job()
+    again.study = "two"
+    assert estimate(again).lines() == resumed.lines()
+    assert len(trained) == 8
+    unseen.estimate(job(), FOUND, 2.0, job().recordings.labels_deg + 3.0)
+    assert len(trained) == 12
+    other = job()
+    other.base.digest = "another"
+    estimate(other)
+    assert len(trained) == 16
+
+
+def test_answers_that_were_kept_and_are_damaged_are_made_again(trained, caplog):
+    estimate(job())
+    first, *_ = sorted(Path("studies/one/unseen").glob("*.json"))
+    first.write_text('{"answers_deg": [[1.0, 2.0]]}')
+    estimate(job())
+    assert len(trained) == 5
+    assert f"{first}: cannot be read" in caplog.text
 
 
 def test_what_one_model_read_may_be_removed_for_the_next(tmp_path, monkeypatch):
