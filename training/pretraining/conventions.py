@@ -2,13 +2,15 @@
 
 What numbers alone show comes first: units, the order of landmarks, how gaze goes with the head. Then what pictures
 show: colours, which way up, and whether the lab base (:mod:`training.sample`), which reads the convention of this
-project, agrees in sign and order. Only clear findings are refused; what cannot be told is said.
+project, agrees in sign and order. Only clear findings are refused; what cannot be told is said. All persons are judged
+together, and then each beside the others: one whose labels are mirrored does not show among fifteen.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recording import angles, detection
 from recording.exceptions import InputError
@@ -20,24 +22,31 @@ from training.pretraining.normalisation import SIDE
 
 log = logging.getLogger(__name__)
 
+Names = NDArray[np.str_]
 Answer = Callable[[Picture], Floats]
 """(n, 224, 224, 3) uint8 RGB → (n, 2) ``(pitch, yaw)`` radians: the lab base."""
 
 LOOKED_AT = 240
 """Samples of the data set that the pictures are judged by, spread over all persons."""
 FEWEST = 12
+OF_EACH = 32
+"""Samples of each person at least, where there are so many: by these the person is judged alone."""
+FEWEST_OF_ONE = 16
 _SEARCHED_FOR_FACES = 8
 _CLEAR = 0.5
 """Correlation from which a finding is clear."""
+_CLEAR_OF_ONE = 0.7
+"""The same of one person, of whom there are few samples."""
 _MOST = 0.9
 _SMALLEST_SPREAD_RAD = 0.01
+BY_HEAD, BY_PICTURES = "gaze labels against head poses", "gaze labels against what the lab base sees in the pictures"
 _OFF_CENTRE = 0.2
 """Of the picture's side: how far the middle of the landmarks may lie from that of the picture."""
 
 
-def check(people: Sequence[Faces], where: str, answer: Answer) -> None:
-    """:class:`InputError` in one line, with what is wrong, for the faces of a data set; ``where`` names it."""
-    seen = _spread(people)
+def check(people: Mapping[str, Faces], where: str, answer: Answer) -> None:
+    """:class:`InputError` in one line, with what is wrong, for the persons of a data set; ``where`` names it."""
+    seen, who = _spread(people)
     if len(seen) < FEWEST:
         log.info("%s: %d samples are too few to tell whether its conventions hold", where, len(seen))
         return
@@ -46,7 +55,10 @@ def check(people: Sequence[Faces], where: str, answer: Answer) -> None:
     check_head(seen.head, seen.gaze, where)
     check_colours(seen.pictures, where)
     check_upright(seen.pictures, where)
-    check_signs(answer(seen.pictures), seen.gaze, where)
+    answers = answer(seen.pictures)
+    check_signs(answers, seen.gaze, where)
+    check_each(who, seen.head, seen.gaze, where, BY_HEAD)
+    check_each(who, answers, seen.gaze, where, BY_PICTURES)
 
 
 def check_units(gaze: Floats, where: str) -> None:
@@ -99,8 +111,8 @@ def check_head(head: Floats, gaze: Floats, where: str) -> None:
     known = np.isfinite(head).all(axis=1)
     if known.sum() < FEWEST:
         return
-    found = align(angles.pitch_yaw_to_deg(head[known]), angles.pitch_yaw_to_deg(gaze[known]))
-    _refuse(found, where, "gaze labels against head poses")
+    found = _aligned(head[known], gaze[known])
+    _refuse(found, where, BY_HEAD)
 
 
 def check_colours(pictures: Picture, where: str) -> None:
@@ -138,8 +150,8 @@ def check_upright(pictures: Picture, where: str) -> None:
 
 def check_signs(answers: Floats, gaze: Floats, where: str) -> None:
     """(n, 2) what a network that knows the convention answers, and (n, 2) the labels, radians."""
-    found = align(angles.pitch_yaw_to_deg(answers), angles.pitch_yaw_to_deg(gaze))
-    _refuse(found, where, "gaze labels against what the lab base sees in the pictures")
+    found = _aligned(answers, gaze)
+    _refuse(found, where, BY_PICTURES)
     if min(found.correlation) < _CLEAR:
         log.info(
             "%s: the lab base sees too little in these pictures to tell signs and order of %s",
@@ -148,39 +160,93 @@ def check_signs(answers: Floats, gaze: Floats, where: str) -> None:
         )
 
 
+def check_each(who: Names, seen: Floats, gaze: Floats, where: str, what: str) -> None:
+    """Each person's (n, 2) gaze labels have to go with what is ``seen`` (n, 2), as most persons' do; ``who`` (n,).
+
+    Where they do not go together for most persons, nobody is accused: then little is seen.
+    """
+    known = np.isfinite(seen).all(axis=1)
+    rows = {str(name): np.flatnonzero(known & (who == name)) for name in np.unique(who)}
+    rows = {name: mine for name, mine in rows.items() if len(mine) >= FEWEST_OF_ONE}
+    if not rows:
+        return
+    usual = np.median([_correlations(seen[mine], gaze[mine]) for mine in rows.values()], axis=0)
+    found = {name: _aligned(seen[mine], gaze[mine]) for name, mine in rows.items()}
+    wrong = {
+        name: _mixed_up(one, _CLEAR_OF_ONE)
+        for name, one in found.items()
+        if all(r > _CLEAR for r, is_changed in zip(usual, _changed(one), strict=True) if is_changed)
+    }
+    said = [f"{name}: {mistakes}" for name, mistakes in wrong.items() if mistakes]
+    if said:
+        raise InputError(
+            f"{where}: {what}, unlike the other persons': {'; '.join(said)}; mend the labels of these persons, or take "
+            "their folders or files away to go on without them"
+        )
+
+
 def _refuse(found: Alignment, where: str, what: str) -> None:
     """:class:`InputError` where another hypothesis than "as they are" is clear."""
+    mistakes = _mixed_up(found, _CLEAR)
+    if mistakes:
+        raise InputError(
+            f"{where}: {what}: {mistakes}; labels are pitch, yaw with "
+            "pitch = asin(−y), yaw = atan2(−x, −z) in camera coordinates, x right, y down, z forward"
+        )
+
+
+def _mixed_up(found: Alignment, clear: float) -> str:
+    """What is wrong where the hypothesis is another than "as they are" and its correlations are ``clear``; else ""."""
     swapped, azimuth, elevation = found.changes()
     mistakes = [
         "pitch and yaw are SWAPPED" * swapped,
         "yaw is turned round (pictures or labels are MIRRORED)" * (azimuth < 0),
         "pitch is turned round (FLIPPED)" * (elevation < 0),
     ]
-    changed = (swapped or azimuth < 0, swapped or elevation < 0)
-    concerned = [r for r, is_changed in zip(found.correlation, changed, strict=True) if is_changed]
-    if concerned and min(concerned) > _CLEAR:
-        shown = ", ".join(f"{name} r = {r:.2f}" for name, r in _named(found))
-        raise InputError(
-            f"{where}: {what}: {' and '.join(filter(None, mistakes))} (mended so: {shown}); labels are pitch, yaw with "
-            "pitch = asin(−y), yaw = atan2(−x, −z) in camera coordinates, x right, y down, z forward"
-        )
+    concerned = [r for r, is_changed in zip(found.correlation, _changed(found), strict=True) if is_changed]
+    if not concerned or min(concerned) <= clear:
+        return ""
+    shown = ", ".join(f"{name} r = {r:.2f}" for name, r in _named(found))
+    return f"{' and '.join(filter(None, mistakes))} (mended so: {shown})"
+
+
+def _changed(found: Alignment) -> tuple[bool, bool]:
+    """Whether the hypothesis changes yaw and pitch."""
+    swapped, azimuth, elevation = found.changes()
+    return swapped or azimuth < 0, swapped or elevation < 0
+
+
+def _aligned(seen: Floats, gaze: Floats) -> Alignment:
+    """Of (n, 2) and (n, 2) ``(pitch, yaw)``, radians."""
+    return align(angles.pitch_yaw_to_deg(seen), angles.pitch_yaw_to_deg(gaze))
+
+
+def _correlations(seen: Floats, gaze: Floats) -> Floats:
+    """(2,) of yaw and of pitch, as they are; 0 where one never changes."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = [np.corrcoef(seen[:, k], gaze[:, k])[0, 1] for k in (1, 0)]
+    return np.asarray(np.nan_to_num(np.array(found)))
 
 
 def _named(found: Alignment) -> list[tuple[str, float]]:
     return list(zip(("yaw", "pitch"), found.correlation, strict=True))
 
 
-def _spread(people: Sequence[Faces]) -> Faces:
-    """As many samples of each person, :data:`LOOKED_AT` together."""
-    share = max(1, -(-LOOKED_AT // max(len(people), 1)))
-    chosen = [np.unique(np.linspace(0, len(one) - 1, share).round().astype(int)) for one in people if len(one)]
-    shown = [one for one in people if len(one)]
-    if not shown:
-        return Faces(np.empty((0, 1, 1, 3), np.uint8), np.empty((0, 2)), np.empty((0, 2)), np.empty((0, 6, 2)))
-    picked = list(zip(shown, chosen, strict=True))
-    return Faces(
-        np.concatenate([one.pictures[rows] for one, rows in picked]),
-        np.concatenate([one.gaze[rows] for one, rows in picked]),
-        np.concatenate([one.head[rows] for one, rows in picked]),
-        np.concatenate([one.landmarks[rows] for one, rows in picked]),
+def _spread(people: Mapping[str, Faces]) -> tuple[Faces, Names]:
+    """As many samples of each person, :data:`LOOKED_AT` together or :data:`OF_EACH`; and (n,) whose each is."""
+    share = max(OF_EACH, -(-LOOKED_AT // max(len(people), 1)))
+    picked = {
+        name: (one, np.unique(np.linspace(0, len(one) - 1, share).round().astype(int)))
+        for name, one in people.items()
+        if len(one)
+    }
+    if not picked:
+        empty = Faces(np.empty((0, 1, 1, 3), np.uint8), np.empty((0, 2)), np.empty((0, 2)), np.empty((0, 6, 2)))
+        return empty, np.empty(0, np.str_)
+    shown = Faces(
+        np.concatenate([one.pictures[rows] for one, rows in picked.values()]),
+        np.concatenate([one.gaze[rows] for one, rows in picked.values()]),
+        np.concatenate([one.head[rows] for one, rows in picked.values()]),
+        np.concatenate([one.landmarks[rows] for one, rows in picked.values()]),
     )
+    return shown, np.repeat(list(picked), [len(rows) for _, rows in picked.values()])

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -205,8 +204,3 @@ def _source_digest(reader: ModuleType, root: Path, name: str) -> str:
         about = path.stat()
         seen.update(f"{path.relative_to(root)} {about.st_size} {about.st_mtime_ns}\n".encode())
     return seen.hexdigest()
-
-
-def faces_of(people: Sequence[Person]) -> list[Faces]:
-    """The faces of persons."""
-    return [one.faces for one in people]

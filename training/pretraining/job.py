@@ -60,7 +60,8 @@ def run(config: PretrainConfig) -> int:
         check_registration(config.model_name, run_id)
         start = checkpoints.load_base(config.base) if config.base else None
         data = dataset.read(Path(config.dataset), work / "pretraining" / "faces")
-        conventions.check(dataset.faces_of(data.people), f"dataset={config.dataset}", _lab_base(device))
+        people = {one.name: one.faces for one in data.people}
+        conventions.check(people, f"dataset={config.dataset}", _lab_base(device))
         _log_data(data)
         folds = splits.folds(data.names, config.held_out, config.folds == "persons")
         rate = fitting.RATE_FROM_A_BASE if start else fitting.RATE_FROM_SCRATCH
