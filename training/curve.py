@@ -161,9 +161,7 @@ def _curve_folder(work: Job, configuration: Chosen) -> Iterator[tuple[Path, str]
 
 def _report(config: CurveConfig, work: Job, starts: Bases, configuration: Chosen, points: list[Point]) -> CurveReport:
     before = _before(work, starts)
-    by_size = [[one for one in points if one.plan.size == size] for size in sorted({p.plan.size for p in points})]
-    measured = _measured(work, by_size)
-    forecast = learning_curve.forecast(measured, config.seed)
+    forecast = learning_curve.forecast(measured(work, points), config.seed)
     rival = min((name for name in before if name in BASELINES), key=lambda name: before[name].angular.mean)
     about = outlook.Circumstances(
         config.spacing, _usable(work), BASELINES[rival], before[rival].angular.mean, config.target_deg
@@ -177,7 +175,7 @@ def _report(config: CurveConfig, work: Job, starts: Bases, configuration: Chosen
     return CurveReport(
         title,
         reporting.baselines(before),
-        tuple(_size(work, trained) for trained in by_size),
+        tuple(_size(work, trained) for trained in _by_size(points)),
         forecast,
         outlook.sentences(forecast, about),
         f"Trained with the configuration of {configuration.source}: {_in_words(configuration)}",
@@ -197,15 +195,20 @@ def _before(work: Job, starts: Bases) -> dict[str, MeasuredErrors]:
     return {name: measure(answer, labels[test], split.block[test]) for name, answer in answers.items()}
 
 
-def _measured(work: Job, by_size: list[list[Point]]) -> Measured:
-    """The 3-D errors of all trainings, by time block."""
+def measured(work: Job, points: list[Point]) -> Measured:
+    """The 3-D errors of all trainings, by size and time block."""
     test, block = work.recordings.labels_deg[work.split.test], work.split.block[work.split.test]
+    by_size = _by_size(points)
     errors = [
         np.array([block_means(per_sample(one.answers_deg, test)[:, 2], block) for one in trained])
         for trained in by_size
     ]
     sizes = np.array([trained[0].plan.size for trained in by_size])
     return Measured(sizes, tuple(errors), np.unique(block, return_counts=True)[1])
+
+
+def _by_size(points: list[Point]) -> list[list[Point]]:
+    return [[one for one in points if one.plan.size == size] for size in sorted({one.plan.size for one in points})]
 
 
 def _size(work: Job, trained: list[Point]) -> SizeErrors:
