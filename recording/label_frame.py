@@ -65,7 +65,7 @@ class LabelFrame:
         """One sentence, loud for angles from the head."""
         why = f": {self.why}" if self.why else ""
         if self.relative_to == HEAD:
-            return f"THE ANGLES ARE RELATIVE TO THE HEAD, not to the car, and so will the model's answers be{why}"
+            return f"THE ANGLES ARE RELATIVE TO THE HEAD, not to the car, as the answers of a model of them are{why}"
         return f"the angles count as relative to {WORDS[self.relative_to]}{why}"
 
     def to_json(self) -> dict[str, str]:

@@ -13,6 +13,15 @@ ASKED = (AUTO, CAR, HEAD)
 WORDS = {CAR: "the car", HEAD: "the head", UNKNOWN: "the car (not verified)"}
 
 
+def doubt(one: str, other: str) -> str:
+    """How far errors between angles of these two kinds can be believed, in words; "" where nothing is against it."""
+    if {one, other} == {CAR, HEAD}:
+        return "THE ERRORS SAY NOTHING"
+    if {one, other} == {HEAD, UNKNOWN}:
+        return "unless both mean the same, the errors say nothing"
+    return ""
+
+
 def check(asked: str) -> None:
     """Refuse what is no label frame, with :class:`~recording.exceptions.InputError`."""
     if asked not in ASKED:

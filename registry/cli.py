@@ -148,6 +148,8 @@ def _compare(arguments: argparse.Namespace) -> None:
         first, second = (comparison.open_package(version, Path(scratch)) for version in pair)
         parts = [comparison.compare(first, second, samples) for samples in comparison.both_holdouts(first, second)]
     compared = comparison.joined(parts)
+    if said := comparison.doubt(first, second):
+        print(said)
     if not len(compared):
         raise RegistryError(
             f"{name} {first.label} and {second.label} cannot be compared: every held-out sample of one "

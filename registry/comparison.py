@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recording import angles, scenarios
+from recording import angles, relative_to, scenarios
 from recording.relative_to import CAR, HEAD
 from registry import opening, versions
 from registry.contract import Contract
@@ -183,6 +183,16 @@ def incomparable(first: Contract, second: Contract) -> str:
         meant = " and ".join(f"to {promise.output.relative_to}" for promise in (first, second))
         return f"answered relative {meant}"
     return ""
+
+
+def doubt(first: Package, second: Package) -> str:
+    """One line where the answers of one version count from the head and nothing shows that the other's do as well."""
+    promised = [package.contract.output for package in (first, second)]
+    said = relative_to.doubt(promised[0].label_frame, promised[1].label_frame)
+    if not said:
+        return ""
+    one, other = (promise.relative_to for promise in promised)
+    return f"{first.label} answers relative to {one}, {second.label} relative to {other}: {said}"
 
 
 def suits(samples: Holdout, package: Package) -> bool:

@@ -38,6 +38,8 @@ KNOWN_VERSIONS = (1, 2, CONTRACT_VERSION)
 """What is read; fields that came later may be missing."""
 GOLDEN_EXAMPLES = 5
 GOLDEN_TOLERANCE_DEG = 0.1
+LABEL_FRAME = "label_frame"
+"""A name in ``training``: what the job was told that its angles count from; empty where it was to look."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _BLANK = "0" * 64
@@ -163,6 +165,11 @@ class Contract(Strict):
     files: dict[str, Sha256]
     golden: list[Golden]
     seal: Sha256
+
+    @property
+    def told_label_frame(self) -> str:
+        """What the training was told that its angles count from, against what they look like; "" where it looked."""
+        return str(self.training.get(LABEL_FRAME, ""))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -288,7 +288,14 @@ def _not_forgotten(
         return problems
     if why := next(filter(None, (comparison.incomparable(package.contract, one.contract) for one in (new, old))), ""):
         return [Check(name, why, "said only", True)]
-    return _on_samples(old, new, package.holdout, name, configuration, False)
+    doubted = (*_doubted(new, package, name), *_doubted(old, package, name))
+    return [*doubted, *_on_samples(old, new, package.holdout, name, configuration, False)]
+
+
+def _doubted(new: Package, old: Package, name: str) -> list[Check]:
+    """What is to be known before the comparison ``name`` is believed."""
+    said = comparison.doubt(new, old)
+    return [Check(f"{name}: angles", said, "said only", True)] if said else []
 
 
 def against(new: Package, old: Package, configuration: Configuration, who: str, *, required: bool) -> list[Check]:
@@ -301,7 +308,8 @@ def against(new: Package, old: Package, configuration: Configuration, who: str, 
     if why := comparison.incomparable(new.contract, old.contract):
         limit = "pictures that both can read, angles that mean the same" if required else "said only"
         return [Check(f"against {who}: pictures", why, limit, not required)]
-    checks = _on_samples(old, new, new.holdout, f"against {who}, the challenger's samples", configuration, required)
+    checks = _doubted(new, old, f"against {who}")
+    checks += _on_samples(old, new, new.holdout, f"against {who}, the challenger's samples", configuration, required)
     unread = not comparison.suits(new.holdout, old)
     if unread or old.holdout.drive != new.holdout.drive:
         # It may be part of what the challenger was trained on: then there is nothing to compare.

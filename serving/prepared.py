@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from recording import prepared
+from recording import label_frame, prepared, relative_to
 from recording.prepared import Samples
 from recording.scenarios import scenarios
+from registry.contract import Contract
 from registry.holdout import Holdout
 
 COLUMNS = ["frame", "driver", "road", "azimuth_deg", "elevation_deg"]
@@ -37,6 +38,17 @@ def parts(samples: Samples, holdout: Holdout | None) -> np.ndarray:
             known[np.isin(frames, part.trained_frames)] = "trained on"
             known[np.isin(frames, part.frames)] = "held out"
     return known
+
+
+def doubt(samples: Samples, sealed: Contract, known: bool) -> str:
+    """Why errors of a model on a drive may say nothing, as a sentence: their angles count from different things.
+
+    ``known``: the model was trained or tested on it; what its training was told is believed then.
+    """
+    found = label_frame.of(samples, (sealed.told_label_frame if known else "") or relative_to.AUTO)
+    said = relative_to.doubt(found.relative_to, sealed.output.label_frame)
+    drive, model = relative_to.WORDS[found.relative_to], sealed.output.relative_to
+    return f"The angles of this drive are relative to {drive}, the answers to {model}: {said}." if said else ""
 
 
 def representative(samples: Samples, part: np.ndarray, scenario: int) -> int:

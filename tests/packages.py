@@ -139,6 +139,7 @@ def make_package(
     crop: Crop | None = None,
     label_frame: Kind = "unknown",
     unseen_driver: dict | None = None,
+    training: dict | None = None,
     **errors: dict | None,
 ) -> contract.Contract:
     """A valid package in ``folder``: a model ``bias_deg`` off, its held-out samples, honest errors, a seal.
@@ -181,7 +182,7 @@ def make_package(
         digests={"data": "a" * 64, "drive": held_out.drive, "base": base_digest, "code": "c" * 64}
         | {"weights": weights_digest},
         output=contract.OutputPromise(label_frame=label_frame),
-        training={"freeze": "none", "bn": "target", "lr": 1e-3, "epochs": 9, "seed": seed},
+        training={"freeze": "none", "bn": "target", "lr": 1e-3, "epochs": 9, "seed": seed} | (training or {}),
     )
     return contract.seal(folder, [picture(azimuth, azimuth / 2) for azimuth in (-20, -10, 0, 10, 20)], statement)
 

@@ -20,7 +20,7 @@ from recording.recordings import Recordings, with_faces
 from recording.scenarios import scenarios
 from registry import lineage, opening, registration, resolving, versions
 from registry.addresses import Selector, base_name
-from registry.contract import OutputPromise
+from registry.contract import Contract
 from registry.crop import Crop
 from registry.holdout import Holdout
 from registry.versions import Version
@@ -46,8 +46,9 @@ def run(config: EvaluateConfig) -> int:
         found = resolving.find(Selector.parse(config.model))
         package = opening.fetch(found.model, found.version, found.seal, Path(scratch) / "model")
         data = cut(job.load_data(wanted, face_asked=None), package.contract.crop)
-        compare_frames(data, package.contract.output)
-        chosen, scope = held_out(data, package.holdout())
+        kept = package.holdout()
+        compare_frames(data, package.contract, kept)
+        chosen, scope = held_out(data, kept)
         with closing(ActivationCache(Path(config.work) / "cache")) as cache:
             crops = pictures.array(data, cache)[chosen]
         answers = {"model": package.network().predict(crops)}
@@ -63,15 +64,29 @@ def cut(data: Recordings, crop: Crop) -> Recordings:
     return with_faces(data, AUTO) if crop.detected else data.cut_to((crop.rectangle,) * len(data.drives))
 
 
-def compare_frames(data: Recordings, promised: OutputPromise) -> None:
-    """Say so where the angles of a drive count from something else than those of the model."""
-    for drive in data.drives:
+def compare_frames(data: Recordings, promised: Contract, kept: Holdout) -> None:
+    """Say so where the angles of a drive count from something else than those of the model, or may do so.
+
+    Of a recording that the model learnt from or was tested on, what the main job was told counts: it is known what the
+    labels look like, and was said then.
+    """
+    told, model = promised.told_label_frame, promised.output
+    for index, drive in enumerate(data.drives):
+        if told and is_own(data, index, kept):
+            found = label_frame.of(drive, told)
+            log.log(logging.WARNING if found.is_loud else logging.INFO, "%s: %s", drive.name, found.line())
+            continue
         found = label_frame.of(drive)
-        if {found.relative_to, promised.label_frame} == {relative_to.CAR, relative_to.HEAD}:
-            log.warning(
-                "%s: %s; THE MODEL ANSWERS RELATIVE TO %s: its errors here say nothing",
-                drive.name, found.line(), promised.relative_to.upper(),
-            )  # fmt: skip
+        if said := relative_to.doubt(found.relative_to, model.label_frame):
+            answers = f"THE MODEL ANSWERS RELATIVE TO {model.relative_to.upper()}"
+            log.warning("%s: %s; %s: %s", drive.name, found.line(), answers, said)
+
+
+def is_own(data: Recordings, index: int, kept: Holdout) -> bool:
+    """Whether the model, or one that it was fine-tuned from, learnt from a drive or was tested on it."""
+    shown = lineage.of(data, np.arange(len(data)), index)
+    known = (*kept.learnt, *(part.footage for _, part in kept.parts()))
+    return any(bool(lineage.near_copies(shown, part).any()) for part in known)
 
 
 def held_out(data: Recordings, kept: Holdout) -> tuple[np.ndarray, str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from recording import label_frame
 from recording.recordings import Recordings
+from recording.relative_to import AUTO
 from registry import contract, registration, versions
 from registry.addresses import base_name
 from registry.crop import Crop
@@ -104,6 +105,7 @@ def _training(job: Job, found: SearchResult, bases: Bases, trained: Final) -> di
         "base": job.base.name,
         "train_samples": trained.samples,
         "final_epochs": trained.epochs,
+        contract.LABEL_FRAME: "" if job.config.label_frame == AUTO else job.config.label_frame,
         "label_offset_frames": inspection.label_offsets(job.recordings),
         "alignment": bases.variants[chosen.bn].alignment.describe(),
     }

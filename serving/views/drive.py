@@ -30,6 +30,8 @@ def show() -> None:
         return
     part = prepared.parts(drive, shared.holdout(chosen.model, number))
     keep = _choose_part(right, part)
+    if said := prepared.doubt(drive, chosen.contract, bool((part != "neither").any())):
+        st.warning(said)
     given = shared.answers(chosen, drive)
     table = pd.concat(
         [drive.table, shared.errors_table(given, drive.measured_deg).add_suffix(" error"), _pairs(given)], axis=1

@@ -76,3 +76,15 @@ def test_compare_prints_the_difference_and_draws_it(
     assert float(second.rstrip("°")) == pytest.approx(1, abs=0.15)
     assert float(change.rstrip("°")) == pytest.approx(-2, abs=0.05)
     assert (tmp_path / "figures" / "two.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [("car", "THE ERRORS SAY NOTHING"), ("unknown", "unless both mean the same, the errors say nothing"), ("head", "")],
+)
+def test_compare_says_where_angles_may_not_mean_the_same(make_version, capsys, tmp_path, other, said) -> None:
+    for kind in ("head", other):
+        make_version(label_frame=kind)
+    cli.main(["compare", "1", "2", "--figure", str(tmp_path / "two.png")])
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.endswith(said) and first.startswith("v1 answers relative to the head, v2 " if said else "60 held-out")

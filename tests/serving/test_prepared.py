@@ -63,3 +63,18 @@ def test_the_middle_sample_stands_for_a_scenario_a_held_out_one_first(tmp_path: 
     assert prepared.representative(samples, part, 3) == 12
     part[14] = "held out"
     assert prepared.representative(samples, part, 3) == 14
+
+
+# Told against what the labels look like, training said so; the app does not accuse its own drive anew.
+def test_a_drive_whose_angles_count_from_elsewhere_is_doubted_but_not_the_models_own(tmp_path: Path) -> None:
+    for frame in range(10):
+        sample(tmp_path, frame, {"azimuth_deg": 1.0, "elevation_deg": -1})
+    samples = prepared.read(tmp_path)
+    (tmp_path / "drive.json").write_text('{"label_frame": {"asked": "head"}}')
+    told = packages.make_package(tmp_path / "told", label_frame="car", training={"label_frame": "car"})
+    unknown = packages.make_package(tmp_path / "unknown")
+    assert prepared.doubt(samples, told, known=False) == (
+        "The angles of this drive are relative to the head, the answers to the car: THE ERRORS SAY NOTHING."
+    )
+    assert prepared.doubt(samples, told, known=True) == ""
+    assert "the answers to the car (not verified): unless both" in prepared.doubt(samples, unknown, known=True)

@@ -1,12 +1,14 @@
 """``evaluate`` measures the version that it names, beside the base that this version came from."""
 
+import json
+
 import drives
 import mlflow
+import packages
 import pytest
 
 from recording import recordings
 from registry import opening
-from registry.contract import OutputPromise
 from tests import recordings as small
 from training import evaluation, job
 from training.config import EvaluateConfig, JobConfig
@@ -60,12 +62,37 @@ def test_without_its_base_only_the_constant_is_beside_it(make_version, folder) -
 
 
 # A model that answers relative to the car is not wrong by what the head turns: the drive measures something else.
-@pytest.mark.parametrize(("asked", "promised", "said"), [("head", "car", True), ("head", "head", False)])
+@pytest.mark.parametrize(
+    ("asked", "promised", "said"),
+    [
+        ("head", "car", "THE MODEL ANSWERS RELATIVE TO THE CAR: THE ERRORS SAY NOTHING"),
+        ("head", "unknown", "THE CAR (NOT VERIFIED): unless both mean the same, the errors say nothing"),
+        ("auto", "head", "THE MODEL ANSWERS RELATIVE TO THE HEAD: unless both mean the same"),
+        ("head", "head", ""),
+        ("auto", "car", ""),
+    ],
+)
 def test_a_drive_that_counts_from_elsewhere_is_said(folder, caplog, asked, promised, said) -> None:
-    data = recordings.load((folder,))
+    data, kept = recordings.load((folder,)), packages.make_holdout()
     (folder / "drive.json").write_text(f'{{"label_frame": {{"asked": "{asked}"}}}}')
-    evaluation.compare_frames(data, OutputPromise(label_frame=promised))
-    assert ("THE MODEL ANSWERS RELATIVE TO THE CAR" in caplog.text) == said
+    contract = packages.make_package(folder.parent / "model", holdout=kept, label_frame=promised)
+    evaluation.compare_frames(data, contract, kept)
+    assert said in caplog.text and bool(caplog.text) == bool(said)
+
+
+# The training was told, and said what the labels look like; the same drive is no other drive when it is evaluated.
+def test_what_the_training_was_told_of_its_own_drive_counts(tmp_path, caplog) -> None:
+    caplog.set_level("INFO")
+    folder, other = (drives.prepared_folder(tmp_path / name, n=24, seed=k) for k, name in enumerate(("own", "other")))
+    data = recordings.load((folder, other))
+    for one in (folder, other):
+        (one / "drive.json").write_text(json.dumps({"label_frame": {"asked": "head"}}))
+    kept = packages.make_holdout(drive=data.drives[0].drive, first_frame=int(data.frames[0]))
+    told = {"label_frame": "car", "training": {"label_frame": "car"}}
+    evaluation.compare_frames(data, packages.make_package(tmp_path / "model", holdout=kept, **told), kept)
+    own, another = (record.getMessage() for record in caplog.records if record.name == evaluation.__name__)
+    assert own == "own: the angles count as relative to the car: label_frame=car says so"
+    assert another.startswith("other: THE ANGLES ARE RELATIVE TO THE HEAD") and "SAY NOTHING" in another
 
 
 def test_the_folder_that_the_main_job_made_keeps_its_face(make_version, tmp_path) -> None:
