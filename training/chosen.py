@@ -1,22 +1,31 @@
-"""Whose configuration a curve trains with: a registered version's, that of a search, or a short search's own."""
+"""Whose configuration a curve trains with: a registered version's, that of a search, or a short search's own.
+
+A search also says what a main job takes, by what its trials took: what a curve may cost is measured by that.
+"""
 
 import logging
+import math
 import tempfile
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from urllib.parse import quote
 
 import optuna
+from optuna.trial import FrozenTrial
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from recording.exceptions import InputError
 from registry import opening, resolving
 from registry.addresses import Selector
-from training import job
+from training import final, job
 from training.bases import Bases
+from training.config import JobConfig
 from training.context import Job
 from training.learning.finetune import TrialConfig
+from training.searching.storage import reading
 from training.searching.study import Study
 
 log = logging.getLogger(__name__)
@@ -26,11 +35,30 @@ CURVE = "curve"
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a main job takes that finds this configuration, seconds; activations, report and starts left out."""
+
+    trials_seconds: float
+    """Of all its trials."""
+    sample_seconds: float
+    """Of training the configuration, for one sample once."""
+    more_epochs: float
+    """Of the final training."""
+    spent_seconds: float = 0.0
+    """What the curve itself has spent on trials."""
+
+    def main_seconds(self, final_samples: int) -> float:
+        """Of the whole job, which goes on training on so many samples in the end."""
+        return self.trials_seconds + self.sample_seconds * self.more_epochs * final_samples
+
+
+@dataclass(frozen=True)
 class Chosen:
-    """A configuration, and where it comes from in words."""
+    """A configuration, where it comes from in words, and what a main job with it takes, where that is known."""
 
     config: TrialConfig
     source: str
+    cost: Cost | None = None
 
 
 def from_version(address: str) -> Chosen:
@@ -50,19 +78,24 @@ def from_version(address: str) -> Chosen:
     return Chosen(config, name)
 
 
-def from_study(folder: Path) -> Chosen | None:
-    """The best configuration of a search of the main job; ``None`` where there is none or a curve began it.
+def from_study(folder: Path, database: str = "") -> Chosen | None:
+    """The best configuration of a search of the main job, in ``folder`` or the PostgreSQL ``database`` that several
+    machines work on; ``None`` where the folder has none or a curve began it.
 
-    Raises :class:`InputError` when the search has no result yet, or its file cannot be read.
+    Raises :class:`InputError` when the search has no result yet, or cannot be read.
     """
-    if not (folder / "study.db").is_file():
+    file = folder / "study.db"
+    if not database and not file.is_file():
         return None
+    where = make_url(database).render_as_string(hide_password=True) if database else str(file)
     try:
-        study = optuna.load_study(study_name=folder.name, storage=f"sqlite:///{quote(str(folder / 'study.db'))}")
+        storage = reading(database) if database else f"sqlite:///{quote(str(file))}"
+        study = optuna.load_study(study_name=folder.name, storage=storage)
         trials, identity = study.get_trials(deepcopy=False), study.user_attrs.get("identity", {})
     except (KeyError, optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        reason = "it is not there" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         raise InputError(
-            f"study {folder.name!r}: {folder / 'study.db'} cannot be read ({' '.join(str(error).split())[:200]}); "
+            f"study {folder.name!r}: cannot be read in {where} ({reason}); "
             "choose another study, or a new name for a short search"
         ) from error
     if identity.get("for") == CURVE:
@@ -73,7 +106,8 @@ def from_study(folder: Path) -> Chosen | None:
             f"study {folder.name!r} has no finished trial yet; wait for it, or give a new name for a short search"
         )
     best = min(done, key=lambda one: one.user_attrs["result"]["value"])
-    return Chosen(TrialConfig(**best.user_attrs["config"]), f"trial-{best.number:03d} of study {folder.name}")
+    source = f"trial-{best.number:03d} of study {folder.name}"
+    return Chosen(TrialConfig(**best.user_attrs["config"]), source, cost(trials, best))
 
 
 def searched(work: Job, starts: Bases, folder: Path) -> Chosen:
@@ -88,4 +122,17 @@ def searched(work: Job, starts: Bases, folder: Path) -> Chosen:
             work.study, space.runs(), work.study,
         )  # fmt: skip
         found = job.search(work, starts, study, space.search_seconds())
-    return Chosen(found.config(), f"trial-{found.best.number:03d} of the short search {work.study}")
+    source = f"trial-{found.best.number:03d} of the short search {work.study}"
+    main = replace(space, trials=JobConfig.trials).runs()
+    return Chosen(found.config(), source, cost(found.trials, found.best, main))
+
+
+def cost(trials: Sequence[FrozenTrial], best: FrozenTrial, main: int = 0) -> Cost:
+    """What a main job takes, by what these ``trials`` took: of its own, or (``main`` trials are what it runs) of a
+    short search, which the curve has spent itself."""
+    results = [one.user_attrs["result"] for one in trials if "result" in one.user_attrs]
+    seconds = sum(one["seconds"] - one["cache_seconds"] for one in results)
+    chosen = best.user_attrs["result"]
+    number = chosen["best"]["number"]
+    more = final.planned_epochs(number, 0, math.inf, cut_off=chosen["ended"] == "timeout") if number else 0.0
+    return Cost(seconds * max(1.0, main / len(results)), chosen["sample_seconds"], more, seconds if main else 0.0)

@@ -252,12 +252,15 @@ class CurveConfig(DriveParameters):
     """Registered version whose configuration is trained with: models:/NAME/STAGE, /NUMBER or @ALIAS."""
     study: str = ""
     """Search whose best configuration is trained with; a new name: of a short search; empty: a new name."""
+    storage: str = ""
+    """Where the search named by study is kept, if not in work: postgresql+psycopg2://…; it is read, not worked on."""
     samples: int = 1000
     """Frames to extract, evenly spaced over the usable rows: the largest size."""
     trials: int = 6
     """Trials of the short search at the largest size."""
     timeout: float = 0
-    """Seconds for the short search and all trainings; 0 = no limit. What it cuts off, the same command goes on with."""
+    """Seconds for the short search and all trainings; what it cuts off, the same command goes on with. 0: as many
+    repeats as keep the curve within two main jobs."""
     epochs_max: int = 30
     """Most epochs of a trial; small sizes get up to as many where the chosen one has fewer."""
     freeze: str = "backbone,layer3,layer2,none"
@@ -280,6 +283,8 @@ class CurveConfig(DriveParameters):
             raise InputError(f"target_deg={self.target_deg:g}: must be 0 (none) or degrees above 0")
         if self.model and self.study:
             raise InputError("model= and study= both name a configuration: give one of them")
+        if self.storage and not self.study:
+            raise InputError("storage= says where the search study= is kept: name it, or leave storage= away")
         if self.model:
             Selector.parse(self.model)
         self.asked_sizes()

@@ -30,7 +30,7 @@ from registry.registration import check_artifacts
 from registry.rule import BASELINES
 from training import bases, checkpoints, chosen, job, tracking, workplace
 from training.bases import Bases
-from training.chosen import Chosen
+from training.chosen import Chosen, Cost
 from training.config import CurveConfig, choose_device
 from training.context import Job
 from training.learning import model
@@ -47,11 +47,14 @@ from training.reporting import package
 from training.reporting.learning_curve import CurveReport, SizeErrors
 from training.reporting.report import RENDERED
 from training.searching.space import SEARCH_SHARE
+from training.searching.storage import check_address
 
 log = logging.getLogger(__name__)
 
 SEARCHING = 0.3
 """Of ``timeout``, what the short search may take."""
+MAIN_JOBS = 2
+"""Without ``timeout``, what a curve may cost: so many main jobs."""
 
 
 def run(config: CurveConfig) -> int:
@@ -63,6 +66,8 @@ def run(config: CurveConfig) -> int:
     asked = replace(config.job(), timeout=SEARCHING * config.timeout / SEARCH_SHARE)
     asked.space()
     choose_device(config.device)
+    if config.storage:
+        check_address(config.storage)  # before MLflow keeps it as a parameter: it may have a password
     name = config.study or f"curve-{datetime.now():%Y%m%d-%H%M%S}"
     folder = Path(config.work)
     with tracking.tracked_run(f"curve-{config.model or name}") as run_id:
@@ -70,7 +75,7 @@ def run(config: CurveConfig) -> int:
         mlflow.set_tags({"study": name, "git_commit": tracking.git_commit()})
         workplace.check(folder)
         check_artifacts(run_id)  # now, not when there are figures to keep
-        known = chosen.from_version(config.model) if config.model else chosen.from_study(folder / "studies" / name)
+        known = _known(config, folder / "studies" / name)
         if known:
             asked = replace(asked, freeze=known.config.freeze, bn=known.config.bn)
         base = checkpoints.load_base(config.base)
@@ -96,6 +101,11 @@ def run(config: CurveConfig) -> int:
     return 0
 
 
+def _known(config: CurveConfig, study: Path) -> Chosen | None:
+    """The configuration of the version or search that was named; ``None`` where it is to be searched for."""
+    return chosen.from_version(config.model) if config.model else chosen.from_study(study, config.storage)
+
+
 def plans(config: CurveConfig, work: Job, configuration: Chosen, sizes: tuple[int, ...]) -> list[Plan]:
     """All trainings, in the order in which they are run: every size once before any is repeated."""
     train, found = work.split.train, []
@@ -110,28 +120,68 @@ def plans(config: CurveConfig, work: Job, configuration: Chosen, sizes: tuple[in
     return found
 
 
+def affordable(wanted: list[Plan], cost: Cost, final_samples: int) -> list[Plan]:
+    """Of these trainings those that keep the curve within :data:`MAIN_JOBS` main jobs, in their order.
+
+    Every size is trained once and the first of the repeats is run whatever it costs: there is no forecast without.
+    """
+    left = MAIN_JOBS * cost.main_seconds(final_samples) - cost.spent_seconds
+    found, repeated = [], False
+    for plan in wanted:
+        takes = _seconds([plan], cost)
+        if plan.repeat == 0 or not repeated or takes <= left:
+            found.append(plan)
+            left -= takes
+            repeated = repeated or plan.repeat > 0
+    return found
+
+
+def _planned(config: CurveConfig, work: Job, configuration: Chosen, sizes: tuple[int, ...]) -> list[Plan]:
+    """All trainings, or without ``timeout`` as many as may be; how long they take, and why so many, is said."""
+    wanted, cost = plans(config, work, configuration, sizes), configuration.cost
+    if cost is None:
+        log.info("%d trainings; how long main jobs take is not known here: timeout= bounds the curve", len(wanted))
+        return wanted
+    main = cost.main_seconds(len(work.split.final))
+    chosen = wanted if config.timeout else affordable(wanted, cost, len(work.split.final))
+    said = f"{len(chosen)} trainings, {_seconds(chosen, cost) / 60:.1f} min at most"
+    if len(chosen) < len(wanted):
+        said += (
+            f"; repeats={config.repeats} asks for {len(wanted)} ({_seconds(wanted, cost) / 60:.1f} min), with which "
+            f"the curve would cost more than {MAIN_JOBS} main jobs ({main / 60:.1f} min each, by what trials took); "
+            "timeout= allows what the time does"
+        )
+    log.info("%s", said)
+    return chosen
+
+
+def _seconds(planned: list[Plan], cost: Cost) -> float:
+    """What these trainings take at most: each may stop early."""
+    return sum(cost.sample_seconds * plan.config.epochs * len(plan.train) for plan in planned)
+
+
 def _measure(
     config: CurveConfig, work: Job, starts: Bases, configuration: Chosen, sizes: tuple[int, ...], deadline: float
 ) -> list[Point]:
     """Run the trainings that are not known yet, as far as the time goes; raises :class:`GazeError` without a result."""
     with _curve_folder(work, configuration) as (folder, key):
         trainings = Trainings(work, starts, configuration.config, folder, key)
-        wanted = plans(config, work, configuration, sizes)
+        wanted = _planned(config, work, configuration, sizes)
         points: list[Point] = []
-        seconds: dict[int, float] = {}
+        took: dict[int, float] = {}
         with tqdm(total=len(wanted), desc="Trainings", unit="training") as progress:
             for plan in wanted:
                 point = trainings.known(plan)
                 if point:
                     trainings.log_known(point)
-                elif points and time.monotonic() + seconds.get(plan.size, max(seconds.values())) > deadline:
+                elif points and time.monotonic() + took.get(plan.size, max(took.values())) > deadline:
                     continue
                 else:
                     point = trainings.run(plan)
                 progress.update()
                 if point:
                     points.append(point)
-                    seconds[plan.size] = point.seconds
+                    took[plan.size] = point.seconds
                     progress.set_postfix_str(f"{plan.name}: {trainings.errors(point).angular.mean:.2f}°")
         if not points:
             raise GazeError("curve: every training diverged; give another configuration (study=, model=) or base")

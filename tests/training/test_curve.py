@@ -1,6 +1,7 @@
 """The curve: nested subsets on one split, a child run a training, nothing trained twice, bad sizes in one line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,6 +48,8 @@ def runs(filter_string: str) -> list[mlflow.entities.Run]:
         (["--target_deg", "-1"], "target_deg=-1"),
         (["--model", "models:/gaze-tracker/1", "--study", "mine"], "give one of them"),
         (["--model", "gaze-tracker"], "not a model address"),
+        (["--storage", "postgresql+psycopg2://gaze@db/gaze"], "says where the search study= is kept: name it"),
+        (["--storage", "sqlite:///a.db", "--study", "june"], "several processes need PostgreSQL"),
     ],
 )
 def test_a_parameter_that_cannot_be_meant_is_refused(arguments, says):
@@ -176,6 +179,69 @@ def test_a_larger_size_that_is_added_changes_no_training_of_the_others():
     assert all((plan.name, plan.config, *plan.train) in again for plan in few)
 
 
+def _curve(epochs: int, cost: chosen.Cost, repeats: int = 3) -> tuple[list[points.Plan], list[points.Plan]]:
+    """All trainings of 1,000 samples with halvings, and those that are run where main jobs cost so much."""
+    config = CurveConfig(freeze="none", repeats=repeats)
+    work = SimpleNamespace(split=SimpleNamespace(train=np.arange(600)), recordings=np.arange(1000), config=config.job())
+    configuration = chosen.Chosen(TrialConfig("none", "source", 1e-3, epochs, batch_size=16), "a test", cost)
+    wanted = curve.plans(config, work, configuration, (125, 250, 500, 1000))
+    return wanted, curve.affordable(wanted, cost, 790)
+
+
+def _sample_passes(planned: list[points.Plan]) -> int:
+    return sum(plan.config.epochs * len(plan.train) for plan in planned)
+
+
+def test_repeats_are_cut_where_a_curve_would_cost_more_than_two_main_jobs():
+    # Open networks at 0.1 s a sample: a main job is 20 min of trials and 6 epochs more on 790 samples.
+    cost = chosen.Cost(1200, 0.1, 6, spent_seconds=900)
+    wanted, run = _curve(12, cost)
+    assert _sample_passes(wanted) * 0.1 + 900 > 2 * cost.main_seconds(790) == pytest.approx(2 * (1200 + 474))
+    assert _sample_passes(run) * 0.1 + 900 <= 2 * cost.main_seconds(790)
+    assert [plan.size for plan in run if plan.repeat == 0] == [125, 250, 500, 1000]
+    assert len(wanted) == 12
+    assert 4 < len(run) < 12
+    assert run == [plan for plan in wanted if plan in run]
+    # What is left is not enough for another one.
+    left = [_sample_passes([plan]) for plan in wanted if plan not in run]
+    assert _sample_passes(run) + min(left) > (2 * cost.main_seconds(790) - 900) / 0.1
+
+
+def test_a_curve_of_heads_that_take_seconds_is_not_cut_and_no_curve_is_without_a_repeat():
+    wanted, run = _curve(5, chosen.Cost(60, 2e-5, 0))
+    assert run == wanted
+    _, run = _curve(12, chosen.Cost(1, 0.1, 0, spent_seconds=1))
+    assert [(plan.size, plan.repeat) for plan in run] == [(125, 0), (250, 0), (500, 0), (1000, 0), (125, 1)]
+
+
+def test_what_a_main_job_takes_is_read_from_trials():
+    def trial(seconds: float, best: int, ended: str = "epochs") -> SimpleNamespace:
+        result = {"seconds": seconds, "cache_seconds": 20.0, "sample_seconds": 0.05, "ended": ended}
+        return SimpleNamespace(user_attrs={"result": result | {"best": {"number": best}}})
+
+    trials = [trial(120, 10), trial(70, 0), SimpleNamespace(user_attrs={"error": "diverged"})]
+    assert chosen.cost(trials, trials[0]) == chosen.Cost(150, 0.05, 5)  # of the main job: what it took
+    assert chosen.cost(trials, trials[1]) == chosen.Cost(150, 0.05, 0)  # a solved head is solved again
+    # Of a short search of two: six times as many, of which the curve has spent one sixth.
+    assert chosen.cost(trials, trials[0], main=12) == chosen.Cost(900, 0.05, 5, spent_seconds=150)
+    assert chosen.cost(trials, trial(1, 10, "timeout")).more_epochs == 15
+
+
+def test_with_a_timeout_or_without_a_search_all_trainings_are_planned(caplog):
+    config = CurveConfig(freeze="none")
+    split = SimpleNamespace(train=np.arange(600), final=np.arange(790))
+    work = SimpleNamespace(split=split, recordings=np.arange(1000), config=config.job())
+    trained = TrialConfig("none", "source", 1e-3, 12, batch_size=16)
+    found = chosen.Chosen(trained, "a test", chosen.Cost(600, 0.1, 6, spent_seconds=500))
+    sizes = (125, 250, 500, 1000)
+    with caplog.at_level("INFO"):
+        assert len(curve._planned(config, work, found, sizes)) < 12
+    assert "repeats=3 asks for 12" in caplog.text
+    assert "more than 2 main jobs" in caplog.text
+    assert len(curve._planned(replace(config, timeout=60), work, found, sizes)) == 12
+    assert len(curve._planned(config, work, replace(found, cost=None), sizes)) == 12
+
+
 def _study(folder: Path, **attributes) -> None:
     folder.mkdir()
     study = optuna.create_study(study_name=folder.name, storage=f"sqlite:///{folder / 'study.db'}")
@@ -183,7 +249,8 @@ def _study(folder: Path, **attributes) -> None:
         trial = study.ask()
         if attributes.get("done", True):
             trial.set_user_attr("config", {"freeze": freeze, "bn": "target", "lr": 1e-3, "epochs": 7})
-            trial.set_user_attr("result", {"value": value})
+            result = {"value": value, "best": {"number": 0}, "ended": "epochs", "sample_seconds": 0.1}
+            trial.set_user_attr("result", result | {"seconds": 9.0, "cache_seconds": 2.0})
     if "begun_for" in attributes:
         study.set_user_attr("identity", {"for": attributes["begun_for"]})
 
@@ -192,6 +259,7 @@ def test_the_best_configuration_of_a_search_is_taken_and_a_curves_own_is_searche
     _study(tmp_path / "main")
     found = chosen.from_study(tmp_path / "main")
     assert (found.config.freeze, found.config.epochs, found.source) == ("none", 7, "trial-001 of study main")
+    assert found.cost == chosen.Cost(14.0, 0.1, 0.0)
     _study(tmp_path / "own", begun_for="curve")
     assert chosen.from_study(tmp_path / "own") is None
     assert chosen.from_study(tmp_path / "nowhere") is None

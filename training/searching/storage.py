@@ -243,6 +243,12 @@ def check_address(url: str) -> str:
     return url
 
 
+def reading(url: str) -> RDBStorage:
+    """A database that others work on, to be looked at: nothing is made or changed in it."""
+    timeout = {"connect_args": {"connect_timeout": CONNECT_S}}
+    return RDBStorage(url, engine_kwargs=timeout, skip_compatibility_check=True, skip_table_creation=True)
+
+
 def _try_again(study: optuna.Study, trial: FrozenTrial) -> None:
     """A trial without a sign of life: its child run is ended, and Optuna queues it again."""
     log.warning(

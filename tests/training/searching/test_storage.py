@@ -7,12 +7,14 @@ from pathlib import Path
 
 import databases
 import mlflow
+import optuna
 import pytest
 import trials
 from optuna.trial import TrialState
 from trials import Scripted, described
 
 from recording.exceptions import InputError
+from training import chosen
 from training.searching import search, storage
 from training.searching.search import Search
 from training.searching.space import SearchSpace
@@ -199,3 +201,21 @@ def test_a_storage_that_cannot_be_used_is_one_line_without_its_password(url_give
         StudyDatabase(url_given, "one", "a")
     assert "secret" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_curve_reads_the_search_of_several_machines_and_leaves_it_as_it_is(tmp_path, url):
+    folder = tmp_path / "studies" / "june"
+    with pytest.raises(InputError, match=r"study 'june': cannot be read in postgresql.*choose another study"):
+        chosen.from_study(folder, url)  # nothing was made in the empty database
+    study = optuna.create_study(study_name="june", storage=url)
+    trial = study.ask()
+    trial.set_user_attr("config", {"freeze": "layer3", "bn": "target", "lr": 1e-3, "epochs": 7})
+    result = {"value": 2.0, "best": {"number": 4}, "ended": "epochs", "sample_seconds": 0.1}
+    trial.set_user_attr("result", result | {"seconds": 9.0, "cache_seconds": 2.0})
+    found = chosen.from_study(folder, url)
+    assert (found.config.freeze, found.config.epochs, found.source) == ("layer3", 7, "trial-000 of study june")
+    assert found.cost == chosen.Cost(7.0, 0.1, 2)
+    assert [one.state for one in study.get_trials()] == [TrialState.RUNNING]
+    assert not folder.exists()
+    with pytest.raises(InputError, match=r"study 'july': .*it is not there"):
+        chosen.from_study(folder.with_name("july"), url)
