@@ -1,12 +1,14 @@
 """``python -m benchmarks.curve``: do forecasts of learning curves hold, and are floors told from slow falls?
 
 Drives are rendered, the driver view alone, each with its own driver, camera and light, and prepared once. Each is
-measured twice: with its labels as they are, and with noise added to every row of them, which no number of samples
-takes away. Only labels differ, so both share the activations of the frozen backbone. The trainings, the fit and what
-may be said are those of ``mlflow run . -e curve``, with a ridge head and its default sizes:
+measured with its labels as they are; with noise added to every row of them, which no number of samples takes away; and
+without any floor: with labels that a ridge head on the very features answers, solved on everything, so that a head of
+that kind lacks nothing but samples. (As they are, errors have the frozen backbone's own floor.) Only labels differ, so
+all share the activations. The trainings, the fit and what may be said are those of ``mlflow run . -e curve``, with a
+ridge head and its default sizes:
 
 - of 500 samples (62 to 500): does the forecast cover what is then measured at 1,000?
-- of 1,000 samples (125 to 1,000): does it say that more of the same will not help, with noise added and without?
+- of 1,000 samples (125 to 1,000): does it say that more of the same will not help, with a floor and without?
 
 ``choice`` are drives that the rules may be mended on, ``confirmation`` those that are reported. Drives, activations and
 trainings are kept in ``--work``; a run that was interrupted goes on where it was.
@@ -24,15 +26,18 @@ from tqdm import tqdm
 
 from benchmarks.machine import machine
 from recording import preparation
+from recording.angles import pitch_yaw_to_deg
 from recording.drive import Source
 from recording.recordings import Recordings
+from registry.intervals import Floats
 from training import bases, checkpoints, curve, job
 from training.chosen import Chosen
 from training.config import CurveConfig
 from training.context import Job
+from training.learning import closed_form
 from training.learning.cache import ActivationCache
 from training.learning.finetune import TrialConfig
-from training.learning.trunk import dataset
+from training.learning.trunk import dataset, features
 from training.measuring import learning_curve
 from training.measuring.learning_curve import Forecast, Measured, Outlook
 from training.points import Trainings
@@ -43,7 +48,7 @@ SAMPLES, FORECAST_FROM = 1000, 500
 SIZES = (62, 125, 250, 500, 1000)
 NOISE_DEG = 4.0
 """Standard deviation of what is added to both angles: a floor of 5° in the 3-D error."""
-AS_IT_IS, NOISY = KINDS = ("as it is", "with noise")
+AS_IT_IS, NOISY, TAUGHT = KINDS = ("as they are", "with noise", "without floor")
 CONFIGURATION = TrialConfig("backbone", "source", 2e-4, 5, head="ridge")
 """Of the search's opening trials the first one with the base's own statistics."""
 SECONDS_A_DRIVE = 180.0
@@ -116,16 +121,35 @@ def part_of(measured: Measured, smallest: int, largest: int) -> Measured:
 
 
 def noisy(data: Recordings, degrees: float, seed: int) -> Recordings:
-    """The same pictures, normal noise added to both angles of every row.
+    """The same pictures, normal noise added to both angles of every row."""
+    noise = np.random.default_rng([seed, 1]).standard_normal((len(data), 2))
+    return _labelled(data, data.labels_deg + degrees * noise)
 
-    Digests stay: pictures and activations are found again under them, and nobody else is to see these labels.
+
+def taught(work: Job) -> Recordings:
+    """The same pictures, labelled by a ridge head on their features, solved on all that train, validate and test."""
+    samples, split, data = work.samples, work.split, work.recordings
+    tested = replace(samples, train=split.train[:0], validation=split.test, augmentation=None)
+    parts = ((samples, np.concatenate([split.train, split.validation])), (tested, split.test))
+    pooled = [
+        features(work.base.network, "backbone", part, work.cache, work.device).plain(indices).cpu().numpy()
+        for part, indices in parts
+    ]
+    shown, inputs = np.concatenate([indices for _, indices in parts]), np.concatenate(pooled)
+    head = closed_form.solve("ridge", inputs, data.targets[shown], split.block[shown])
+    angles = data.labels_deg.copy()
+    angles[shown] = pitch_yaw_to_deg(head.predict(inputs))
+    return _labelled(data, angles)
+
+
+def _labelled(data: Recordings, angles: Floats) -> Recordings:
+    """One drive with other labels, (n, 2) degrees.
+
+    Its digest stays: pictures and activations are found again under it, and nobody else is to see these labels.
     """
-    random = np.random.default_rng([seed, 1])
-    drives = []
-    for drive in data.drives:
-        angles = drive.measured_deg + degrees * random.standard_normal((len(drive.table), 2))
-        drives.append(replace(drive, table=drive.table.assign(azimuth_deg=angles[:, 0], elevation_deg=angles[:, 1])))
-    return replace(data, drives=tuple(drives))
+    (drive,) = data.drives
+    table = drive.table.assign(azimuth_deg=angles[:, 0], elevation_deg=angles[:, 1])
+    return replace(data, drives=(replace(drive, table=table),))
 
 
 def main() -> None:
@@ -186,9 +210,11 @@ def _measured(recipe: Recipe, repeats: int, work: Path) -> dict[str, Measured]:
     found = {}
     with closing(ActivationCache(work / "cache")) as cache:
         used = dataset(as_it_is, cache, split.train, split.validation, config.seed)
-        for kind, data in zip(KINDS, (as_it_is, noisy(as_it_is, NOISE_DEG, recipe.seed)), strict=True):
+        labelled = Job(config.job(), name, "", base, as_it_is, split, used, cache, ())
+        kinds = (as_it_is, noisy(as_it_is, NOISE_DEG, recipe.seed), taught(labelled))
+        for kind, data in zip(KINDS, kinds, strict=True):
             with mlflow.start_run(run_name=f"{name}, {kind}") as run, tempfile.TemporaryDirectory(dir=work) as scratch:
-                mine = Job(config.job(), name, run.info.run_id, base, data, split, used, cache, ())
+                mine = replace(labelled, run_id=run.info.run_id, recordings=data)
                 starts = bases.prepare(mine, Path(scratch))
                 kept = work / "curves" / f"{name}-{kind.replace(' ', '-')}"
                 kept.mkdir(parents=True, exist_ok=True)
