@@ -1,16 +1,13 @@
 """From a trained network to the folder that the registry takes: weights, ONNX graph, held-out samples."""
 
-import contextlib
 import hashlib
-import io
-import logging
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import safetensors.torch
 import torch
 from torch import nn
@@ -24,8 +21,8 @@ from registry.crop import Crop
 from registry.holdout import Holdout, Source
 from registry.lineage import Footage, joined
 from registry.lineage import of as footage_of
-from registry.network import INPUT_NAME, OUTPUT_NAME
 from training.measuring.splits import Split
+from training.reporting import graph
 
 HELD_OUT_SIDE = 640
 """Pixels of the longer side of held-out pictures; more where the face would have fewer than the network reads."""
@@ -38,37 +35,7 @@ def export(network: nn.Module, folder: Path) -> None:
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's types leave it out
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
     safetensors.torch.save_file(state, folder / contract.WEIGHTS)
-    with (
-        contextlib.redirect_stdout(io.StringIO()),
-        warnings.catch_warnings(),
-        _quiet("torch.onnx", "onnxscript", "onnx_ir"),
-    ):
-        # The exporter reports its steps and its own deprecations; none of them is the user's business.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            (torch.zeros(2, 3, 224, 224),),  # a batch of one would be frozen in
-            folder / contract.NETWORK,
-            input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            dynamo=True,
-            external_data=False,  # one file: one digest covers it
-            verbose=False,
-        )
-
-
-@contextlib.contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    onnx.save(graph.of(network), folder / contract.NETWORK)  # one file: one digest covers it
 
 
 def held_out(recordings: Recordings, split: Split, before: Holdout | None = None) -> Holdout:

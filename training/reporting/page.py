@@ -3,6 +3,8 @@
 import base64
 import html
 import io
+import tempfile
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -34,10 +36,12 @@ def log(report: Report, run_id: str) -> None:
     mlflow.log_table(report.scenarios(), "tables/scenarios.json", run_id=run_id)
     mlflow.log_table(report.predictions(), "tables/test_predictions.json", run_id=run_id)
     mlflow.log_text(report.predictions().to_csv(index=False), "tables/test_predictions.csv", run_id=run_id)
-    drawn = report.figures()
+    drawn = {name: _png(figure) for name, figure in report.figures().items()}  # drawing takes a second each: once
     drivers.log(report.unseen, run_id)
-    for name, figure in drawn.items():
-        mlflow.log_figure(figure, f"figures/{name}.png")
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, picture in drawn.items():
+            (Path(scratch) / f"{name}.png").write_bytes(picture)
+        mlflow.log_artifacts(scratch, "figures", run_id=run_id)
     mlflow.log_text(as_html(report, drawn), "report/report.html", run_id=run_id)
     mlflow.set_tags(
         {
@@ -83,8 +87,8 @@ def as_markdown(report: Report) -> str:
     return "\n".join(lines)
 
 
-def as_html(report: Report, drawn: dict[str, Figure]) -> str:
-    """The report as one self-contained HTML page."""
+def as_html(report: Report, drawn: dict[str, bytes]) -> str:
+    """The report as one self-contained HTML page; ``drawn``: its figures as PNG files."""
     config = report.search.config()
     chosen = (
         f"Chosen: trial-{report.search.best.number:03d}, freeze={config.freeze}, bn={config.bn}, lr={config.lr:.2e}, "
@@ -114,10 +118,9 @@ def as_html(report: Report, drawn: dict[str, Figure]) -> str:
         f"gaze cells of {CELL_DEG:.0f}°; half of a drive is the road ahead, and there it counts no more than any other "
         "direction.</p>",
     ]
-    for name, figure in drawn.items():
-        parts.append(
-            f"<h2>{headings[name]}</h2><img alt='{headings[name]}' src='data:image/png;base64,{_png(figure)}'>"
-        )
+    for name, picture in drawn.items():
+        source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+        parts.append(f"<h2>{headings[name]}</h2><img alt='{headings[name]}' src='{source}'>")
         if name == "before_after":
             parts.append(_errors_table(report))
         if name == "scenarios":
@@ -162,7 +165,7 @@ def _html(table: pd.DataFrame) -> str:
     return f"<div class='wide'>{table.to_html(index=False, border=0)}</div>{told}"
 
 
-def _png(figure: Figure) -> str:
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
