@@ -10,8 +10,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -59,6 +60,10 @@ class Outcome:
     error: str = ""
 
 
+Run = Callable[[Sequence[Task]], Iterator[tuple[int, Outcome]]]
+"""Prepares drives, each as :func:`prepare_one` does: (number, outcome) as they come."""
+
+
 def prepare_one(task: Task) -> Outcome:
     """Prepare one drive, or look at a folder that is prepared already; a bad drive is an outcome, not an error."""
     entry = task.entry
@@ -88,15 +93,17 @@ def _prepared(task: Task) -> Path:
     return preparation.prepare(source, task.samples, folder, entry.face or task.face, task.threads)
 
 
-def prepare(tasks: Sequence[Task], on_bad_drive: str, processes: int) -> tuple[Outcome, ...]:
+def prepare(
+    tasks: Sequence[Task], on_bad_drive: str, processes: int, elsewhere: Run | None = None
+) -> tuple[Outcome, ...]:
     """All drives, ``processes`` of them at once, in the list's order; bad ones are left out and counted.
 
+    ``elsewhere``, where it is given, prepares them in place of processes of this machine.
     ``on_bad_drive=stop`` raises :class:`InputError` with the first bad drive's line instead, and so does a list of
     which no drive is left. However this ends, no process of it is left.
     """
-    alone = min(processes, len(tasks)) <= 1
     found: dict[int, Outcome] = {}
-    for number, outcome in enumerate(map(prepare_one, tasks)) if alone else _side_by_side(tasks, processes):
+    for number, outcome in (elsewhere or partial(_here, processes=processes))(tasks):
         found[number] = outcome
         if not outcome.error:
             continue
@@ -112,6 +119,11 @@ def prepare(tasks: Sequence[Task], on_bad_drive: str, processes: int) -> tuple[O
         names = ", ".join(outcome.entry.name for outcome in bad)
         log.warning("%d of %d drives are left out: %s", len(bad), len(outcomes), names)
     return outcomes
+
+
+def _here(tasks: Sequence[Task], processes: int) -> Iterator[tuple[int, Outcome]]:
+    alone = min(processes, len(tasks)) <= 1
+    return enumerate(map(prepare_one, tasks)) if alone else _side_by_side(tasks, processes)
 
 
 def _side_by_side(tasks: Sequence[Task], processes: int) -> Iterator[tuple[int, Outcome]]:

@@ -20,6 +20,7 @@ TURNED = {
     "torch in the server": ("serving/predictor.py", "import torch", "Registry and server"),
     "torch behind the server": ("registry/network.py", "import torchvision", "Registry and server"),
     "Streamlit outside the app": ("serving/api.py", "import streamlit", "Streamlit"),
+    "Ray without a cluster": ("training/searching/process.py", "import ray", "Ray is the cluster's"),
     "HTTP in training": ("training/job.py", "import fastapi", "Training has no HTTP"),
     "learning that searches": ("training/learning/model.py", "import training.searching.study", "Training: "),
     "measuring that reports": ("training/measuring/errors.py", "import training.reporting.report", "Training: "),

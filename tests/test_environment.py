@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib.metadata
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -16,10 +17,12 @@ from training.cli import parser
 from training.config import CurveConfig, EvaluateConfig, JobConfig, PretrainConfig
 
 ROOT = Path(__file__).parent.parent
-LISTS = ("serving", "app", "training", "development")
+LISTS = ("serving", "app", "training", "cluster", "development")
 OURS = {"recording", "registry", "training", "serving", "benchmarks"}
 APP = ("serving/app.py", "serving/views")
 """What only ``python -m serving app`` runs."""
+CLUSTER = ("training/searching/cluster.py", "training/searching/slots.py", "training/searching/nodes.py")
+"""What only ``cluster=`` runs."""
 
 NEEDED_WITHOUT_AN_IMPORT = {
     "python-multipart": "Starlette reads forms with it",
@@ -129,7 +132,16 @@ def test_the_app_imports_what_its_list_pins():
 
 
 def test_training_imports_what_its_list_pins():
-    assert unpinned("training", "training") == []
+    assert unpinned("training", "training", leaving_out=CLUSTER) == []
+
+
+def test_a_cluster_imports_what_its_list_pins_beside_those_of_training():
+    assert {line.split("imports ")[1] for line in unpinned("training", *CLUSTER)} == packages("cluster") == {"ray"}
+
+
+def test_without_a_cluster_nothing_imports_ray():
+    code = "import sys, training.cli, training.job, training.evaluation, training.curve; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=300).returncode == 0
 
 
 def test_tests_and_benchmarks_import_what_the_lists_pin():
@@ -137,7 +149,12 @@ def test_tests_and_benchmarks_import_what_the_lists_pin():
 
 
 def test_every_pin_is_imported_or_its_need_is_named():
-    places = {"serving": ("recording", "registry", "serving"), "app": APP, "training": ("training", "tests")}
+    places = {
+        "serving": ("recording", "registry", "serving"),
+        "app": APP,
+        "training": ("training", "tests"),
+        "cluster": CLUSTER,
+    }
     for name in LISTS:
         used = set().union(*(providers(top) for top, _ in imports(*places.get(name, ("tests", "benchmarks")))))
         added = {pin.split("==")[0] for pin in pins(name)}

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +12,11 @@ from pathlib import Path
 
 import torch
 
+from recording import files
 from training.learning.finetune import Epoch, TrialConfig
 from training.searching import trial
-from training.searching.process import Message
-from training.searching.trial import LAST_WORDS, TrialResult, TrialSpec
+from training.searching.process import LAST_WORDS, Message
+from training.searching.trial import TrialResult, TrialSpec
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Scripted:
     def hear(self, timeout: float) -> list[Message]:
         number = self.who(list(self.running))
         kind, what = self.running[number].pop(0)
-        if kind in (*LAST_WORDS, "lost"):
+        if kind in (*LAST_WORDS, "lost", "cut off"):
             del self.running[number]
         return [(number, kind, what)]
 
@@ -92,4 +95,49 @@ def heed_nobody(spec: TrialSpec, connection: Connection) -> None:
     """A trial that does not end when it is told to."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     connection.send(("run", str(os.getpid())))
+    time.sleep(600)
+
+
+# And on the nodes of a cluster.
+
+EPOCHS = 4
+
+
+def say_where(spec: TrialSpec, connection: Connection) -> None:
+    """Say what the trial finds on its node."""
+    trial._keep_to_share(spec)
+    there = [file.read_bytes() for file in (spec.base, *sorted(spec.samples[0].iterdir()))]
+    spec.checkpoint.write_bytes(b"weights")
+    where = {
+        "place": spec.cache.parent,
+        "threads": torch.get_num_threads(),
+        "ray": "ray" in sys.modules,
+        "there": there,
+    }
+    connection.send(("done", where))
+
+
+def count(spec: TrialSpec, connection: Connection) -> None:
+    """Count epochs, go on from the state, and note in ``tracking_uri`` which were counted where."""
+    begun = int(spec.state.read_text()) if spec.state.exists() else 0
+    connection.send(("run", None))
+    for number in range(1, EPOCHS + 1):
+        if number > begun:
+            time.sleep(0.3)
+            with Path(spec.tracking_uri).open("a") as notes:
+                notes.write(f"{spec.state.name} {number} {spec.cache.parent.name} {os.getpid()}\n")
+        connection.send(("epoch", epoch(5.0 - number, number)))
+        connection.recv()
+        if number > begun:
+            files.write_text(spec.state, str(number))
+            time.sleep(1.5)  # long enough for the state to be fetched: an epoch takes longer than that
+    spec.checkpoint.touch()
+    connection.send(("done", result(2.0 + spec.number)))
+
+
+def stay(spec: TrialSpec, connection: Connection) -> None:
+    """Run on until the search is gone, as a trial in the middle of a long epoch."""
+    threading.Thread(target=trial._end_with_the_search, daemon=True).start()
+    files.write_text(Path(spec.tracking_uri) / str(spec.number), str(os.getpid()))
+    connection.send(("run", None))
     time.sleep(600)

@@ -1,5 +1,6 @@
 """The parameters of the commands: the main job, ``evaluate``, ``curve`` and ``pretrain``."""
 
+import re
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,6 +16,9 @@ from training.measuring import splits, subsets
 
 if TYPE_CHECKING:
     from training.searching.space import SearchSpace
+
+CLUSTER = r"auto|(ray://)?([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}"
+"""What names a Ray cluster."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,11 @@ class JobConfig(DriveParameters):
     """Trials of the search."""
     timeout: float = 0
     """Seconds for activations, search and final training; 0 = no limit."""
-    workers: int = 1
-    """Trials at once, each in a process with its share of the processor and an accelerator of its own, if there are."""
+    workers: int = 0
+    """Trials at once, each in a process with its share of the processor and an accelerator of its own, if there are;
+    0: one, or on a cluster as many as fit."""
+    cluster: str = ""
+    """Ray cluster that prepares the drives of a list and runs the trials: auto, HOST:PORT or ray://HOST:PORT."""
     epochs_min: int = 5
     """Least epochs that a trial may choose."""
     epochs_max: int = 30
@@ -95,8 +102,10 @@ class JobConfig(DriveParameters):
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise InputError(f"samples={self.samples}: must be at least 1")
-        if self.workers < 1:
-            raise InputError(f"workers={self.workers}: must be at least 1")
+        if self.workers < 0:
+            raise InputError(f"workers={self.workers}: must be at least 1, or 0 for what suits")
+        if self.cluster and not re.fullmatch(CLUSTER, self.cluster):
+            raise InputError(f"cluster={self.cluster!r}: give auto, HOST:PORT or ray://HOST:PORT")
         if self.data and (self.video or self.labels):
             raise InputError("data= replaces video= and labels=: give either the prepared folder or the recording")
         _check_list(self.drives, self.on_bad_drive, self.data or self.video or self.labels)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from recording import drive_list, fleet, frames, recordings
 from recording.drive_list import Entry
-from recording.fleet import Task
+from recording.fleet import Run, Task
 from recording.recordings import Recordings
 from registry.intervals import Floats
 from training.config import JobConfig
@@ -22,14 +22,15 @@ FAR_OFF_DEG = 10.0
 """A drive whose labels are shifted against the base by so much more than the others' has another camera, or a fault."""
 
 
-def prepare(config: JobConfig) -> Recordings:
+def prepare(config: JobConfig, elsewhere: Run | None = None) -> Recordings:
     """What :func:`load` gives, with the face rectangle that the job, or the drive itself, asks for.
 
-    That there are too few drivers for the split is said before anything is prepared.
+    ``elsewhere`` prepares the drives in place of processes of this machine. That there are too few drivers for the
+    split is said before anything is prepared.
     """
     listed = drive_list.read(Path(config.drives))
     config.check_folds(splits.chosen(config.split, len(listed), len(drive_list.drivers(listed)), listed=True))
-    data = _load(config, listed, config.face)
+    data = _load(config, listed, config.face, elsewhere)
     own = {entry.name: entry.face for entry in listed}
     return recordings.with_faces(data, [own[drive.name] or config.face for drive in data.drives])
 
@@ -42,7 +43,9 @@ def load(config: JobConfig, face_asked: str | None) -> Recordings:
     return _load(config, drive_list.read(Path(config.drives)), face_asked)
 
 
-def _load(config: JobConfig, listed: tuple[Entry, ...], face_asked: str | None) -> Recordings:
+def _load(
+    config: JobConfig, listed: tuple[Entry, ...], face_asked: str | None, elsewhere: Run | None = None
+) -> Recordings:
     processes = min(len(listed), frames.cores())
     tasks = [
         Task(
@@ -58,7 +61,7 @@ def _load(config: JobConfig, listed: tuple[Entry, ...], face_asked: str | None) 
         for entry in listed
     ]
     log.info("preparing %d drives of %d drivers", len(listed), len(drive_list.drivers(listed)))
-    outcomes = fleet.prepare(tasks, config.on_bad_drive, processes)
+    outcomes = fleet.prepare(tasks, config.on_bad_drive, processes, elsewhere)
     bad = "; ".join(f"{outcome.entry.name}: {outcome.error}" for outcome in outcomes if outcome.error)
     if bad:
         mlflow.set_tag("drives_left_out", bad[:4900])

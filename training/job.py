@@ -3,15 +3,17 @@
 import logging
 import tempfile
 import time
-from contextlib import closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow
 
 from recording import label_frame, preparation, recordings
 from recording.drive import Source
+from recording.exceptions import InputError
 from recording.recordings import Recordings
 from registry import comparison, contract, versions
 from registry.addresses import DEFAULT_MODEL_NAME
@@ -33,11 +35,14 @@ from training.registration import Packages
 from training.reporting import package, page
 from training.reporting.report import RENDERED, Report
 from training.sample import sample_drive
-from training.searching.process import Processes, accelerators
+from training.searching.process import Processes, Workers, accelerators
 from training.searching.search import Search
 from training.searching.storage import StudyDatabase, check_address
 from training.searching.study import SearchResult, Study
 from training.searching.trial import TrialSpec
+
+if TYPE_CHECKING:
+    from training.searching.cluster import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -55,15 +60,16 @@ def run(config: JobConfig) -> int:
     name = config.study or f"search-{datetime.now():%Y%m%d-%H%M%S}"
     clock, work = Clock(), Path(config.work)
     run_name = f"finetune-{name}"
-    with tracking.tracked_run(run_name) as run_id:
+    with tracking.tracked_run(run_name) as run_id, ExitStack() as until_the_end:
         tracking.log_parameters(asdict(config))
         mlflow.set_tags({"study": name, "git_commit": tracking.git_commit()})
         workplace.check(work)
+        cluster = until_the_end.enter_context(connected(config)) if config.cluster else None
         database = StudyDatabase(config.storage, name, run_id) if config.storage else None
         check_registration(config.model_name, run_id)
         base = checkpoints.load_base(config.base)
         with clock.part("prepare"):
-            data = prepare_data(config)
+            data = prepare_data(config, cluster)
         split = split_of(config, data)
         space = space.settled(len(split.train))
         overlap.check(data, split)
@@ -97,7 +103,7 @@ def run(config: JobConfig) -> int:
             spent = time.monotonic() - began
             deadline = time.monotonic() + space.seconds_left(spent)
             with clock.part("trials"):
-                found = search(job, starts, study, space.search_seconds(spent))
+                found = search(job, starts, study, space.search_seconds(spent), cluster)
             study.end_orphans(run_id)
             if not study.is_to_be_concluded():
                 print(f"study {name}: {trials_run(config, found)}; another process trains and registers the best one")
@@ -121,10 +127,23 @@ def run(config: JobConfig) -> int:
     return 0
 
 
-def prepare_data(config: JobConfig) -> Recordings:
+def connected(config: JobConfig) -> "AbstractContextManager[Cluster]":
+    """The Ray cluster of the job."""
+    try:
+        from training.searching import cluster  # a package that only those have who ask for it
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise InputError(
+            f"cluster={config.cluster}: Ray is not installed; pip install -r requirements/cluster.txt"
+        ) from None
+    return cluster.connected(config.cluster, Path(config.work))
+
+
+def prepare_data(config: JobConfig, cluster: "Cluster | None" = None) -> Recordings:
     """What :func:`load_data` gives, with the face rectangles that the job, or a drive of its list, asks for."""
     if config.drives:
-        return fleet.prepare(config)
+        return fleet.prepare(config, cluster.prepare if cluster and cluster.shared else None)
     return recordings.with_faces(load_data(config, config.face), config.face)
 
 
@@ -182,8 +201,8 @@ def describe(data: Recordings, split: Split) -> None:
         )
 
 
-def search(job: Job, starts: Bases, study: Study, seconds: float) -> SearchResult:
-    """Run the study's trials under the parent run, for so many seconds."""
+def search(job: Job, starts: Bases, study: Study, seconds: float, cluster: "Cluster | None" = None) -> SearchResult:
+    """Run the study's trials under the parent run, for so many seconds: on this machine, or on a cluster."""
     experiment = mlflow.get_run(job.run_id).info.experiment_id
 
     def spec(number: int, trial: TrialConfig, checkpoint: Path, seconds_left: float) -> TrialSpec:
@@ -208,8 +227,16 @@ def search(job: Job, starts: Bases, study: Study, seconds: float) -> SearchResul
             share=job.share(job.split.train),
         )
 
-    with closing(Processes(job.config.workers, accelerators(job.device.type))) as workers:
+    with closing(_workers(job, study, cluster)) as workers:
         return Search(study, workers, spec).run(seconds)
+
+
+def _workers(job: Job, study: Study, cluster: "Cluster | None") -> Workers:
+    if cluster is None:
+        return Processes(job.config.workers or 1, accelerators(job.device.type))
+    from training.searching.slots import Slots
+
+    return Slots(cluster, job.config.workers, study.space.runs(), cluster.device(job.config.device))
 
 
 def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchResult) -> Report:

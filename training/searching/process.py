@@ -14,20 +14,19 @@ from dataclasses import dataclass, replace
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-
-from training.searching import trial
-from training.searching.trial import LAST_WORDS, TrialSpec
+if TYPE_CHECKING:
+    from training.searching.trial import TrialSpec  # brings torch, of which whoever waits for a trial needs nothing
 
 GRACE_S = 20  # for trials that were told to end
+LAST_WORDS = ("done", "failed", "untracked")
 
 Message = tuple[int, str, Any]
 """Number of the trial, kind, and what it says (:func:`training.searching.trial.run`); of a trial that died without its
-last word ``(number, "lost", how it ended)``."""
+last word ``(number, "lost", how it ended)``, of one whose machine is gone ``(number, "cut off", why)``."""
 
-Body = Callable[[TrialSpec, Connection], None]
+Body = Callable[["TrialSpec", Connection], None]
 """What a trial's process does: it talks as :func:`training.searching.trial.run` does."""
 
 
@@ -36,7 +35,7 @@ class Workers(Protocol):
 
     size: int
 
-    def start(self, spec: TrialSpec) -> None:
+    def start(self, spec: "TrialSpec") -> None:
         """Begin the trial; not more than ``size`` may run."""
 
     def hear(self, timeout: float) -> list[Message]:
@@ -60,17 +59,18 @@ class Processes:
     """:class:`Workers` that are processes of this machine.
 
     ``accelerators`` are names for ``CUDA_VISIBLE_DEVICES``, see :func:`accelerators`. With one worker a trial finds
-    the machine as it is: all threads, all accelerators. ``body`` is what each process runs.
+    the machine as it is: all threads, all accelerators. ``body`` is what each process runs, by default
+    :func:`training.searching.trial.run`.
     """
 
-    def __init__(self, size: int, accelerators: tuple[str, ...] = (), body: Body = trial.run):
-        self.size, self.accelerators, self.body = size, accelerators, body
+    def __init__(self, size: int, accelerators: tuple[str, ...] = (), body: Body | None = None):
+        self.size, self.accelerators, self.body = size, accelerators, body or _run
         self._running: dict[int, _Running] = {}
         self._context = multiprocessing.get_context("forkserver")
         # torch and MLflow take seconds to import: once for all trials, not once each.
         self._context.set_forkserver_preload(["training.searching.trial"])
 
-    def start(self, spec: TrialSpec) -> None:
+    def start(self, spec: "TrialSpec") -> None:
         slot = min(set(range(self.size)) - {one.slot for one in self._running.values()})
         ours, theirs = self._context.Pipe()
         arguments = self._with_share(spec, slot), theirs
@@ -79,9 +79,11 @@ class Processes:
         theirs.close()  # so that its death reads as the end of the pipe
         self._running[spec.number] = _Running(process, ours, slot)
 
-    def _with_share(self, spec: TrialSpec, slot: int) -> TrialSpec:
+    def _with_share(self, spec: "TrialSpec", slot: int) -> "TrialSpec":
         if self.size == 1:
             return spec
+        import torch
+
         alone = len(self.accelerators) < 2
         return replace(
             spec,
@@ -129,10 +131,18 @@ class Processes:
             one.process.join()
 
 
+def _run(spec: "TrialSpec", connection: Connection) -> None:
+    from training.searching import trial
+
+    trial.run(spec, connection)
+
+
 def accelerators(device: str) -> tuple[str, ...]:
     """The CUDA devices of this process by their names for ``CUDA_VISIBLE_DEVICES``; none for another ``device``."""
     if device != "cuda":
         return ()
+    import torch
+
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     named = tuple(part.strip() for part in visible.split(",") if part.strip())
     return named or tuple(str(number) for number in range(torch.cuda.device_count()))

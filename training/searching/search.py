@@ -122,7 +122,9 @@ class Search:
             return False
         if kind == "untracked":  # not the trial's fault: it is tried again, once MLflow answers
             raise RegistryError(f"{what}; then resume with study={self.study.name}")
-        if kind == "done":
+        if kind == "cut off" and self.study.try_elsewhere(trial.asked, what):
+            end_run(trial.run, "KILLED", what)
+        elif kind == "done":
             self.study.tell(trial.asked, what, trial.run)
         else:
             self.study.tell_failed(trial.asked, what)

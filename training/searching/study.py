@@ -28,7 +28,7 @@ from training.learning.finetune import TrialConfig
 from training.orphans import end_run
 from training.searching.pruning import LearningCurvePruner
 from training.searching.space import SearchSpace
-from training.searching.storage import Storage, StudyDatabase, StudyFile
+from training.searching.storage import MOST_RETRIES, Storage, StudyDatabase, StudyFile
 from training.searching.trial import TrialResult
 
 log = logging.getLogger(__name__)
@@ -241,12 +241,22 @@ class Study:
         """Where a trial leaves what it takes to go on with it: one that is tried again, where it was cut off."""
         return self.folder / f"trial-{asked.user_attrs['goes_on']:03d}.state"
 
-    def try_again(self, number: int) -> None:
-        """Queue a trial that was cut off; it goes on where it was, if it came so far."""
+    def try_elsewhere(self, asked: optuna.Trial, why: str) -> bool:
+        """Queue a trial whose machine is gone; whether it is tried again, which is done :data:`MOST_RETRIES` times."""
+        lost = asked.user_attrs.get("machines_lost", 0) + 1
+        if lost > MOST_RETRIES:
+            return False
+        log.warning("trial-%03d: %s; it is tried again and goes on where it was", asked.number, why)
+        self.study.tell(asked, state=TrialState.FAIL)
+        self.try_again(asked.number, machines_lost=lost)
+        return True
+
+    def try_again(self, number: int, **told: int) -> None:
+        """Queue a trial that was cut off; it goes on where it was, if it came so far. ``told`` stays on it."""
         trial = self.study.get_trials(deepcopy=False)[number]
         proposed = "config" in trial.user_attrs  # else the kill struck between two parameters: it is proposed anew
         parameters = trial.params if proposed else trial.system_attrs.get("fixed_params", {})
-        self.study.enqueue_trial(parameters, user_attrs={"goes_on": trial.user_attrs.get("goes_on", number)})
+        self.study.enqueue_trial(parameters, user_attrs=told | {"goes_on": trial.user_attrs.get("goes_on", number)})
 
     def keep_best_checkpoint(self) -> None:
         """Remove the others; what trials that run have written may be better and not yet told, and from one that was

@@ -37,7 +37,6 @@ from training.learning.trunk import dataset, features, fill
 MAXRSS_UNITS = 2**20 if sys.platform == "darwin" else 2**10  # in a MiB
 KEEP_S = 10.0
 """Between two states of a trial that are kept, at least: so much, or an epoch, is what being cut off costs."""
-LAST_WORDS = ("done", "failed", "untracked")
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,31 @@ def test_a_trial_that_fails_or_dies_takes_nobody_along(tmp_path):
     assert len(found.ran()) == len(finished) == 6
 
 
+def test_a_trial_whose_machine_is_gone_goes_on_elsewhere_three_times(tmp_path):
+    """A machine's end is not the trial's fault; one that takes every machine along is given up."""
+    states: dict[str, list[Path]] = {"one machine": [], "every machine": []}
+
+    def script(spec):
+        freeze = spec.config.freeze
+        if freeze == "layer3":
+            states["every machine"].append(spec.state)
+            return [("cut off", "its node is gone")]
+        if freeze == "none" and not states["one machine"]:
+            states["one machine"].append(spec.state)
+            return [("epoch", trials.epoch(3.0)), ("cut off", "its node is gone")]
+        if freeze == "none" and len(states["one machine"]) == 1:
+            states["one machine"].append(spec.state)
+        return trials.done(spec)
+
+    _, finished = searched(tmp_path, SearchSpace(trials=6), Scripted(script, size=2))
+    assert len(finished) == 6
+    assert len(set(states["one machine"])) == 1, "it does not go on where it was"
+    assert states["every machine"][:4] == [states["every machine"][0]] * 4
+    failed = [trial for trial in finished if trial.state == TrialState.FAIL]
+    assert {trial.user_attrs["error"] for trial in failed} == {"its node is gone"}
+    assert {trial.params["freeze"] for trial in failed} == {"layer3"}
+
+
 def test_an_interruption_ends_all_and_all_of_them_are_tried_again(tmp_path):
     def interrupted(running):
         raise KeyboardInterrupt

@@ -1,0 +1,205 @@
+"""Trials on a real Ray cluster: where they run and with what, and that nobody who is gone takes others along."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import clusters
+import pytest
+import trials
+from optuna.trial import TrialState
+
+from training.learning.finetune import TrialConfig
+from training.searching.search import Search
+from training.searching.space import SearchSpace
+from training.searching.study import Study
+from training.searching.trial import TrialSpec
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def ray_nodes() -> Iterator[clusters.Nodes]:
+    with clusters.nodes() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def cluster(ray_nodes: clusters.Nodes, tmp_path_factory: pytest.TempPathFactory):
+    from training.searching.cluster import connected
+
+    with connected(ray_nodes.address, tmp_path_factory.mktemp("work")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def slots(cluster):
+    """One on each node; what their trials do, each test says."""
+    from training.searching.slots import Slots
+
+    made = Slots(cluster, 2, 8, "cpu")
+    yield made
+    made.close()
+
+
+def spec(number: int, work: Path) -> TrialSpec:
+    given = dict.fromkeys(TrialSpec.__dataclass_fields__)
+    about = {"number": number, "config": TrialConfig("backbone", "source", 1e-3, 1), "seconds_left": 600.0}
+    paths = {"base": work / "base.safetensors", "samples": (work / "drive",), "checkpoint": work / f"{number}.weights"}
+    return TrialSpec(**given | about | paths | {"state": work / f"{number}.state", "accelerator": ""})
+
+
+def last_words(slots, wanted: int, within_s: float = 120.0) -> dict[int, tuple[str, object]]:
+    said, deadline = {}, time.monotonic() + within_s
+    while len(said) < wanted and time.monotonic() < deadline:
+        for number, kind, what in slots.hear(1):
+            if kind == "epoch":
+                slots.answer(number, True)
+            elif kind != "run":
+                said[number] = kind, what
+    return said
+
+
+@pytest.fixture
+def ours(cluster) -> Path:
+    """Base and samples in the folder that the search sees."""
+    (cluster.work / "base.safetensors").write_bytes(b"base")
+    folder = cluster.work / "drive"
+    folder.mkdir(exist_ok=True)
+    for name in ("frame_00001_driver.jpg", "frame_00001_gt.json", "frame_00001_road.jpg"):
+        (folder / name).write_bytes(name.encode())
+    return cluster.work
+
+
+def test_each_trial_has_a_node_and_its_share_of_it(slots, ours):
+    slots.body = trials.say_where
+    for number in range(2):
+        slots.start(spec(number, ours))
+    said = [what for _, what in last_words(slots, 2).values()]
+    assert len({where["place"] for where in said}) == 2, "a node has no cache of its own"
+    assert [where["threads"] for where in said] == [2, 2]
+    assert not any(where["ray"] for where in said), "trials import Ray"
+    assert said[0]["there"][-1] == b"frame_00001_road.jpg", "a folder that all see was copied"
+
+
+def test_without_a_shared_folder_a_node_gets_what_it_reads_once_and_gives_back_the_weights(slots, ours, monkeypatch):
+    monkeypatch.setattr(slots.cluster, "shared", False)
+    slots.body = trials.say_where
+    for number in range(2, 6):
+        slots.start(spec(number, ours))
+    said = [what for _, what in last_words(slots, 4).values()]
+    assert all(where["there"] == [b"base", b"frame_00001_driver.jpg", b"frame_00001_gt.json"] for where in said)
+    for place in {where["place"] for where in said}:
+        copies = sorted((place / "parts").iterdir())
+        assert len(copies) == 2, "not once, or left half"
+        assert not list(place.glob("*.weights")), "weights stay on the node"
+    assert [(ours / f"{number}.weights").read_bytes() for number in range(2, 6)] == [b"weights"] * 4
+
+
+def test_a_trial_that_dies_takes_nobody_along(slots, ours):
+    slots.body = trials.first_one_dies
+    for number in range(2):
+        slots.start(spec(number, ours))
+    said = last_words(slots, 2)
+    assert said[0][0] == "lost"
+    assert "signal SIGKILL" in said[0][1]
+    assert said[1] == ("done", True)
+
+
+def searching(study: Study, slots, ours: Path, notes: Path) -> Search:
+    def describe(number: int, config: TrialConfig, checkpoint: Path, seconds_left: float) -> TrialSpec:
+        return replace(spec(number, ours), config=config, checkpoint=checkpoint, tracking_uri=str(notes))
+
+    return Search(study, slots, describe)
+
+
+def test_a_node_that_is_killed_costs_each_of_its_trials_one_epoch_at_most(
+    ray_nodes, slots, ours, tmp_path, monkeypatch, caplog
+):
+    import ray
+
+    monkeypatch.setattr(slots.cluster, "shared", False)
+    slots.body, notes = trials.count, tmp_path / "notes"
+
+    here = ray.get_runtime_context().get_node_id()  # without that one no search is left
+
+    def kill_in_the_third_epoch() -> None:
+        third = None
+        while not third:
+            time.sleep(0.1)
+            third = re.search(rf"^\S+ 3 (?!{here})(\S+) (\d+)$", notes.read_text() if notes.exists() else "", re.M)
+        ray_nodes.kill(third[1])
+        killed.extend(third.groups())
+
+    killed: list[str] = []
+    threading.Thread(target=kill_in_the_third_epoch, daemon=True).start()
+    with closing(Study(tmp_path / "study", "one", SearchSpace(trials=4), {}, 1000)) as study:
+        found = searching(study, slots, ours, notes).run()
+        assert [one.user_attrs["result"]["ended"] for one in study.finished()] == ["complete"] * 4
+    counted = Counter(tuple(line.split()[:2]) for line in notes.read_text().splitlines())
+    assert len(counted) == 4 * trials.EPOCHS
+    again = [which for which, times in counted.items() if times > 1]
+    assert len(again) <= 1, "more than the epoch that ran was counted again"
+    assert clusters.gone(int(killed[1])), "the trial's process outlives its node"
+    assert sum(one.state == TrialState.FAIL for one in found.trials) == 1
+    assert "it is tried again and goes on where it was" in caplog.text
+
+
+def test_an_interrupted_search_leaves_no_trial_and_goes_on(slots, ours, tmp_path):
+    slots.body = trials.stay
+
+    def interrupt() -> None:
+        while not list(tmp_path.glob("[0-9]")):
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with closing(Study(tmp_path / "study", "one", SearchSpace(trials=4), {}, 1000)) as study:
+        with pytest.raises(KeyboardInterrupt):
+            searching(study, slots, ours, tmp_path).run()
+        assert all(clusters.gone(int(pid.read_text())) for pid in tmp_path.glob("[0-9]"))
+        assert study.running() == set()
+        assert len(study.study.get_trials(states=(TrialState.WAITING,))) > len(study.space.opening(1000)) - 2
+
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+import trials
+sys.path.insert(0, sys.argv[3])
+import test_slots
+from training.searching.cluster import connected
+from training.searching.slots import Slots
+with connected(sys.argv[1], Path(sys.argv[2])) as cluster:
+    slots = Slots(cluster, 1, 1, "cpu", trials.stay)
+    slots.start(test_slots.replace(test_slots.spec(0, cluster.work), tracking_uri=sys.argv[2]))
+    while True:
+        slots.hear(1)
+"""
+
+
+def test_a_killed_search_leaves_no_trial(ray_nodes, slots, tmp_path):
+    slots.close()
+    here = Path(__file__)
+    environment = os.environ | {"PYTHONPATH": f"{clusters.ROOT}:{clusters.ROOT / 'tests'}"}
+    command = [sys.executable, "-c", DRIVER, ray_nodes.address, str(tmp_path), str(here.parent)]
+    driver = subprocess.Popen(command, env=environment)
+    try:
+        started = tmp_path / "0"
+        deadline = time.monotonic() + 240
+        while not started.exists():
+            assert driver.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        driver.kill()
+        driver.wait()
+    assert clusters.gone(int(started.read_text()))

@@ -1,0 +1,286 @@
+"""A Ray cluster: connected to and looked at before anything is computed; who fits where; tasks on it.
+
+Ray is imported here and in :mod:`training.searching.slots`, and these are imported when ``cluster=`` is given.
+"""
+
+import logging
+import re
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import mlflow
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from recording import fleet
+from recording.exceptions import InputError
+from recording.fleet import Outcome, Task
+from training.searching import nodes
+from training.searching.nodes import About
+from training.searching.storage import MOST_RETRIES
+
+log = logging.getLogger(__name__)
+
+CONNECT_S = 10.0
+ASK_S = 120.0
+"""For the first process on a node that looks at it: on a busy one that takes a while."""
+MEMORY = 2 * 2**30
+"""Of a trial, bytes: what Ray keeps free for it. Behind a frozen backbone it needs a quarter of that."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster, and what it has for us."""
+
+    id: str
+    host: str
+    address: str
+    cpus: int
+    gpus: int
+    memory: int
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a trial gets of its node."""
+
+    cpus: int
+    gpus: int
+    memory: int = MEMORY
+
+    def __str__(self) -> str:
+        gpus = f", {self.gpus} GPU" if self.gpus else ""
+        return f"{self.cpus} CPU{gpus}, {self.memory / 2**30:.0f} GiB"
+
+    def fits(self, node: Node) -> int:
+        """How often it fits on a node."""
+        per_gpu = [node.gpus // self.gpus] if self.gpus else []
+        return min(node.cpus // self.cpus, node.memory // self.memory, *per_gpu)
+
+    def resources(self) -> dict[str, Any]:
+        """For Ray."""
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus, "memory": self.memory}
+
+
+def on_node(node: str) -> dict[str, Any]:
+    """Ray's option for something that is to run on that node and no other."""
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+
+
+def share(there: Sequence[Node], wanted: int, at_most: int, gpus: int) -> Share:
+    """The largest share with which ``wanted`` trials fit at once; without a wish, as many as fit and there are.
+
+    Raises :class:`InputError` where not a single one fits.
+    """
+    least = Share(1, gpus)
+    fit = sum(map(least.fits, there))
+    if not fit:
+        raise InputError(f"no node has room for a trial ({least}); give the nodes more, or do without the cluster")
+    if fit < wanted:
+        log.warning("workers=%d: only %d fit at once", wanted, fit)
+    size = min(fit, wanted or at_most)
+    cpus = max(cpus for cpus in range(1, max(node.cpus for node in there) + 1) if _fit(there, cpus, gpus) >= size)
+    return Share(cpus, gpus)
+
+
+def _fit(there: Sequence[Node], cpus: int, gpus: int) -> int:
+    return sum(map(Share(cpus, gpus).fits, there))
+
+
+class Cluster:
+    """A cluster that we are connected to, whose nodes are looked at. ``shared``: whether all of them see our ``work``.
+
+    Raises :class:`InputError`, one line, for the first node that does not fit.
+    """
+
+    def __init__(self, address: str, work: Path):
+        self.address, self.work = address, work.absolute()
+        self._ours = nodes.about(self.work, "")
+        there = alive()
+        self._fit = dict.fromkeys((node.id for node in there), True)
+        with self._said(there) as said:
+            self.shared = self._is_shared(there, said)
+            for node, one in zip(there, said, strict=True):
+                self._check(node, one)
+        how = "seen by all" if self.shared else "this machine's; what they need is copied to them"
+        log.info("cluster %s: %d nodes; work=%s is %s", address, len(there), work, how)
+
+    def nodes(self) -> list[Node]:
+        """The nodes that are there and fit: those that came later are looked at, and left alone where they do not."""
+        there = alive()
+        for node in there:
+            if node.id not in self._fit:
+                try:
+                    with self._said([node]) as said:
+                        self._check(node, said[0])
+                    self._fit[node.id] = True
+                except InputError as error:
+                    log.warning("%s; it is left alone", error)
+                    self._fit[node.id] = False
+        return [node for node in there if self._fit[node.id]]
+
+    @contextmanager
+    def _said(self, there: Sequence[Node]) -> Iterator[list[About]]:
+        """What the nodes say of themselves, all asked at once. Raises :class:`InputError` where one cannot."""
+        tracking = mlflow.get_tracking_uri()
+        with tempfile.NamedTemporaryFile(dir=self.work, prefix=".cluster-") as token:
+            remote = ray.remote(num_cpus=0)(nodes.about)
+            asked = [remote.options(**on_node(node.id)).remote(Path(token.name), tracking) for node in there]
+            yield [self._answer(node, one) for node, one in zip(there, asked, strict=True)]
+
+    def _answer(self, node: Node, asked: Any) -> About:
+        try:
+            said: About = ray.get(asked, timeout=ASK_S)
+        except GetTimeoutError:
+            raise InputError(
+                f"{self._name(node)} does not answer within {ASK_S:.0f} s; end its Ray, or wait until it is less busy"
+            ) from None
+        except RayError as error:
+            reason = str(error).strip().split("\n")[-1]
+            raise InputError(
+                f"{self._name(node)} cannot run this project's code ({reason}); start Ray there in the project's "
+                "environment, with PYTHONPATH set to its folder"
+            ) from error
+        return said
+
+    def _name(self, node: Node) -> str:
+        return f"cluster={self.address}: node {node.host} ({node.address})"
+
+    def _is_shared(self, there: Sequence[Node], said: Sequence[About]) -> bool:
+        """Whether the nodes on other machines see our folder: all or none of them."""
+        away = [(node, one) for node, one in zip(there, said, strict=True) if one.host != self._ours.host]
+        blind = [node for node, one in away if not one.sees_work]
+        if blind and len(blind) < len(away):
+            raise InputError(
+                f"{self._name(blind[0])} does not see work={self.work}, which others do; mount it there, or give a "
+                "folder that is this machine's alone"
+            )
+        check_tracking(self.address, mlflow.get_tracking_uri(), {node.host for node, _ in away})
+        return not blind
+
+    def _check(self, node: Node, said: About) -> None:
+        """Raises :class:`InputError` where a node differs from this machine."""
+        for name, version in self._ours.versions.items():
+            if said.versions[name] != version:
+                raise InputError(
+                    f"{self._name(node)} has {name} {said.versions[name]}, this machine {version}; install the same "
+                    "there: pip install -r requirements/training.txt -r requirements/cluster.txt"
+                )
+        if said.code != self._ours.code:
+            raise InputError(f"{self._name(node)} has other code of this project; check out the same commit there")
+        if said.unreachable:
+            raise InputError(
+                f"{self._name(node)} cannot reach MLflow at {mlflow.get_tracking_uri()} ({said.unreachable}); give an "
+                "address that all nodes reach"
+            )
+        if self.shared and not said.sees_work:
+            raise InputError(f"{self._name(node)} does not see work={self.work}; mount it there")
+
+    def shares(self, path: Path) -> bool:
+        """Whether all nodes see this path as we do."""
+        return self.shared and path.is_relative_to(self.work)
+
+    def device(self, asked: str) -> str:
+        """What trials compute on: ``cuda`` where a node has GPUs and nothing else was asked for."""
+        return "cuda" if asked in ("auto", "cuda") and any(node.gpus for node in self.nodes()) else "cpu"
+
+    def share(self, wanted: int, at_most: int, device: str) -> Share:
+        """What each of ``wanted`` trials (0: as many as fit, of ``at_most``) gets."""
+        try:
+            return share(self.nodes(), wanted, at_most, int(device == "cuda"))
+        except InputError as error:
+            raise InputError(f"cluster={self.address}: {error}") from None
+
+    def prepare(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
+        """(number, outcome) of every drive, as they come: each a task of its own. For ``work`` that all nodes share."""
+        each = self.share(0, len(tasks), "cpu")
+        remote = ray.remote(fleet.prepare_one).options(**each.resources(), max_retries=MOST_RETRIES, max_calls=1)
+        asked = {remote.remote(replace(task, threads=each.cpus)): number for number, task in enumerate(tasks)}
+        try:
+            while asked:
+                (ready, *_), _ = ray.wait(list(asked))
+                number = asked.pop(ready)
+                yield number, _outcome(ready, tasks[number])
+        finally:
+            for reference in asked:
+                ray.cancel(reference, force=True)
+
+
+def _outcome(reference: Any, task: Task) -> Outcome:
+    try:
+        outcome: Outcome = ray.get(reference)
+    except RayError as error:
+        reason = str(error).strip().split("\n")[0]
+        return Outcome(task.entry, error=f"its preparation was lost ({reason}); the same command continues it")
+    return outcome
+
+
+@contextmanager
+def connected(address: str, work: Path) -> Iterator[Cluster]:
+    """The cluster at ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; let go afterwards, with all of ours on it.
+
+    Raises :class:`InputError`, one line, when it is not there or does not suit.
+    """
+    _knock(address)
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"cluster={address}: cannot be used ({reason}); see docs/machines.md") from error
+    finally:
+        for number, handler in handlers.items():  # Ray puts its own in place of those that end the command in order
+            signal.signal(number, handler)
+    try:
+        yield Cluster(address, work)
+    finally:
+        ray.shutdown()
+
+
+def check_tracking(address: str, tracking_uri: str, others: set[str]) -> None:
+    """Raises :class:`InputError` where MLflow's store is a file here and nodes are on ``others`` machines."""
+    if others and urlsplit(tracking_uri).scheme in ("", "file", "sqlite"):
+        raise InputError(
+            f"cluster={address}: node {min(others)} cannot reach MLflow's store {tracking_uri}, which is this "
+            "machine's; start a server (docs/machines.md) and set MLFLOW_TRACKING_URI to it"
+        )
+
+
+def _knock(address: str) -> None:
+    """Ray itself waits long for a cluster that is not there."""
+    named = re.fullmatch(r"(?:ray://)?([^/:]+|\[[0-9a-fA-F:]+\]):(\d+)", address)
+    if named is None:
+        return
+    try:
+        socket.create_connection((named[1].strip("[]"), int(named[2])), CONNECT_S).close()
+    except OSError as error:
+        raise InputError(
+            f"cluster={address}: nobody answers there ({error.strerror or error}); start the head node "
+            "(docs/machines.md), or check the address"
+        ) from None
+
+
+def alive() -> list[Node]:
+    """The nodes that are there."""
+    return [
+        Node(
+            id=str(one["NodeID"]),
+            host=str(one["NodeManagerHostname"]),
+            address=str(one["NodeManagerAddress"]),
+            cpus=int(one["Resources"].get("CPU", 0)),
+            gpus=int(one["Resources"].get("GPU", 0)),
+            memory=int(one["Resources"].get("memory", 0)),
+        )
+        for one in ray.nodes()
+        if one["Alive"]
+    ]
