@@ -106,8 +106,8 @@ def figure(report: CurveReport) -> Figure:
     forecast, measured = report.forecast, report.forecast.measured
     drawn, axis = plt.subplots(figsize=(9, 4.8), layout="constrained")
     shares = measured.weights / measured.weights.sum()
-    for size, errors in zip(measured.sizes, measured.errors_deg, strict=True):
-        axis.plot([size] * len(errors), errors @ shares, "o", color=figures.COLOURS["model"], ms=4, alpha=0.5)
+    trained = [(size, error) for k, size in enumerate(measured.sizes) for error in measured.errors_deg[k] @ shares]
+    axis.plot(*zip(*trained, strict=True), "o", color=figures.COLOURS["model"], ms=4, alpha=0.5, label="one training")
     _means(axis, report)
     ends = [float(measured.means.max()), float(measured.means.min())]
     if forecast.outlook == Outlook.CANNOT_TELL:

@@ -54,6 +54,7 @@ def test_a_forecast_is_drawn_where_there_is_one_and_not_where_there_is_none():
     assert [tick.get_text() for tick in told.get_xticklabels()] == ["125", "250", "500", "1,000", "2,000", "4,000"]
     assert told.get_xlim()[1] > 4000
     assert "power law with a floor" in told.get_legend_handles_labels()[1]
+    assert told.get_legend_handles_labels()[1].count("one training") == 1  # of as many as there are dots
     assert "base (before)" not in told.get_legend_handles_labels()[1]  # 22° would flatten it
     untold = figure(report({100: 8.0, 800: 4.0})).axes[0]
     assert untold.get_xlim()[1] < 1000
