@@ -214,7 +214,12 @@ def _report(config: CurveConfig, work: Job, starts: Bases, configuration: Chosen
     forecast = learning_curve.forecast(measured(work, points), config.seed)
     rival = min((name for name in before if name in BASELINES), key=lambda name: before[name].angular.mean)
     about = outlook.Circumstances(
-        config.spacing, _usable(work), BASELINES[rival], before[rival].angular.mean, config.target_deg
+        config.spacing,
+        _usable(work),
+        BASELINES[rival],
+        before[rival].angular.mean,
+        config.target_deg,
+        frozen=configuration.config.freeze == "backbone",
     )
     source = RENDERED if work.recordings.rendered else "recording"
     leaking = ", LEAKING random split" if work.split.leaking else ""

@@ -8,6 +8,8 @@ from training.measuring.learning_curve import FARTHEST, Expected, Forecast, Outl
 
 MORE = {"even": "Twice the samples of this drive", "first": "A drive twice as long"}
 
+MORE_LAYERS = "more of the network trained (freeze=layer3 or none), as only a head was, on a frozen backbone; "
+
 
 @dataclass(frozen=True)
 class Circumstances:
@@ -21,6 +23,8 @@ class Circumstances:
     rival_deg: float
     target_deg: float
     """0: none was asked for."""
+    frozen: bool = False
+    """Whether only a head was trained, on a frozen backbone, which has a floor of its own."""
 
 
 def sentences(forecast: Forecast, about: Circumstances) -> tuple[str, ...]:
@@ -45,7 +49,8 @@ def _twice(forecast: Forecast, about: Circumstances) -> str:
     if forecast.outlook == Outlook.WILL_NOT_HELP:
         return (
             f"More of the same drive will not help: {MORE[about.spacing].lower()} ({2 * largest:,} samples) would "
-            f"lower the 3-D error of {measured:.2f}° by {_percent(gain)}. What would: another drive, with other light, "
+            f"lower the 3-D error of {measured:.2f}° by {_percent(gain)}. What would: {MORE_LAYERS * about.frozen}"
+            "another drive, with other light, "
             "on another day, with other places to look at; and labels that are in step with the video and as exact as "
             "the error that is asked for"
         )

@@ -10,8 +10,8 @@ HELPS = {n: 40 * n**-0.5 for n in SIZES}
 FLOOR = {n: 3 + 60 / n for n in SIZES}
 
 
-def said(errors, *, spacing="even", usable=0, rival_deg=9.0, target_deg=0.0, **options) -> str:
-    about = Circumstances(spacing, usable, "constant", rival_deg, target_deg)
+def said(errors, *, spacing="even", usable=0, rival_deg=9.0, target_deg=0.0, frozen=False, **options) -> str:
+    about = Circumstances(spacing, usable, "constant", rival_deg, target_deg, frozen)
     return " ".join(sentences(forecast(exact(errors, repeats=3, **options)), about))
 
 
@@ -30,6 +30,9 @@ def test_a_floor_is_named_with_what_would_help():
     line = said(FLOOR)
     assert line.startswith("More of the same drive will not help")
     assert "another drive" in line
+    assert "freeze=" not in line
+    # A head on a frozen backbone reaches the backbone's floor, not the drive's.
+    assert "What would: more of the network trained (freeze=layer3 or none)" in said(FLOOR, frozen=True)
 
 
 @pytest.mark.parametrize(
