@@ -27,7 +27,7 @@ CLUSTER = ("training/searching/cluster.py", "training/searching/slots.py", "trai
 NEEDED_WITHOUT_AN_IMPORT = {
     "python-multipart": "Starlette reads forms with it",
     "websockets": "uvicorn answers /v1/stream with it",
-    "onnxscript": "torch.onnx.export is written in it",
+    "onnxscript": "torch exports training/reporting/graph.onnx with it",
     "psycopg2-binary": "SQLAlchemy reaches PostgreSQL with it",
     "Flask-WTF": "MLflow's login pages need it",
     "boto3": "MLflow reaches S3 with it",

@@ -1,15 +1,16 @@
 """The network as an ONNX graph, any batch size.
 
-Torch's exporter takes four seconds a network, and all of ours have one graph: it is exported once, each convolution
-with the BatchNorm behind it folded in, and every network's weights are put into a copy.
+All our networks have one graph, each convolution with the BatchNorm behind it folded in. Torch's exporter takes five
+seconds for it, so what it gives lies beside this module without its weights, and every network's are put into a copy.
+``python -m training.reporting.graph`` exports it again; a test says when that is due.
 """
 
 import contextlib
-import functools
 import io
 import logging
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import onnx
 import torch
@@ -20,10 +21,12 @@ from torch.fx.experimental.optimization import fuse
 from registry.network import INPUT_NAME, OUTPUT_NAME
 from training.learning import model
 
+GRAPH = Path(__file__).with_name("graph.onnx")
+
 
 def of(network: nn.Module) -> onnx.ModelProto:
     """The graph of a network built as :func:`training.learning.model.build` does, in eval mode on the CPU."""
-    filled = onnx.load_from_string(_exported())
+    filled = onnx.load(GRAPH)
     weights = _folded(network).state_dict()
     for initializer in filled.graph.initializer:
         if initializer.name in weights:
@@ -39,9 +42,8 @@ def _folded(network: nn.Module) -> nn.Module:
     return folded
 
 
-@functools.cache
-def _exported() -> bytes:
-    """The graph, with weights that mean nothing."""
+def export() -> onnx.ModelProto:
+    """The graph as torch exports it, without weights and without notes on where it was made."""
     folded = _folded(model.build().eval())
     with torch.no_grad():
         for parameter in folded.parameters():
@@ -51,7 +53,7 @@ def _exported() -> bytes:
         warnings.catch_warnings(),
         _quiet("torch.onnx", "onnxscript", "onnx_ir"),
     ):
-        # The exporter reports its steps and its own deprecations; none of them is the user's business.
+        # The exporter reports its steps and its own deprecations; none of them is anybody's business.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             folded,
@@ -63,8 +65,15 @@ def _exported() -> bytes:
             verbose=False,
         )
     assert program is not None
-    content: bytes = program.model_proto.SerializeToString()
-    return content
+    exported = onnx.load_from_string(program.model_proto.SerializeToString())
+    names = set(folded.state_dict())
+    for initializer in exported.graph.initializer:
+        if initializer.name in names:
+            initializer.raw_data = b""
+    parts = exported.graph
+    for noted in (exported, parts, *parts.node, *parts.input, *parts.output, *parts.value_info, *parts.initializer):
+        del noted.metadata_props[:]
+    return exported
 
 
 @contextlib.contextmanager
@@ -78,3 +87,7 @@ def _quiet(*names: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+if __name__ == "__main__":
+    GRAPH.write_bytes(export().SerializeToString(deterministic=True))

@@ -37,3 +37,9 @@ def test_each_network_has_its_own_weights_in_the_one_graph_and_answers_alike_for
             assert np.allclose(answer, expected, atol=1e-5)
         assert all(torch.equal(value, network.state_dict()[key]) for key, value in state.items()), "it was changed"
     assert "BatchNormalization" not in {node.op_type for node in graph.of(networks[0]).graph.node}
+
+
+def test_what_lies_beside_the_module_is_what_the_pinned_exporter_gives():
+    exported = graph.export().SerializeToString(deterministic=True)
+    assert exported == graph.GRAPH.read_bytes(), "export it again: python -m training.reporting.graph"
+    assert len(exported) < 100_000, "there are weights in it"
