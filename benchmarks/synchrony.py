@@ -179,7 +179,7 @@ def main() -> None:
 
 
 def _row(kind: str, found: list[tuple[Drive, Synchrony]]) -> str:
-    told = [(abs(one.offset - drive.truth(kind)) <= 1.0) for drive, one in found if one.agreed]
+    told = [(abs(one.offset - drive.truth(kind)) <= 1.0) for drive, one in found if one.is_told]
     cells = [len(found), sum(told), len(told) - sum(told), len(found) - len(told)]
     loud = sum(one.out_of_step for _, one in found)
     return f"| {kind} | {' | '.join(map(str, cells))} | {loud} |"

@@ -1,10 +1,10 @@
 """When do things happen in the pictures, and when do the labels say so? Curves of agreement over offsets.
 
-The labels' events are the jumps of the eyes and the blinks; what answers to them is how much every part of the driver
-view changes from one frame to the next, beyond what the whole of it moves. A ridge from these changes to the events,
-always judged on stretches that it was not fitted to, finds by itself where in the picture the eyes are.
+The labels' events are the jumps of the eyes; what answers to them is how much every part of the driver view changes
+from one frame to the next, beyond what the whole of it moves. A ridge from these changes to the events, always judged
+on stretches that it was not fitted to, finds by itself where in the picture the eyes are.
 
-Lids do not wait for the head. A jump of the eyes is over within one or two frames, a turn of the head takes ten: with
+A jump of the eyes is over within one or two frames, a turn of the head takes ten: with
 the head's own shift and all that is slower than a third of a second taken off, the eyes mostly stand out, but a head
 that starts abruptly, before the eyes or behind them, may still be what is seen.
 """
@@ -21,14 +21,13 @@ from scipy.ndimage import uniform_filter, uniform_filter1d
 from recording.trace import SIDE, Trace, per_frame
 from registry.intervals import Floats, Integers
 
-EYES, BLINKS = "eyes", "blinks"
+EYES = "eyes"
 SLOW_S = 1 / 6
 """Half the time over which is averaged what is taken off pictures and labels."""
 PARTS = 16
 """The driver view is cut into so many parts a side."""
 JUMP_DEG, LARGE_DEG = 1.5, 20.0
 """Steps of the labels below the first are noise; above the second they tell no more."""
-MIN_BLINKS = 4
 BLOCK_S, FOLDS = 2.0, 6
 FASTEST = 4.0
 """Pixels by which a head moves from frame to frame at most: more is a mistake of the correlation."""
@@ -76,21 +75,14 @@ def from_trace(trace: Trace, fps: float, held_out_s: Floats) -> Events:
     angles, blink = per_frame(trace.rows, frames)
     slow = max(1, round(SLOW_S * fps))
     labels = {EYES: _without_slow(_jumps(angles, blink), slow)[:, None]}
-    blinks = int((np.diff(blink.astype(int)) > 0).sum())
-    if trace.rows.says_blink and blinks >= MIN_BLINKS:
-        closed = np.column_stack([_edges(blink, fps), blink])
-        labels[BLINKS] = _without_slow(closed / np.maximum(closed.std(axis=0), 1e-9), slow)
     seen, kept = _changes(trace, slow)
     seconds = trace.shown / fps
     for start, stop in held_out_s:
         kept[(seconds >= start) & (seconds < stop)] = False
         for values in labels.values():
             values[max(0, int(np.ceil(start * fps))) : max(0, int(np.ceil(stop * fps)))] = np.nan
-    shown, changes = trace.shown[kept], standardised(seen[kept])
-    pictures = {EYES: changes}
-    if BLINKS in labels:
-        pictures[BLINKS] = np.hstack([changes, standardised(_brightness(trace, slow)[kept])])
-    return Events(shown, (shown / fps // BLOCK_S).astype(np.int64), pictures, labels)
+    shown = trace.shown[kept]
+    return Events(shown, (shown / fps // BLOCK_S).astype(np.int64), {EYES: standardised(seen[kept])}, labels)
 
 
 def standardised(seen: Floats) -> Floats:
@@ -135,7 +127,7 @@ def _foretold(seen: Floats, wanted: Floats, block: Integers) -> Floats:
 
 def _changes(trace: Trace, slow: int) -> tuple[Floats, NDArray[np.bool_]]:
     """(g, p) how much each part of the picture changed since the frame before, and (g,) where that is known."""
-    pictures = _evenly_lit(trace)
+    pictures = evenly_lit(trace)
     known = np.zeros(len(pictures), dtype=bool)
     known[1:] = np.diff(trace.shown) == 1
     grid = np.zeros((len(pictures), PARTS, PARTS))
@@ -150,16 +142,7 @@ def _changes(trace: Trace, slow: int) -> tuple[Floats, NDArray[np.bool_]]:
     return parts, known
 
 
-def _brightness(trace: Trace, slow: int) -> Floats:
-    """(g, p) how bright each part of the picture is beside what it usually is around then: lids are no eyes."""
-    side = SIDE // PARTS
-    grid = _evenly_lit(trace).reshape(-1, PARTS, side, PARTS, side).mean(axis=(2, 4)).reshape(-1, PARTS**2)
-    begins = np.flatnonzero(np.diff(trace.shown, prepend=-2) != 1)
-    pieces = np.split(np.arange(len(grid)), begins[1:])
-    return np.concatenate([_without_slow(grid[piece], slow) for piece in pieces]) if len(grid) else grid
-
-
-def _evenly_lit(trace: Trace) -> Floats:
+def evenly_lit(trace: Trace) -> Floats:
     """The pictures, each as bright as the others on average: a cloud is no movement."""
     pictures = trace.pictures.astype(np.float32)
     return np.asarray(pictures * (100.0 / np.maximum(pictures.mean(axis=(1, 2), keepdims=True), 1.0)))
@@ -183,13 +166,6 @@ def _jumps(angles_deg: Floats, blink: np.ndarray) -> Floats:
     steps[steps < max(JUMP_DEG, min(noise, 2 * JUMP_DEG))] = 0.0
     beside = np.convolve(blink, np.ones(5), mode="same") > 0
     return np.asarray(np.sqrt(np.minimum(steps, LARGE_DEG)) * ~beside)
-
-
-def _edges(blink: np.ndarray, fps: float) -> Floats:
-    """(frames,) where the lids fall and rise: the first and the last frames of each blink."""
-    edges = np.abs(np.diff(blink.astype(float), prepend=0.0))
-    width = max(1, 2 * round(0.05 * fps) - 1)
-    return np.asarray(np.convolve(edges, np.ones(width), mode="same"))
 
 
 def _without_slow(values: Floats, slow: int) -> Floats:

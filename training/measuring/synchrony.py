@@ -3,7 +3,7 @@
 A label that belongs to another frame is wrong at every glance and right in between, so no error points at it. What does
 is when things happen (:mod:`training.measuring.events`). The signs:
 
-- ``blinks``: the CSV's own blinks against lids that move.
+- ``blinks``: the CSV's own blinks against what comes and goes as quickly (:mod:`training.measuring.blinks`).
 - ``eyes``: the jumps of the labels against changes in the picture.
 - ``answers``: the labels at each sample's time against what a head on the base's features answers, fitted to other
   parts of the drive; ``base``: against a line through the base's own answers.
@@ -25,24 +25,28 @@ from scipy.stats import theilslopes
 from recording.trace import Trace, per_frame
 from registry.intervals import Floats, Integers
 from training.measuring import events
-from training.measuring.events import BLINKS, EYES, Events, Scan
+from training.measuring.blinks import BLINKS
+from training.measuring.blinks import scan as scan_blinks
+from training.measuring.events import EYES, Events, Scan
 
 REACH_S, LEAST_REACH = 1.0, 12
 """Offsets are looked for up to this far to either side, in seconds, and in frames at least."""
 DRIFT = 1.2e-3
 """Clocks that differ by more than this share are broken."""
 RESAMPLES = 200
-CLEAR, WIDE_S = 4.0, 0.3
+CLEAR, CLEAR_BLINKS, WIDE_S = 4.0, 6.0, 0.3
 """A sign is clear when its peak is so many deviations above its rest, its interval no wider than so many seconds.
-That of blinks may be wider: nothing but lids looks like them, and where they are few, resampling leaves out most."""
+The curve of blinks is of a few pairs and has higher peaks by chance."""
 SUPPORT = 3.0
 """At another place than its peak a curve speaks for an offset when it is so many deviations above its rest."""
 LEAST_CORRELATION = 0.3
 """Of answers with labels."""
 HEAD_LAG_S = 0.45
 """So much a head may lag behind the eyes or lead them: in large turns that were planned it leads by nearly as much."""
-LEAST_FRAMES = 1.0
-"""Less is not said: labels are made for whole frames."""
+LEAST_FRAMES = 1.5
+"""Less is not said: labels are made for whole frames, and blinks are up to a frame off."""
+SURELY_FRAMES = 6.0
+"""Of labels that may be as many frames off it is not said that they are in step."""
 LEAST_DRIFT = 2.0
 STEP_GAIN, STEP_FRAMES = 6.0, 2.0
 """Two offsets instead of one must be so many deviations better together, and differ by so many frames."""
@@ -66,11 +70,13 @@ class Sign:
     height: float
     wide: float
     """Frames; an interval that is wider says nothing."""
+    least: float = CLEAR
+    """A lower peak says nothing."""
 
     @property
     def is_clear(self) -> bool:
         """Whether it says anything by itself."""
-        return self.height >= CLEAR and self.high - self.low <= self.wide
+        return self.height >= self.least and self.high - self.low <= self.wide
 
     def speaks_for(self, offset: float, lag: float) -> bool:
         """Whether it is clear and its peak is within ``lag`` of ``offset``, or it is high there, if not highest."""
@@ -121,6 +127,11 @@ class Synchrony:
         shifted = abs(self.offset) >= LEAST_FRAMES and (self.low > 0 or self.high < 0)
         return self.agreed and (shifted or bool(self.steps) or bool(self.drift))
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the offset is known well enough to say that the labels are in step, or are not."""
+        return self.out_of_step or (self.agreed and max(-self.low, self.high) <= SURELY_FRAMES)
+
     def advice(self) -> str:
         """What mends labels that are out of step: one offset only where it is the same all the time."""
         if self.steps:
@@ -135,6 +146,8 @@ class Synchrony:
         if not self.agreed:
             return f"video and labels: cannot tell whether they are in step ({told})"
         size = _signed(self.offset, self.low, self.high)
+        if not self.is_told:
+            return f"video and labels: cannot tell how well they are in step, offset {size} frames ({told})"
         if not self.out_of_step:
             return f"video and labels are in step, offset {size} frames ({told})"
         said = [f"VIDEO AND LABELS ARE OUT OF STEP: the labels are late by {size} frames"]
@@ -159,8 +172,8 @@ def compare(trace: Trace, fps: float, held_out_s: Floats, answers: Mapping[str, 
     eyes = _sign(EYES, offsets, jumps, fps)
     lag = 1.0 + HEAD_LAG_S * fps
     blinks = None
-    if BLINKS in found.labels:
-        blinks = _sign(BLINKS, offsets, events.scan(found, BLINKS, offsets, rate), fps, np.inf)
+    if (lids := scan_blinks(trace, fps, held_out_s, offsets, rate)) is not None:
+        blinks = _sign(BLINKS, offsets, lids, fps, clear=CLEAR_BLINKS)
     signs = ((blinks,) if blinks else ()) + (eyes, *extra)
     if blinks and blinks.is_clear and _agree(blinks, (eyes, *extra), lag):
         leader, slack = blinks, 0.0
@@ -201,7 +214,7 @@ def _rest(values: Floats, offsets: Integers, peak: float) -> tuple[float, float]
     return float(np.median(values[far])), max(float(np.std(values[far])), 1e-9)
 
 
-def _sign(name: str, offsets: Integers, scan: Scan, fps: float, wide_s: float = WIDE_S) -> Sign:
+def _sign(name: str, offsets: Integers, scan: Scan, fps: float, clear: float = CLEAR) -> Sign:
     values = scan.curve()
     offset = _highest(offsets, values)
     middle, spread = _rest(values, offsets, offset)
@@ -209,7 +222,7 @@ def _sign(name: str, offsets: Integers, scan: Scan, fps: float, wide_s: float = 
     rng, blocks = np.random.default_rng(0), len(scan.product)
     tried = [_highest(offsets, scan.curve(rng.integers(blocks, size=blocks))) for _ in range(RESAMPLES)]
     low, high = np.quantile(tried, [0.025, 0.975]).tolist()
-    return Sign(name, offsets, values, offset, min(low, offset), max(high, offset), height, 1.0 + wide_s * fps)
+    return Sign(name, offsets, values, offset, min(low, offset), max(high, offset), height, 1.0 + WIDE_S * fps, clear)
 
 
 def _highest(offsets: Integers, values: Floats) -> float:
