@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ QUIET = {
     "RAY_usage_stats_enabled": "0",
     "RAY_memory_monitor_refresh_ms": "0",  # what else runs on this machine is no reason to end a trial
     "RAY_enable_metrics_collection": "0",
+    "RAY_worker_niceness": "0",
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "5",  # a killed node refuses at once; a busy one has ten seconds each time
@@ -74,8 +75,9 @@ def nodes() -> Iterator[Nodes]:
                 made.end()
             left = set(psutil.Process().children(recursive=True)) - before
             for process in left:
-                if "ray" in " ".join(process.cmdline() if process.is_running() else []):
-                    process.kill()
+                with suppress(psutil.Error):  # it ends just now
+                    if "ray" in " ".join(process.cmdline()):
+                        process.kill()
 
 
 def gone(pid: int, within_s: float = 60.0) -> bool:

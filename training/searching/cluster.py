@@ -7,6 +7,8 @@ import logging
 import re
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +32,8 @@ from training.searching.storage import MOST_RETRIES
 log = logging.getLogger(__name__)
 
 CONNECT_S = 10.0
+ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
+ANSWER_S = 60.0
 ASK_S = 120.0
 """For the first process on a node that looks at it: on a busy one that takes a while."""
 MEMORY = 2 * 2**30
@@ -204,7 +208,7 @@ class Cluster:
     def prepare(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
         """(number, outcome) of every drive, as they come: each a task of its own. For ``work`` that all nodes share."""
         each = self.share(0, len(tasks), "cpu")
-        remote = ray.remote(fleet.prepare_one).options(**each.resources(), max_retries=MOST_RETRIES, max_calls=1)
+        remote = ray.remote(max_calls=1, max_retries=MOST_RETRIES)(fleet.prepare_one).options(**each.resources())
         asked = {remote.remote(replace(task, threads=each.cpus)): number for number, task in enumerate(tasks)}
         try:
             while asked:
@@ -257,16 +261,25 @@ def check_tracking(address: str, tracking_uri: str, others: set[str]) -> None:
 
 
 def _knock(address: str) -> None:
-    """Ray itself waits long for a cluster that is not there."""
+    """Ray itself waits for minutes for a cluster that is not there, and longer where something else answers."""
     named = re.fullmatch(r"(?:ray://)?([^/:]+|\[[0-9a-fA-F:]+\]):(\d+)", address)
     if named is None:
         return
     try:
         socket.create_connection((named[1].strip("[]"), int(named[2])), CONNECT_S).close()
-    except OSError as error:
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"cluster={address}: nobody answers there ({error.strerror or error}); start the head node "
-            "(docs/machines.md), or check the address"
+            f"cluster={address}: nobody answers there ({reason}); start the head node (docs/machines.md), or check the "
+            "address"
+        ) from None
+    if address.startswith("ray://"):
+        return
+    try:  # in a process of its own, which can be ended
+        subprocess.run([sys.executable, "-c", ASK, address], capture_output=True, check=True, timeout=ANSWER_S)
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+        raise InputError(
+            f"cluster={address}: what answers there is no head node of Ray; give the port of ray start --head (6379)"
         ) from None
 
 

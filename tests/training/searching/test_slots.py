@@ -1,5 +1,6 @@
 """Trials on a real Ray cluster: where they run and with what, and that nobody who is gone takes others along."""
 
+import json
 import os
 import re
 import signal
@@ -8,19 +9,34 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import clusters
+import cv2
+import databases
+import drives as drawing
+import mlflow
+import numpy as np
 import pytest
+import registries
+import safetensors.torch
+import torch
 import trials
 from optuna.trial import TrialState
 
+from recording import drive_list, fleet
+from recording.exceptions import InputError
+from recording.fleet import Task
+from tests import recordings as small
+from training.learning import model
 from training.learning.finetune import TrialConfig
+from training.searching import trial
 from training.searching.search import Search
 from training.searching.space import SearchSpace
+from training.searching.storage import StudyDatabase
 from training.searching.study import Study
 from training.searching.trial import TrialSpec
 
@@ -58,7 +74,7 @@ def spec(number: int, work: Path) -> TrialSpec:
     return TrialSpec(**given | about | paths | {"state": work / f"{number}.state", "accelerator": ""})
 
 
-def last_words(slots, wanted: int, within_s: float = 120.0) -> dict[int, tuple[str, object]]:
+def last_words(slots, wanted: int, within_s: float = 400.0) -> dict[int, tuple[str, object]]:
     said, deadline = {}, time.monotonic() + within_s
     while len(said) < wanted and time.monotonic() < deadline:
         for number, kind, what in slots.hear(1):
@@ -67,6 +83,33 @@ def last_words(slots, wanted: int, within_s: float = 120.0) -> dict[int, tuple[s
             elif kind != "run":
                 said[number] = kind, what
     return said
+
+
+@pytest.fixture
+def drives(tmp_path: Path) -> list[Task]:
+    """Three drives of twelve frames: the second has labels that no drive can be made of."""
+    rows = ["video,labels,driver,layout,face"]
+    for drive in "abc":
+        (tmp_path / drive).mkdir()
+        small.video(tmp_path / drive / "v.mp4", 12)
+        small.labels(tmp_path / drive / "l.csv", range(12))
+        rows.append(f"{drive}/v.mp4,{drive}/l.csv,{drive.upper()},driver,none")
+    (tmp_path / "b" / "l.csv").write_text("dash_frames,azimuth [deg],elevation [deg]\n9000,1,2\n")
+    (tmp_path / "drives.csv").write_text("\n".join(rows))
+    return [Task(one, tmp_path / "work", samples=5) for one in drive_list.read(tmp_path / "drives.csv")]
+
+
+def test_drives_are_prepared_as_tasks_none_twice_and_a_bad_one_is_named(cluster, drives):
+    """The first test here: afterwards the slots have all processors."""
+    found = fleet.prepare(drives, fleet.SKIP, 1, cluster.prepare)
+    assert [outcome.samples is None for outcome in found] == [False, True, False]
+    assert "no overlap" in found[1].error
+    written = {one.samples.folder: one.samples.folder.stat().st_mtime_ns for one in found[::2]}
+    assert len(written) == 2
+    again = fleet.prepare(drives, fleet.SKIP, 1, cluster.prepare)
+    assert {one.samples.folder: one.samples.folder.stat().st_mtime_ns for one in again[::2]} == written
+    with pytest.raises(InputError, match=r"drive 'b-v' \(line 3 of the list\): no overlap"):
+        fleet.prepare(drives, fleet.STOP, 1, cluster.prepare)
 
 
 @pytest.fixture
@@ -120,6 +163,67 @@ def searching(study: Study, slots, ours: Path, notes: Path) -> Search:
         return replace(spec(number, ours), config=config, checkpoint=checkpoint, tracking_uri=str(notes))
 
     return Search(study, slots, describe)
+
+
+@pytest.fixture
+def database() -> Iterator[databases.Postgres]:
+    made = databases.Postgres()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def real(ours, tmp_path, empty_database, monkeypatch) -> Iterator[Callable[..., TrialSpec]]:
+    """Describes trials that train on twelve drawn faces and report to a store of their own."""
+    folder = ours / "faces"
+    folder.mkdir()
+    for number, gaze in enumerate(drawing.gaze_track(12, 2.0)):
+        cv2.imwrite(str(folder / f"frame_{number:05d}_driver.jpg"), drawing.face(gaze))
+        truth = {"azimuth_deg": float(gaze[0]), "elevation_deg": float(gaze[1])}
+        (folder / f"frame_{number:05d}_gt.json").write_text(json.dumps(truth))
+    torch.manual_seed(0)
+    safetensors.torch.save_file(model.build().state_dict(), ours / "real.safetensors")
+    with registries.fresh(tmp_path, empty_database, monkeypatch) as uri, mlflow.start_run() as parent:
+
+        def describe(number: int, config: TrialConfig, checkpoint: Path, seconds_left: float) -> TrialSpec:
+            return TrialSpec(
+                number=number,
+                config=config,
+                base=ours / "real.safetensors",
+                together=(),
+                samples=(folder,),
+                faces=(None,),
+                train=np.arange(8),
+                validation=np.arange(8, 12),
+                block=np.arange(12) // 2,
+                cache=tmp_path / "cache",
+                checkpoint=checkpoint,
+                device="cpu",
+                tracking_uri=uri,
+                experiment_id=parent.info.experiment_id,
+                parent_run_id=parent.info.run_id,
+                study="one",
+            )
+
+        yield describe
+
+
+@pytest.mark.postgres
+def test_real_trials_of_a_study_in_a_database_all_end_and_find_what_one_worker_finds(slots, tmp_path, real, database):
+    slots.body = trial.run
+    space = SearchSpace(trials=8, freeze=("backbone",), bn=("source",), epochs_min=1, epochs_max=2, batch_size=4)
+    parent = mlflow.active_run().info
+    kept = StudyDatabase(database.create("study"), "one", parent.run_id)
+    with closing(Study(tmp_path / "study", "one", space, {}, 8, kept)) as study:
+        found = Search(study, slots, real).run()
+    assert len(found.ran()) == 8
+    children = mlflow.MlflowClient().search_runs(
+        [parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'"
+    )
+    assert [child.info.status for child in children] == ["FINISHED"] * 8
+    assert found.checkpoint.exists()
+    alone, *_ = trial.train(real(0, found.config(), tmp_path / "alone.safetensors", 600.0))
+    assert alone.best.angular_error_deg == pytest.approx(found.best.user_attrs["result"]["value"], rel=1e-3)
 
 
 def test_a_node_that_is_killed_costs_each_of_its_trials_one_epoch_at_most(
