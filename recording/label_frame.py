@@ -43,6 +43,8 @@ BACK, SURELY = -0.09, -0.05
 STANDS = -0.12
 """The interval begins above it: angles from the car."""
 RESAMPLES = 400
+HELPS = "a longer drive or more rows a second would show it; say label_frame=car or head if you know"
+"""What to do where nothing is found."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class LabelFrame:
         why = f": {self.why}" if self.why else ""
         if self.relative_to == HEAD:
             return f"THE ANGLES ARE RELATIVE TO THE HEAD, not to the car, as the answers of a model of them are{why}"
+        if self.relative_to == UNKNOWN:
+            return f"WHETHER THE ANGLES ARE RELATIVE TO CAR OR HEAD CANNOT BE TOLD; the car is assumed: {HELPS}"
         return f"the angles count as relative to {WORDS[self.relative_to]}{why}"
 
     def to_json(self) -> dict[str, str]:

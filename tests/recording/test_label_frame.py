@@ -73,7 +73,10 @@ def test_rows_too_sparse_or_too_few_or_without_a_jump_do_not_tell() -> None:
     empty = Rows(*(part[:0] for part in (rows.frame, rows.angles_deg, rows.blink, rows.fixation)), True, False)
     for one in (still, sparse, few, empty, None):
         assert label_frame.find(NOTHING, one, fps) == LabelFrame(UNKNOWN)
-    assert LabelFrame().line() == "the angles count as relative to the car (not verified)"
+    assert LabelFrame().line() == (
+        "WHETHER THE ANGLES ARE RELATIVE TO CAR OR HEAD CANNOT BE TOLD; the car is assumed: a longer drive or more "
+        "rows a second would show it; say label_frame=car or head if you know"
+    )
 
 
 def test_one_jump_does_not_speak_for_many_of_which_nothing_else_is_known() -> None:
