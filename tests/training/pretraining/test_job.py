@@ -128,11 +128,12 @@ def test_a_job_that_ends_leaves_what_another_one_has_begun(tmp_path):
 
 def test_a_data_set_whose_conventions_do_not_hold_is_not_trained_on(tracking, normalised, monkeypatch):
     def refuse(people, where, answer):
-        raise InputError(f"{where}: {[len(one) for one in people]}, {answer(people[0].pictures).shape}")
+        counts = {name: len(one) for name, one in people.items()}
+        raise InputError(f"{where}: {counts}, {answer(people['p00'].pictures).shape}")
 
     monkeypatch.setattr(job.conventions, "check", refuse)
     monkeypatch.setattr(fitting, "fit", lambda *_: pytest.fail("was trained on"))
-    with pytest.raises(InputError, match=r"dataset=.*: \[5, 5, 5\], \(5, 2\)"):
+    with pytest.raises(InputError, match=r"dataset=.*: \{'p00': 5, 'p01': 5, 'p02': 5\}, \(5, 2\)"):
         pretrain(normalised, device="cpu")
     assert only_run().info.status == "FAILED"
 
