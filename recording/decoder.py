@@ -22,6 +22,8 @@ DETECTING = {"h264": "crccheck", "mjpeg": "crccheck+bitstream+buffer+explode"}
 """What FFmpeg's decoders report as an error (err_detect), where it is not the usual. H.264's marks pictures that it had
 to mend, and would take messages from the camera that it does not understand for damage."""
 USUAL = "crccheck+explode"
+TO_THE_END = "+aggressive"
+"""H.264 without arithmetic coding: a picture with data left over is damaged."""
 
 
 class Damaged(Exception):
@@ -40,7 +42,9 @@ class Decoder:
         self.strict = strict and self.context.name == "mjpeg"
         self.endings = endings.of(stream) if strict else None
         self.context.thread_type, self.context.thread_count = ("AUTO" if threads > 1 else "SLICE"), threads
-        self.context.options = {"err_detect": DETECTING.get(self.context.name, USUAL)}
+        detecting = DETECTING.get(self.context.name, USUAL)
+        strictly = TO_THE_END if strict and self.context.name == "h264" else ""
+        self.context.options = {"err_detect": detecting + strictly}
 
     def decode(self, packet: "Packet | None", everything: bool = True) -> list[tuple[av.VideoFrame, bool]]:
         """The pictures that come out for a packet (None: for the end), each with whether it is sound.

@@ -21,6 +21,7 @@ import av
 import numpy as np
 
 from recording import bitstream, endings, layouts, pictures, video
+from recording.decoder import Damaged, Decoder
 from recording.exceptions import DriveError
 
 log = logging.getLogger("recording.frames")
@@ -29,7 +30,7 @@ INDEXED_CONTAINERS = ("mov", "mp4", "matroska", "webm")
 INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4")
 CHECKED_FRAMES = 24
 """So many packets from the start are decoded to see that decoder and index agree."""
-STRICT_CODECS = ("hevc", "mjpeg")
+STRICT_CODECS = ("h264", "hevc", "mjpeg")
 STRICTLY_CHECKED = 12
 """So many are looked at in another way, to see whether that can tell damage from a camera's habits."""
 HELD_BACK = 16
@@ -236,6 +237,8 @@ def _first_pictures(path: Path, track: int) -> tuple[list[int | None] | None, av
 def _first_are_sound(path: Path, track: int) -> bool:
     """Whether libjpeg-turbo, or the endings of H.265, find nothing wrong with the first pictures but a few."""
     with video.opened(path, track) as (container, stream):
+        if stream.codec_context.name == "h264":
+            return _first_end_rightly(container, stream)
         looked_at = endings.of(stream)
         if stream.codec_context.name == "hevc" and looked_at is None:
             return False
@@ -245,6 +248,17 @@ def _first_are_sound(path: Path, track: int) -> bool:
             return False
     sound = [looked_at.fit(packet) if looked_at else pictures.is_sound_jpeg(bytes(packet)) for packet in first]
     return sum(sound) >= 0.75 * len(first)
+
+
+def _first_end_rightly(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    """Whether H.264 pictures that end where their data does are what a recording begins with."""
+    decoder = Decoder(stream, 1, strict=True)
+    try:
+        packets = [packet for packet in islice(container.demux(stream), STRICTLY_CHECKED) if packet.size]
+        shown = [sound for packet in (*packets, None) for _, sound in decoder.decode(packet)]
+    except (av.error.FFmpegError, Damaged):
+        return False
+    return bool(shown) and all(shown)
 
 
 def _first_that_decodes(path: Path, track: int) -> av.VideoFrame | None:
