@@ -69,9 +69,10 @@ def _measure(arguments: argparse.Namespace, cluster: "Cluster | None") -> None:
 def _workers(number: int, cluster: "Cluster | None") -> Workers:
     if cluster is None:
         return Processes(number, body=wait)
+    from benchmarks import workers  # by its name: nodes have another main module
     from training.searching.slots import Slots
 
-    return Slots(cluster, number, number, "cpu", wait)
+    return Slots(cluster, number, number, "cpu", workers.wait)
 
 
 def _search(workers: Workers, trials: int, seconds: float) -> float:
