@@ -112,7 +112,7 @@ def wait(spec: TrialSpec, connection: Connection) -> None:
     """A trial that waits ``spec.seconds_left`` and reports epochs meanwhile."""
     began = time.monotonic()
     for number in range(EPOCHS):
-        time.sleep(spec.seconds_left / EPOCHS)
+        time.sleep(max(0.0, spec.seconds_left / EPOCHS))  # below 0: its slot took longer to start
         epoch = Epoch(number, 0.1, 0.1, 1.0, 1.0, 2.0 + 1 / (1 + spec.number), spec.seconds_left / EPOCHS)
         connection.send(("epoch", epoch))
         connection.recv()
