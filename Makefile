@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SAMPLES ?= 1000
 # Seconds for what `make train` computes once the samples are there; 0 = until all trials are done. What is found by then is registered.
-TIMEOUT ?= 480
+TIMEOUT ?= 240
 # Processes that share the tests; 0 runs them one after the other.
 WORKERS ?= 2
 ARGS ?=
