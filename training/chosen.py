@@ -26,7 +26,7 @@ from training.config import JobConfig
 from training.context import Job
 from training.learning.finetune import TrialConfig
 from training.searching.storage import reading
-from training.searching.study import Study
+from training.searching.study import Study, expected
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def from_study(folder: Path, database: str = "") -> Chosen | None:
         raise InputError(
             f"study {folder.name!r} has no finished trial yet; wait for it, or give a new name for a short search"
         )
-    best = min(done, key=lambda one: one.user_attrs["result"]["value"])
+    best = min(done, key=expected)
     source = f"trial-{best.number:03d} of study {folder.name}"
     return Chosen(TrialConfig(**best.user_attrs["config"]), source, cost(trials, best))
 

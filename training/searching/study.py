@@ -214,11 +214,12 @@ class Study:
 
     def tell(self, asked: optuna.Trial, result: TrialResult, run_id: str | None) -> None:
         """Record what a trial came to; of the best one so far, put the weights where others can read them."""
-        best = self._best()
-        if self.storage.shared and run_id and (best is None or result.value < best.user_attrs["result"]["value"]):
+        best, plain = self._best(), _plain(result)
+        reported = self.study.get_trials(deepcopy=False)[asked.number].intermediate_values
+        if self.storage.shared and run_id and (best is None or _foreseen(plain, reported) < expected(best)):
             mlflow.MlflowClient().log_artifact(run_id, str(self.checkpoint(asked.number)), PUBLISHED)
             asked.set_user_attr("published", run_id)
-        asked.set_user_attr("result", _plain(result))
+        asked.set_user_attr("result", plain)
         # A pruned trial's best epoch is a result too: its checkpoint may even win.
         state = TrialState.PRUNED if result.ended == "pruned" else TrialState.COMPLETE
         self.study.tell(asked, None if state == TrialState.PRUNED else result.value, state=state)
@@ -229,13 +230,13 @@ class Study:
         return self.folder / f"trial-{number:03d}.safetensors"
 
     def _best(self) -> FrozenTrial | None:
-        """The trial with the lowest best-epoch error whose checkpoint is there; pruned ones count."""
+        """The trial with the lowest :func:`expected` error whose checkpoint is there; pruned ones count."""
         there = [
             one
             for one in self.study.get_trials(deepcopy=False)
             if "result" in one.user_attrs and ("published" in one.user_attrs or self.checkpoint(one.number).exists())
         ]
-        return min(there, key=lambda one: one.user_attrs["result"]["value"], default=None)
+        return min(there, key=expected, default=None)
 
     def state(self, asked: optuna.Trial) -> Path:
         """Where a trial leaves what it takes to go on with it: one that is tried again, where it was cut off."""
@@ -317,6 +318,21 @@ class Study:
     def conclude(self, run_id: str) -> None:
         """What was found is registered, by that parent run."""
         self.study.set_user_attr("concluded", run_id)
+
+
+def expected(trial: FrozenTrial) -> float:
+    """The error by which trials are chosen, degrees: that of the best epoch. Of a trial that the time cut off while it
+    was getting better, a step half as large as its last one is taken off: the final training goes on with it, and with
+    a head in closed form, against which it may lose by a hair, there is nothing to go on with."""
+    return _foreseen(trial.user_attrs["result"], trial.intermediate_values)
+
+
+def _foreseen(result: dict[str, Any], reported: dict[int, float]) -> float:
+    value, best = float(result["value"]), result["best"]["number"]
+    before = reported.get(best - 1)
+    if result["ended"] != "timeout" or best < 2 or before is None:  # of a first step nothing can be said
+        return value
+    return value - max(0.0, before - value) / 2
 
 
 def _is_finished(trial: FrozenTrial) -> bool:

@@ -2,7 +2,7 @@
 
 import random
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -245,6 +245,31 @@ def test_what_is_different_only_once_is_trained_once(tmp_path):
         _, finished = searched(tmp_path / str(runs), space, Scripted(size=2))
         different = {tuple(sorted(trial.params.items())) for trial in finished}
         assert len(different) == len(finished) == space.runs() == runs
+
+
+@pytest.mark.parametrize(
+    ("cut_off", "ended", "chosen"),
+    [
+        ((5.5, 2.9, 2.3), "timeout", 1),  # its next step will do: 2.3 less half of 0.6
+        ((5.5, 2.9, 2.3), "complete", 0),  # it had its time
+        ((5.5, 2.45, 2.4), "timeout", 0),  # it hardly got better any more
+        ((5.5, 2.3), "timeout", 0),  # a first step says nothing
+    ],
+)
+def test_a_trial_that_the_time_cut_off_while_it_got_better_is_chosen_before_one_that_ended(
+    tmp_path, cut_off, ended, chosen
+):
+    def script(spec):
+        spec.checkpoint.touch()
+        if not spec.number:
+            return [("done", trials.result(2.2))]
+        said = [("epoch", trials.epoch(value, number)) for number, value in enumerate(cut_off)]
+        last = replace(trials.result(cut_off[-1]), best=trials.epoch(cut_off[-1], len(cut_off) - 1), ended=ended)
+        return [*said, ("done", last)]
+
+    found, _ = searched(tmp_path, SearchSpace(trials=2), Scripted(script))
+    assert found.best.number == chosen
+    assert found.checkpoint.exists()
 
 
 def test_a_search_whose_time_is_up_ends_with_what_it_has(tmp_path):
