@@ -10,7 +10,7 @@ TIMEOUT ?= 240
 WORKERS ?= 2
 ARGS ?=
 
-.PHONY: train test lint format ui demo clean
+.PHONY: train test lint format ui demo cluster-demo clean
 
 # The store first: two jobs at once that find none would both make it, and MLflow has no lock for that.
 train: $(STAMP)
@@ -35,6 +35,9 @@ ui: $(STAMP)
 
 demo: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m serving.demo
+
+cluster-demo: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks.cluster_demo
 
 clean:
 	rm -rf data .pytest_cache .ruff_cache .hypothesis .mypy_cache .import_linter_cache .coverage*
