@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SAMPLES ?= 1000
-# Seconds for what `make train` computes once the samples are there; 0 = until all trials are done. What is found by then is registered.
-TIMEOUT ?= 240
+# Seconds for what `make train` computes once the samples are there; 0 = until all trials are done.
+# What is found by then is registered.
+TIMEOUT ?= 320
 # Processes that share the tests; 0 runs them one after the other.
 WORKERS ?= 2
 ARGS ?=

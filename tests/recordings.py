@@ -9,6 +9,8 @@ import av
 import cv2
 import numpy as np
 
+from recording import drive_list
+
 BITS = 12
 LEFT, TOP, SIDE, TALL = 12, 24, 8, 24
 """The number is drawn in binary, lowest bit left, as bars inside the driver view of a composite of COMPOSITE size."""
@@ -139,3 +141,16 @@ def labels(path: Path, frames: Iterable[int], more: Iterable[str] = ()) -> Path:
     header = "timestamp [ns],dash_frames,azimuth [deg],elevation [deg],worn,blink id"
     path.write_text("\n".join([header, *rows, *more]) + "\n")
     return path
+
+
+def listed(folder: Path) -> tuple[drive_list.Entry, ...]:
+    """A list of three drives of twelve frames: the second has labels that no drive can be made of."""
+    rows = ["video,labels,driver,layout,face"]
+    for drive in "abc":
+        (folder / drive).mkdir()
+        video(folder / drive / "v.mp4", 12)
+        labels(folder / drive / "l.csv", range(12))
+        rows.append(f"{drive}/v.mp4,{drive}/l.csv,{drive.upper()},driver,none")
+    (folder / "b" / "l.csv").write_text("dash_frames,azimuth [deg],elevation [deg]\n9000,1,2\n")
+    (folder / "drives.csv").write_text("\n".join(rows))
+    return drive_list.read(folder / "drives.csv")

@@ -19,16 +19,7 @@ from tests import recordings as small
 @pytest.fixture
 def tasks(tmp_path: Path) -> list[Task]:
     """Three drives of twelve frames: the second has labels that no drive can be made of."""
-    rows = ["video,labels,driver,layout,face"]
-    for drive in "abc":
-        (tmp_path / drive).mkdir()
-        small.video(tmp_path / drive / "v.mp4", 12)
-        small.labels(tmp_path / drive / "l.csv", range(12))
-        rows.append(f"{drive}/v.mp4,{drive}/l.csv,{drive.upper()},driver,none")
-    (tmp_path / "b" / "l.csv").write_text("dash_frames,azimuth [deg],elevation [deg]\n9000,1,2\n")
-    listed = tmp_path / "drives.csv"
-    listed.write_text("\n".join(rows))
-    return [Task(entry, tmp_path / "work", samples=5, threads=1) for entry in drive_list.read(listed)]
+    return [Task(entry, tmp_path / "work", samples=5, threads=1) for entry in small.listed(tmp_path)]
 
 
 def test_drives_are_prepared_side_by_side_in_the_lists_order_and_a_bad_one_is_left_out(tasks, caplog):

@@ -17,7 +17,8 @@ from training.measuring import events
 from training.measuring.events import Scan
 
 BLINKS = "blinks"
-MIN_BLINKS = 4
+MIN_BLINKS, MOST_BLINKS = 4, 60
+"""Every pair is compared at every offset: of more, as in a column that flickers, so many that are spread evenly."""
 PIXELS, PADDED = SIDE // 2, 64
 """On a side of what is compared: an eye still has two or three. Padded for the Fourier transform."""
 SPOT, AROUND = 0.7, 2.5
@@ -32,8 +33,8 @@ MOVED = 5
 def scan(trace: Trace, fps: float, held_out_s: Floats, offsets: Integers, drift: float = 0.0) -> Scan | None:
     """How much the blinks look alike when pictures are ``offsets`` (L,) frames before the labels; None with too few.
 
-    As many rows as blinks: sums over pairs with the others. ``drift`` as in :func:`events.scan`. Pictures and blinks
-    within ``held_out_s`` (m, 2) seconds are left out.
+    As many rows as blinks are looked at: sums over pairs with the others. ``drift`` as in :func:`events.scan`. Pictures
+    and blinks within ``held_out_s`` (m, 2) seconds are left out.
     """
     if not trace.rows.says_blink or not len(trace.shown):
         return None
@@ -52,6 +53,9 @@ def scan(trace: Trace, fps: float, held_out_s: Floats, offsets: Integers, drift:
     shift = offsets + drift * (starts[:, None] - trace.shown.mean())
     at = starts[:, None] - np.round(shift).astype(np.int64)
     rows = np.where((at >= 0) & (at < frames), place[np.clip(at, 0, frames - 1)], -1)
+    if len(rows) > MOST_BLINKS:
+        seen = np.flatnonzero((rows >= 0).any(axis=1))
+        rows = rows[seen[np.unique(np.linspace(0, len(seen) - 1, MOST_BLINKS).astype(int))]] if len(seen) else rows[:0]
     waves = np.fft.rfft2(spots, (PADDED, PADDED)).astype(np.complex64)
     alike, pairs = (np.zeros(rows.shape) for _ in range(2))
     for column, known in enumerate(rows.T):

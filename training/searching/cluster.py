@@ -112,10 +112,10 @@ class Cluster:
         self._ours = nodes.about(self.work, "")
         there = alive()
         self._fit = dict.fromkeys((node.id for node in there), True)
-        with self._said(there) as said:
-            self.shared = self._is_shared(there, said)
-            for node, one in zip(there, said, strict=True):
-                self._check(node, one)
+        said = self._said(there)
+        self.shared = self._is_shared(there, said)
+        for node, one in zip(there, said, strict=True):
+            self._check(node, one)
         how = "seen by all" if self.shared else "this machine's; what they need is copied to them"
         log.info("cluster %s: %d nodes; work=%s is %s", address, len(there), work, how)
 
@@ -125,22 +125,20 @@ class Cluster:
         for node in there:
             if node.id not in self._fit:
                 try:
-                    with self._said([node]) as said:
-                        self._check(node, said[0])
+                    self._check(node, *self._said([node]))
                     self._fit[node.id] = True
                 except InputError as error:
                     log.warning("%s; it is left alone", error)
                     self._fit[node.id] = False
         return [node for node in there if self._fit[node.id]]
 
-    @contextmanager
-    def _said(self, there: Sequence[Node]) -> Iterator[list[About]]:
+    def _said(self, there: Sequence[Node]) -> list[About]:
         """What the nodes say of themselves, all asked at once. Raises :class:`InputError` where one cannot."""
         tracking = mlflow.get_tracking_uri()
         with tempfile.NamedTemporaryFile(dir=self.work, prefix=".cluster-") as token:
             remote = ray.remote(num_cpus=0)(nodes.about)
             asked = [remote.options(**on_node(node.id)).remote(Path(token.name), tracking) for node in there]
-            yield [self._answer(node, one) for node, one in zip(there, asked, strict=True)]
+            return [self._answer(node, one) for node, one in zip(there, asked, strict=True)]
 
     def _answer(self, node: Node, asked: Any) -> About:
         try:

@@ -52,6 +52,11 @@ def test_blinks_of_another_drive_look_alike_nowhere(pictures) -> None:
     assert elsewhere.max() < there.max() / 2
 
 
+def test_of_a_column_that_flickers_no_more_are_compared_than_can_be(pictures) -> None:
+    flickers = scanned(pictures, 0, np.arange(40, 860, 12))
+    assert len(flickers.product) == blinks.MOST_BLINKS
+
+
 def test_test_blocks_are_not_looked_at_and_too_few_say_nothing(pictures) -> None:
     held_out = np.array([[6.0, 14.0]])
     dark = pictures.copy()

@@ -3,7 +3,6 @@
 import logging
 import socket
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,9 +35,8 @@ def found(cluster, monkeypatch, tmp_path: Path) -> Callable[..., object]:
         by_id = {node.id: one for node, one in zip(there, said, strict=True)}
         shown.extend(there)
 
-        @contextmanager
         def answers(self, asked):
-            yield [by_id[node.id] for node in asked]
+            return [by_id[node.id] for node in asked]
 
         monkeypatch.setattr(cluster, "alive", lambda: list(shown))
         monkeypatch.setattr(cluster.Cluster, "_said", answers)
@@ -92,9 +90,8 @@ def test_a_node_that_comes_later_and_differs_is_left_alone(found, here, cluster,
     first = found(here)
     found_again = [*cluster.alive(), cluster.Node("9", "late", "10.0.0.9", 4, 0, 8 * GIB)]
 
-    @contextmanager
     def late(self, asked):
-        yield [replace(here, code="other") for _ in asked]
+        return [replace(here, code="other") for _ in asked]
 
     monkeypatch.setattr(cluster, "alive", lambda: found_again)
     monkeypatch.setattr(cluster.Cluster, "_said", late)

@@ -27,7 +27,7 @@ import torch
 import trials
 from optuna.trial import TrialState
 
-from recording import drive_list, fleet
+from recording import fleet
 from recording.exceptions import InputError
 from recording.fleet import Task
 from tests import recordings as small
@@ -88,15 +88,7 @@ def last_words(slots, wanted: int, within_s: float = 400.0) -> dict[int, tuple[s
 @pytest.fixture
 def drives(tmp_path: Path) -> list[Task]:
     """Three drives of twelve frames: the second has labels that no drive can be made of."""
-    rows = ["video,labels,driver,layout,face"]
-    for drive in "abc":
-        (tmp_path / drive).mkdir()
-        small.video(tmp_path / drive / "v.mp4", 12)
-        small.labels(tmp_path / drive / "l.csv", range(12))
-        rows.append(f"{drive}/v.mp4,{drive}/l.csv,{drive.upper()},driver,none")
-    (tmp_path / "b" / "l.csv").write_text("dash_frames,azimuth [deg],elevation [deg]\n9000,1,2\n")
-    (tmp_path / "drives.csv").write_text("\n".join(rows))
-    return [Task(one, tmp_path / "work", samples=5) for one in drive_list.read(tmp_path / "drives.csv")]
+    return [Task(one, tmp_path / "work", samples=5) for one in small.listed(tmp_path)]
 
 
 def test_drives_are_prepared_as_tasks_none_twice_and_a_bad_one_is_named(cluster, drives):
