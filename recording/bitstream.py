@@ -29,6 +29,36 @@ def check_for(codec: str, header: bytes | None) -> Check:
     return lambda _: True
 
 
+def start_for(codec: str, header: bytes | None) -> Check:
+    """Whether decoding can start with a packet that its container calls a key frame.
+
+    H.264 with periodic intra refresh has none but the first: what is called so is where a picture begins to become
+    whole, column by column, and a decoder that starts there shows smears until it is.
+    """
+    width = length_bytes(codec, header) if codec == "h264" else 0
+    if width:
+        return lambda packet: all(_is_intra(unit) for unit in units(memoryview(packet), width))
+    return lambda _: True
+
+
+def _is_intra(unit: bytes) -> bool:
+    """Of an H.264 unit: whether it is no slice that refers to other pictures (ITU-T H.264, 7.3.1, 7.3.3, table 7-6)."""
+    if unit[0] & 31 != 1:  # not a slice, or one of an IDR picture
+        return True
+    start = unit[1:17].replace(b"\x00\x00\x03", b"\x00\x00")
+    bits = f"{int.from_bytes(start, 'big'):0{8 * len(start)}b}"
+    _, bits = _exp_golomb(bits)  # first_mb_in_slice
+    kind, _ = _exp_golomb(bits)
+    return kind % 5 in (2, 4)
+
+
+def _exp_golomb(bits: str) -> tuple[int, str]:
+    """An unsigned number (ITU-T H.264, 9.1) and the bits behind it."""
+    zeros = len(bits) - len(bits.lstrip("0"))
+    end = 2 * zeros + 1
+    return int(bits[zeros:end] or "1", 2) - 1, bits[end:]
+
+
 def length_bytes(codec: str, header: bytes | None) -> int:
     """How many bytes give a unit's length, 0 where units are not stored by length (ISO/IEC 14496-15, 5.3.3, 8.3.3)."""
     place = {"h264": 4, "hevc": 21}.get(codec)

@@ -126,13 +126,16 @@ def scan(path: Path, track: int | None = None) -> Index:
 def _packets(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
     """Read all packets; where the container is damaged, those before the damage."""
     noted = _Packets([], [], [], [], [])
-    is_legal = bitstream.check_for(stream.codec_context.name, stream.codec_context.extradata)
+    is_legal, is_start = (
+        of(stream.codec_context.name, stream.codec_context.extradata)
+        for of in (bitstream.check_for, bitstream.start_for)
+    )
     try:
         for packet in container.demux(stream):
             if packet.size == 0:
                 continue
             position = len(noted.presented)
-            if packet.is_keyframe:
+            if packet.is_keyframe and is_start(packet):
                 noted.keys.append(position)
             if packet.is_discard:  # a trimmed recording: decoded, but not shown
                 noted.hidden.append(position)

@@ -171,6 +171,18 @@ def test_a_camera_whose_every_picture_has_bytes_too_many_loses_none(sound, tmp_p
     assert frames.scan(sound["mjpeg.mov"][0]).strict
 
 
+@pytest.mark.parametrize(
+    "how", ["intra-refresh=1:keyint=20:slices=2", "open-gop=1:bframes=5:keyint=20", "tff=1:keyint=20"]
+)
+@pytest.mark.parametrize("coded", ["cabac=1", "cabac=0"])
+def test_sound_h264_loses_nothing_wherever_its_pictures_become_whole(how: str, coded: str, tmp_path: Path) -> None:
+    path = scene(tmp_path / "v.mp4", "libx264", {"x264-params": f"{coded}:{how}"})
+    keys = frames.scan(path).keys
+    assert (len(keys) == 1) == ("intra-refresh" in how)
+    got, lost = everything(path)
+    assert (len(got), lost) == (FRAMES, {})
+
+
 @pytest.mark.parametrize(("behind", "strict"), [(b"\0\0\3\0\0\3", True), (b"garbage" * 9, False)])
 def test_h265_with_something_behind_every_picture_loses_none(
     behind: bytes, strict: bool, sound, tmp_path: Path
