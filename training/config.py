@@ -242,6 +242,8 @@ class PretrainConfig:
             )
         if self.export and not self.export.endswith(".pth"):
             raise InputError(f"export={self.export}: give a name that ends in .pth")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed={self.seed}: must be from 0 to {2**32 - 1}")
         check_name(self.model_name)
 
 

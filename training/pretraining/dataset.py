@@ -19,7 +19,7 @@ from training.pretraining.faces import Faces
 log = logging.getLogger(__name__)
 
 LAYOUTS: dict[str, ModuleType] = {"original": mpiifacegaze_original, "normalised": mpiifacegaze_mat}
-"""By name, a reader each: ``people(root)``, ``sources(root, name)``, ``read(root, name)``."""
+"""By name, a reader each: ``people(root)``, ``others(root)``, ``sources(root, name)``, ``read(root, name)``."""
 EVERYBODY = tuple(f"p{number:02d}" for number in range(15))
 """The persons of MPIIFaceGaze."""
 _KEPT = 1
@@ -60,7 +60,7 @@ class Dataset:
     layout: str
     people: tuple[Person, ...]
     unusable: dict[str, str]
-    """Person → why none of its samples can be used."""
+    """Person, or what looks like one → why none of its samples can be used."""
 
     @property
     def digest(self) -> str:
@@ -123,7 +123,7 @@ def read(root: Path, keep: Path) -> Dataset:
     layout, folder = recognise(root)
     reader = LAYOUTS[layout]
     people: list[Person] = []
-    unusable: dict[str, str] = {}
+    unusable: dict[str, str] = reader.others(folder)
     for name in tqdm(reader.people(folder), desc="reading persons", unit="person"):
         try:
             person = _kept(reader, folder, name, keep)

@@ -16,9 +16,10 @@ MALFORMED = "malformed line"
 NOT_FINITE = "label not a number"
 IMPOSSIBLE = "label out of range"
 DAMAGED = "damaged picture"
+OTHER_SIZE = "picture of another size"
 BLANK = "blank picture"
 NOT_THERE = "picture not there"
-REASONS = (MALFORMED, NOT_FINITE, IMPOSSIBLE, NOT_THERE, DAMAGED, BLANK)
+REASONS = (MALFORMED, NOT_FINITE, IMPOSSIBLE, NOT_THERE, DAMAGED, OTHER_SIZE, BLANK)
 """Why a sample is left out, in the order in which the reasons are tried: each has one."""
 INCOMPLETE = {NOT_THERE}
 """Reasons that say that not all was copied, not that something is wrong with what was."""
@@ -37,9 +38,12 @@ class LeftOut:
         self._first.setdefault(reason, what)
 
     def check(self, name: str, samples: int) -> None:
-        """:class:`InputError` where one reason takes more than 5 % of the ``samples``: they are no single faults."""
+        """:class:`InputError` where one reason takes more than 5 % of the ``samples``: they are no single faults.
+
+        Of an incomplete copy only where it takes all of them.
+        """
         for reason, count in self.counts.most_common():
-            if reason not in INCOMPLETE and is_class(count, samples):
+            if (count == samples) if reason in INCOMPLETE else is_class(count, samples):
                 raise InputError(
                     f"{name}: {count} of {samples} samples would be left out ({reason}): {self._first[reason]}; "
                     "copy or unpack this part of the data set again"

@@ -164,6 +164,10 @@ def _report(shown: pd.DataFrame, data: Dataset, config: PretrainConfig) -> None:
 def _check_export(export: str) -> None:
     if not export:
         return
+    if Path(export).exists():
+        raise InputError(
+            f"export={export}: is there already, and is not written over; choose another name or remove it"
+        )
     try:
         Path(export).parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=Path(export).parent):

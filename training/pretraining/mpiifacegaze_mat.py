@@ -49,6 +49,12 @@ def people(root: Path) -> list[str]:
     return sorted(path.stem for path in root.glob("p[0-9][0-9].mat"))
 
 
+def others(root: Path) -> dict[str, str]:
+    """Files that are read as nobody's, and why."""
+    there = {path.stem for path in root.glob("*.mat")} - set(people(root))
+    return {name: "persons are named p00 to p99" for name in sorted(there)}
+
+
 def sources(root: Path, name: str) -> list[Path]:
     """The files that the faces of one person are made from."""
     return [root / f"{name}.mat"]
@@ -146,12 +152,19 @@ def _hdf5(path: Path) -> Iterator[h5py.File]:
         reason = " ".join(str(error).split())[:100]
         raise InputError(f"{path}: is a damaged or cut off HDF5 file ({reason}); copy or unpack it again") from None
     with file:
-        yield file
+        try:
+            yield file
+        except (OSError, RuntimeError) as error:  # more than single pictures: labels, or where what lies
+            reason = " ".join(str(error).split())[:100]
+            raise InputError(f"{path}: is a damaged HDF5 file ({reason}); copy or unpack it again") from error
 
 
 def _member(file: h5py.File, name: str) -> Any:
-    group = file.get("Data")
-    return group.get(name) if isinstance(group, h5py.Group) else None
+    try:
+        group = file.get("Data")
+        return group.get(name) if isinstance(group, h5py.Group) else None
+    except KeyError as error:  # how h5py says that the name is there and what it leads to is not
+        raise OSError(str(error)) from error
 
 
 def _matlab5(path: Path) -> tuple[np.ndarray | None, np.ndarray | None]:

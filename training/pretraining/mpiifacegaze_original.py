@@ -7,7 +7,7 @@ corners); head pose in camera coordinates (rotation vector 3, translation 3); fa
 ``gt`` (3, mm); the eye of the evaluation subset. The gaze is ``gt − fc``.
 """
 
-import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import scipy.io
 
-from recording import pictures, preprocess
+from recording import frames, pictures, preprocess
 from recording.exceptions import InputError
 from training.pretraining import faces
 from training.pretraining.faces import Face, Faces, LeftOut
@@ -30,6 +30,9 @@ _FIELDS = 28
 _READ_AT_ONCE = 256
 _DISTANCES_MM = (100.0, 3000.0)
 _SCREEN_FITS_MM, _SCREEN_MISFITS_MM = 30.0, 100.0
+_COEFFICIENTS = (4, 5, 8, 12, 14)
+_OFF_CENTRE = 0.15
+"""Of a picture's width and height: how far from its middle a camera's axis may meet it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,15 @@ def people(root: Path) -> list[str]:
     return sorted(path.name for path in root.glob("p[0-9][0-9]") if (path / f"{path.name}.txt").is_file())
 
 
+def others(root: Path) -> dict[str, str]:
+    """Folders of pictures that are read as nobody's, and why."""
+    there = {path.name for path in root.iterdir() if any(path.glob("day*/"))} - set(people(root))
+    return {
+        name: f"there is no {name}/{name}.txt" if re.fullmatch("p[0-9][0-9]", name) else "persons are named p00 to p99"
+        for name in sorted(there)
+    }
+
+
 def sources(root: Path, name: str) -> list[Path]:
     """The files that the faces of one person are made from."""
     folder = root / name
@@ -65,21 +77,28 @@ def read(root: Path, name: str) -> Faces:
     """
     folder, left_out = root / name, LeftOut()
     camera = _camera(folder / CAMERA)
-    text = (folder / f"{name}.txt").read_text(encoding="utf-8", errors="replace")
+    text = _text(folder / f"{name}.txt")
     lines = list(_lines(text, f"{name}.txt", left_out))
     _check_units(lines, folder)
     _check_screen(lines, folder)
     found: list[Face] = []
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="normalise") as pool:
+    with ThreadPoolExecutor(frames.cores(), thread_name_prefix="normalise") as pool:
         for start in range(0, len(lines), _READ_AT_ONCE):
             part = lines[start : start + _READ_AT_ONCE]
-            for line, made in zip(part, pool.map(lambda line: _face(folder, line, camera), part), strict=True):
+            for made in pool.map(lambda line: _face(folder, line, camera), part):
                 if isinstance(made, Face):
                     found.append(made)
                 else:
-                    left_out.add(made, f"{name}/{line.picture}")
+                    left_out.add(*made)
     left_out.check(str(folder), len(lines) + left_out.counts[faces.MALFORMED])
     return faces.gathered(found, left_out)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its rights, or copy it again") from error
 
 
 def _lines(text: str, name: str, left_out: LeftOut) -> Iterator[Line]:
@@ -97,7 +116,7 @@ def _lines(text: str, name: str, left_out: LeftOut) -> Iterator[Line]:
             left_out.add(faces.NOT_FINITE, f"{row[:60]!r} in line {number} of {name}")
         else:
             yield Line(
-                fields[0],
+                fields[0].replace("\\", "/"),  # a list that Windows wrote
                 values[:2],
                 values[2:14].reshape(6, 2),
                 np.asarray(cv2.Rodrigues(values[14:17])[0], dtype=np.float64),
@@ -106,21 +125,27 @@ def _lines(text: str, name: str, left_out: LeftOut) -> Iterator[Line]:
             )
 
 
-def _face(folder: Path, line: Line, camera: RealCamera) -> Face | str:
-    """A normalised face, or the reason why there is none."""
-    path = folder / line.picture
+def _face(folder: Path, line: Line, camera: RealCamera) -> Face | tuple[str, str]:
+    """A normalised face, or the reason why there is none, and the picture's name."""
+    path, name = folder / line.picture, f"{folder.name}/{line.picture}"
     if not line.centre[2] > 0 or not (line.target - line.centre)[2] < 0:  # nobody looks away from the camera's side
-        return faces.IMPOSSIBLE
+        return faces.IMPOSSIBLE, name
     try:
         taken = pictures.decode(path.read_bytes(), str(path))
     except FileNotFoundError:
-        return faces.NOT_THERE
+        return faces.NOT_THERE, name
     except (InputError, OSError):
-        return faces.DAMAGED
+        return faces.DAMAGED, name
+    size, axis = np.array(taken.shape[1::-1]), camera.matrix[:2, 2]
+    if np.abs(axis / size - 0.5).max() > _OFF_CENTRE:
+        return faces.OTHER_SIZE, (
+            f"{name} has {size[0]} x {size[1]} pixels, and the axis of the camera in {CAMERA} is at {axis[0]:.0f}, "
+            f"{axis[1]:.0f}, which would be near the middle"
+        )
     virtual = VirtualCamera.looking_at(line.centre, line.head)
     normalised = virtual.picture(camera.undistorted(taken), camera)
     if faces.is_blank(normalised):
-        return faces.BLANK
+        return faces.BLANK, name
     return Face(
         preprocess.resize(normalised),
         pitch_yaw(virtual.sees(line.target - line.centre)),
@@ -142,6 +167,11 @@ def _camera(path: Path) -> RealCamera:
         raise InputError(
             f"{path}: cameraMatrix has the focal lengths {matrix[0, 0]:g} and {matrix[1, 1]:g}, not pixels; copy it "
             "again"
+        )
+    if len(distortion) not in _COEFFICIENTS:
+        raise InputError(
+            f"{path}: distCoeffs has {len(distortion)} numbers, and OpenCV knows distortions of "
+            f"{', '.join(map(str, _COEFFICIENTS))}; copy it again"
         )
     return RealCamera(matrix, distortion)
 

@@ -63,6 +63,26 @@ def test_persons_missing_or_unusable_are_said(normalised, tmp_path):
     assert "p01 cannot be used" in found.describe()
 
 
+def test_what_looks_like_a_person_and_is_not_named_like_one_is_said(original, normalised, tmp_path):
+    shutil.copytree(original, tmp_path / "original")
+    (tmp_path / "original" / "p00").rename(tmp_path / "original" / "P00")
+    (tmp_path / "original" / "p01" / "p01.txt").unlink()
+    (tmp_path / "original" / "readme").mkdir()
+    (tmp_path / "original" / "6 points-based face model.mat").touch()
+    assert reader_of(tmp_path / "original").others(tmp_path / "original") == {
+        "P00": "persons are named p00 to p99", "p01": "there is no p01/p01.txt"
+    }  # fmt: skip
+    shutil.copytree(normalised, tmp_path / "normalised")
+    (tmp_path / "normalised" / "p01.mat").rename(tmp_path / "normalised" / "p1.mat")
+    found = dataset.read(tmp_path / "normalised", tmp_path / "keep")
+    assert found.names == ("p00", "p02")
+    assert "p1 cannot be used (persons are named p00 to p99)" in found.describe()
+
+
+def reader_of(root):
+    return dataset.LAYOUTS[dataset.recognise(root)[0]]
+
+
 def test_one_person_is_not_enough(normalised, tmp_path):
     shutil.copytree(normalised, tmp_path / "copy")
     for name in ("p01.mat", "p02.mat"):

@@ -1,5 +1,7 @@
 """One training: killed and resumed it is the same, and it does learn."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -81,6 +83,7 @@ def batches(known):
     return list(fitting._batches(Pictures(known), np.random.default_rng(0), "cpu"))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # on one core
 def test_processes_that_read_ahead_give_the_same_batches(monkeypatch):
     """As on CUDA: how many there are must not decide about the weights."""
     known = people(2, 5)
@@ -93,5 +96,7 @@ def test_processes_that_read_ahead_give_the_same_batches(monkeypatch):
 
 
 def test_cuda_has_several_processes_that_read_ahead_and_the_cpu_none(monkeypatch):
-    monkeypatch.setattr(fitting.os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda of: range(16), raising=False)
     assert (fitting._workers("cuda"), fitting._workers("cpu")) == (8, 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda of: range(3), raising=False)  # of a scheduler, as cores it gave
+    assert fitting._workers("cuda") == 3

@@ -163,6 +163,9 @@ def test_training_starts_from_a_checkpoint_or_from_random_weights(tracking, norm
         ({"epochs": 0}, "epochs=0: must be at least 1"),
         ({"export": "base.onnx"}, "export=base.onnx: give a name that ends in .pth"),
         ({"export": "/proc/1/base.pth"}, "export=/proc/1/base.pth: its folder cannot be written to"),
+        ({"export": "there.pth"}, "export=there.pth: is there already, and is not written over"),
+        ({"export": "folder.pth"}, "export=folder.pth: is there already"),
+        ({"seed": -1}, "seed=-1: must be from 0"),
         ({"dataset": ""}, "held_out=p00: acts with dataset= only"),
         ({"dataset": "nowhere"}, "dataset=nowhere: is not there"),
     ],
@@ -170,6 +173,9 @@ def test_training_starts_from_a_checkpoint_or_from_random_weights(tracking, norm
 )
 def test_wrong_parameters_end_in_one_line(tracking, normalised, parameters, named, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(fitting, "fit", lambda *_: pytest.fail("was trained for nothing"))
+    Path("folder.pth").mkdir()
+    Path("there.pth").write_text("a base of last week")
     with pytest.raises(InputError) as error:
         pretrain(**{"dataset": normalised, "held_out": "p00", "device": "cpu"} | parameters)
     assert named in str(error.value)

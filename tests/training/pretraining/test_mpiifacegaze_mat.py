@@ -56,6 +56,26 @@ def test_labels_with_fewer_numbers_leave_open_what_they_do_not_say(tmp_path, sto
     assert np.isnan(read.head).all()
 
 
+def test_labels_with_a_column_for_each_picture_are_the_same(tmp_path, stored, normalised):
+    write(tmp_path / "p00.mat", stored[0], stored[1].T)
+    read, as_it_is = reader.read(tmp_path, "p00"), reader.read(normalised, "p00")
+    assert np.array_equal(read.gaze, as_it_is.gaze)
+    assert np.array_equal(read.landmarks, as_it_is.landmarks)
+
+
+def test_damaged_labels_are_named(tmp_path, stored):
+    """One byte of them: a checksum or filter fails in the middle of reading."""
+    path = tmp_path / "p00.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["Data/data"] = stored[0][:, :, ::2, ::2]
+        file.create_dataset("Data/label", data=stored[1], chunks=stored[1].shape, fletcher32=True)
+    content = bytearray(path.read_bytes())
+    content[content.find(stored[1].tobytes()) + 9] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"p00.mat: is a damaged HDF5 file \(.*\); copy or unpack it again"):
+        reader.read(tmp_path, "p00")
+
+
 def test_single_faults_are_counted_by_reason(tmp_path, stored):
     pictures, labels = stored[0].copy(), stored[1].copy()
     pictures[1], labels[2, 0] = 0, np.nan

@@ -2,6 +2,7 @@
 
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import scipy.io
@@ -61,6 +62,45 @@ def test_single_faults_are_counted_by_reason(one):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda text: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode(),
+        lambda text: text.replace("day01/", "day01\\").encode(),
+    ],
+    ids=["marked as UTF-8, CRLF", "backslashes"],
+)
+def test_a_list_that_windows_wrote_is_the_same(one, original, written):
+    text_file(one).write_bytes(written(text_file(one).read_text()))
+    read = reader.read(one, "p00")
+    assert read.left_out == {}
+    assert np.array_equal(read.pictures, reader.read(original, "p00").pictures)
+
+
+@pytest.mark.parametrize(
+    ("turn", "size"),
+    [
+        (lambda picture: picture[::2, ::2], "240 x 180"),
+        (lambda picture: picture.repeat(2, 0).repeat(2, 1), "960 x 720"),
+        (lambda picture: picture.transpose(1, 0, 2)[::-1], "360 x 480"),
+    ],
+    ids=["half", "double", "turned"],
+)
+def test_pictures_that_the_camera_did_not_take_so_are_named(one, turn, size):
+    """Their normalised faces would be cut from somewhere else, and look like any."""
+    for path in (one / "p00" / "day01").glob("*.jpg"):
+        cv2.imwrite(str(path), np.ascontiguousarray(turn(cv2.imread(str(path)))))
+    with pytest.raises(InputError, match=rf"5 of 5 .*\(picture of another size\): p00/day01/0000.jpg has {size}"):
+        reader.read(one, "p00")
+
+
+def test_where_no_picture_is_there_one_is_named(one):
+    for path in (one / "p00" / "day01").glob("*.jpg"):
+        path.rename(path.with_suffix(".JPG"))
+    with pytest.raises(InputError, match=r"5 of 5 samples .* \(picture not there\): p00/day01/0000.jpg; copy"):
+        reader.read(one, "p00")
+
+
 def test_a_target_behind_the_face_is_left_out(one):
     first, *others = text_file(one).read_text().splitlines()
     fields = first.split()
@@ -112,6 +152,10 @@ def test_without_its_camera_a_person_cannot_be_normalised(one):
         (lambda path: path.write_bytes(b"MATLAB 5.0 MAT-file" + bytes(40)), "cannot be read as a MATLAB 5 file"),
         (lambda path: scipy.io.savemat(path, {"K": np.eye(3)}), "holds no cameraMatrix"),
         (lambda path: scipy.io.savemat(path, {"cameraMatrix": np.zeros((3, 3))}), "not pixels"),
+        (
+            lambda path: scipy.io.savemat(path, {"cameraMatrix": 500 * np.eye(3), "distCoeffs": np.ones(7)}),
+            "distCoeffs has 7 numbers",
+        ),
     ],
 )
 def test_a_camera_file_of_another_kind_is_named(one, make, named):
