@@ -52,6 +52,20 @@ def test_blinks_of_another_drive_look_alike_nowhere(pictures) -> None:
     assert elsewhere.max() < there.max() / 2
 
 
+def test_eyes_of_a_head_that_has_moved_look_alike_but_not_from_one_side_to_the_other() -> None:
+    def eyes(left: int) -> np.ndarray:
+        drawn = np.zeros((blinks.PIXELS, blinks.PIXELS), np.float32)
+        drawn[20:22, left : left + 2] = drawn[20:22, left + 8 : left + 10] = 1.0
+        return drawn / np.linalg.norm(drawn)
+
+    def alike(one: int, other: int) -> float:
+        waves = np.fft.rfft2(np.stack([eyes(one), eyes(other)]), (blinks.PADDED, blinks.PADDED))
+        return float(blinks._alike(waves.astype(np.complex64))[0])
+
+    assert alike(12, 12 + blinks.MOVED) == pytest.approx(1.0, abs=1e-3)
+    assert alike(12, 12 + blinks.MOVED + 4) < 0.6
+
+
 def test_of_a_column_that_flickers_no_more_are_compared_than_can_be(pictures) -> None:
     flickers = scanned(pictures, 0, np.arange(40, 860, 12))
     assert len(flickers.product) == blinks.MOST_BLINKS
