@@ -99,7 +99,7 @@ def test_whatever_ends_the_job_the_same_study_goes_on_where_it_was(tmp_path):
     for path, (written, content) in kept.items():
         assert (path.stat().st_mtime_ns, path.read_bytes()) == (written, content), f"{path.name} was written twice"
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(120) == 130
     # Both parents and the trial; the trial before it was finished.
     assert sorted(states(place)) == ["FINISHED", "KILLED", "KILLED", "KILLED"]
 
@@ -111,7 +111,7 @@ def test_whatever_ends_the_job_the_same_study_goes_on_where_it_was(tmp_path):
     family = psutil.Process(process.pid).children(recursive=True)
     process.terminate()
     process.wait(30)
-    _, alive = psutil.wait_procs(family, 60)
+    _, alive = psutil.wait_procs(family, 120)
     assert not alive
     assert sorted(states(place)) == ["FINISHED"] + ["KILLED"] * 5
 

@@ -101,3 +101,76 @@ def test_a_command_of_mlflow_run_ends_when_mlflow_is_gone(tmp_path):
         process.wait()
         assert process.stdout.read() == "in order\n"
         command.wait(10)
+
+
+IN_A_TRANSACTION = """
+import os, signal, time
+import mlflow, optuna
+from sqlalchemy import Engine, event
+from training.interruption import Interruption
+from training.searching import trial
+
+study = optuna.create_study(storage="sqlite:///study.db")
+asked, client = study.ask(), mlflow.MlflowClient("sqlite:///mlflow.db")
+run = client.create_run("0").info.run_id
+optuna_writes = lambda key: asked.set_user_attr(key, 1)
+mlflow_writes = lambda key: client.set_tag(run, key, 1)
+blows = []
+event.listen(Engine, "after_cursor_execute", lambda *_: blows and os.kill(os.getpid(), blows.pop()))
+
+def work(write, number):
+    blows.append(number)
+    for _ in range(1000):
+        write("struck")
+        time.sleep(0.005)  # what else there is to do
+
+def command(write):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    handler = Interruption()
+    handler.install()
+    handler.allow()
+    work(write, signal.SIGINT)
+
+def of_a_trial(write):
+    trial.sqlite.be_patient = lambda: None  # SQLite's own patience, so that this test needs none
+    trial._run = lambda *_: (signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM}), work(write, signal.SIGTERM))
+    trial.run(trial.TrialSpec.__new__(trial.TrialSpec), None)
+
+for name, write in ("optuna", optuna_writes), ("mlflow", mlflow_writes):
+    for body, exception in (command, KeyboardInterrupt), (of_a_trial, trial.Interrupted):
+        try:
+            body(write)
+        except exception as error:  # its traceback keeps alive what was at work
+            write("end")
+            print(name, body.__name__, flush=True)
+"""
+
+
+def test_an_interruption_waits_for_a_database_and_leaves_nothing_locked(tmp_path):
+    """Optuna and MLflow roll back for an Exception only: what is to be written about the end would wait for ever."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_TRANSACTION],
+        capture_output=True,
+        text=True,
+        preexec_fn=_as_at_a_terminal,
+        cwd=tmp_path,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    ended = [f"{store} {who}" for store in ("optuna", "mlflow") for who in ("command", "of_a_trial")]
+    assert done.stdout.splitlines() == ended, done.stderr
+
+
+def test_a_database_that_takes_for_ever_does_not_keep_an_interruption_off(monkeypatch):
+    frame = type("Frame", (), {"f_globals": {"__name__": "sqlalchemy.engine.base"}, "f_back": None})()
+    interrupt, now, alarms = interruption.OutsideDatabases(KeyError), [0.0], []
+    monkeypatch.setattr(interruption.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(interruption.signal, "signal", lambda number, handler: alarms.append(handler))
+    monkeypatch.setattr(interruption.signal, "setitimer", lambda *_: None)
+    interrupt(frame)
+    now[0] = 9.9
+    alarms[-1](signal.SIGALRM, frame)
+    now[0] = 10.1
+    with pytest.raises(KeyError):
+        alarms[-1](signal.SIGALRM, frame)
+    assert len(alarms) == 2

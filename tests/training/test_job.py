@@ -227,10 +227,14 @@ def test_an_absent_device_is_named():
         choose_device("cuda")
 
 
-def test_one_seed_gives_one_result_also_two_trials_at_once_and_a_leaking_split_is_marked(tracking, folder, capsys):
+def test_one_seed_gives_one_result_also_two_trials_at_once_and_a_leaking_split_is_marked(
+    tracking, folder, capsys, monkeypatch
+):
     """Three whole searches with one seed; the old protocol's split, whose numbers say everywhere that they leak."""
     common = ["--data", str(folder), "--trials", "2", "--freeze", "backbone", "--epochs_max", "6", "--seed", "7"]
-    parents, children, values = [], [], []
+    common += ["--timeout", "36000"]
+    parents, children, values, allowed, search = [], [], [], [], job.search
+    monkeypatch.setattr(job, "search", lambda *given: allowed.append(given[3]) or search(*given))
     for study, workers in (("a", "1"), ("b", "1"), ("c", "2")):
         assert cli.main(["main", *common, "--split", "random", "--study", study, "--workers", workers]) == 0
         mine = f"tags.study = '{study}' and metrics."
@@ -239,6 +243,7 @@ def test_one_seed_gives_one_result_also_two_trials_at_once_and_a_leaking_split_i
         values.append({run.info.run_name: run.data.metrics["best/angular_error_deg"] for run in children})
     first, second, _ = ({k: v for k, v in run.data.metrics.items() if k.startswith("test/")} for run in parents)
     assert first == second
+    assert all(0.5 * 36000 < seconds < 0.55 * 36000 for seconds in allowed), "activations took no time"
     # The opening is proposed whatever is known; fewer threads add up in another order.
     assert values[2] == pytest.approx(values[0], rel=1e-3)
     assert [run.info.status for run in children] == ["FINISHED", "FINISHED"]

@@ -28,6 +28,7 @@ from recording import files, recordings
 from recording.face import Face
 from registry.command_line import one_line, tracking_problem
 from training import sqlite
+from training.interruption import OutsideDatabases
 from training.learning import closed_form, model, progress
 from training.learning.cache import ActivationCache
 from training.learning.finetune import Epoch, Examples, Outcome, TrialConfig, finetune
@@ -105,7 +106,8 @@ def run(spec: TrialSpec, connection: Connection) -> None:
     bool: go on? – and last ``("done", TrialResult)``, ``("failed", line)``, or ``("untracked", line)`` when MLflow
     does not take what the trial says."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the search decides
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt = OutsideDatabases(Interrupted)
+    signal.signal(signal.SIGTERM, lambda _, frame: interrupt(frame))
     # Kept back until the child run is there and known: it could not be ended.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with_the_search, name="search", daemon=True).start()
@@ -163,10 +165,6 @@ def _run(spec: TrialSpec, connection: Connection) -> None:
     else:
         mlflow.end_run("FINISHED")
         connection.send(("done", result))
-
-
-def _interrupt(*_: object) -> None:
-    raise Interrupted
 
 
 def _tracked(spec: TrialSpec, connection: Connection) -> TrialResult:

@@ -80,6 +80,12 @@ def test_the_advice_counts_the_present_offset_and_names_one_only_where_it_mends(
     assert drifting.line().endswith("no one offset mends this: number the rows anew by the times of the frames")
 
 
+def test_an_offset_that_may_be_large_is_not_called_in_step():
+    near = Synchrony((), True, 0.4, -1.0, 2.0)
+    assert near.line().startswith("video and labels are in step")
+    assert "cannot tell how well they are in step" in replace(near, low=-7.4, high=25.8).line()
+
+
 @pytest.mark.parametrize("apart", [2, 3])
 def test_labels_sparser_than_the_video_are_found_as_well(drives, apart):
     track, seen = drives[0]
