@@ -24,6 +24,7 @@ from training.bases import Bases
 from training.config import JobConfig, choose_device
 from training.context import Clock, Job
 from training.final import Final
+from training.learning import pictures
 from training.learning.cache import ActivationCache
 from training.learning.finetune import TrialConfig
 from training.learning.trunk import dataset
@@ -252,7 +253,7 @@ def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchR
     answers = {
         "base": packages.base_deg,
         **kept.baselines_deg,
-        "model": network.predict(job.samples.pictures[split.test]),
+        "model": pictures.predict(network, job.samples.pictures, split.test),
     }
     errors = {who: measure(answer, truth, block) for who, answer in answers.items()}
     alignment = starts.variants[found.config().bn].alignment

@@ -17,6 +17,7 @@ from training import inspection
 from training.bases import Bases
 from training.context import Job
 from training.final import Final
+from training.learning import pictures
 from training.learning.model import digest
 from training.measuring import baselines
 from training.measuring.baselines import Baselines
@@ -47,7 +48,8 @@ def assemble(job: Job, trained: Final, starts: Bases, into: Path) -> Packages:
     """All files of both packages but their contracts; the baselines' answers travel with the held-out samples."""
     kept = package.held_out(job.recordings, job.split, job.base.holdout)
     package.assemble(into / "base", job.base.network, package.with_lineage(kept, job.base.holdout))
-    base_deg = GazeNetwork(into / "base" / contract.NETWORK).predict(job.samples.pictures[job.split.test])
+    base = GazeNetwork(into / "base" / contract.NETWORK)
+    base_deg = pictures.predict(base, job.samples.pictures, job.split.test)
     fitted = baselines.fit(starts.answers_deg, job.recordings.labels_deg[job.split.train])
     kept = replace(kept, baselines_deg=fitted.answers(base_deg))
     package.assemble(into / "model", trained.network, kept)

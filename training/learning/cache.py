@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import mmap
 import os
 import time
 import weakref
@@ -24,6 +25,8 @@ from recording.exceptions import InputError
 log = logging.getLogger(__name__)
 
 LIMIT_BYTES = 20 * 2**30
+RESIDENT_BYTES = 2**28
+"""Of mapped arrays that a process keeps in its memory at once (:class:`Resident`)."""
 POLL_S = 0.1
 _FORMAT = 4  # part of every key: raise it when the computation of what is kept changes
 
@@ -163,6 +166,26 @@ class ActivationCache:
                 log.info("cache %s: over its limit, removing %s (used longest ago)", self.folder, path.name)
                 path.unlink()
                 path.with_suffix(".json").unlink(missing_ok=True)
+
+
+class Resident:
+    """What a process keeps in memory of mapped arrays: at most about :data:`RESIDENT_BYTES`, however long they are.
+
+    Pages that are let go stay in the system's own cache as far as it has room, and what was written to them stays
+    written. Arrays that are not mapped are left alone.
+    """
+
+    def __init__(self, *arrays: np.ndarray | None):
+        self._mappings = [mapping for mapping in (getattr(array, "_mmap", None) for array in arrays) if mapping]
+        self._touched = 0
+
+    def touched(self, size: int) -> None:
+        """So many bytes more were read or written."""
+        self._touched += size
+        if self._touched >= RESIDENT_BYTES:
+            self._touched = 0
+            for mapping in self._mappings:
+                mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def _alone(lock: IO[str]) -> bool:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from recording.recordings import Recordings
 from training.learning import model, pictures
 from training.learning.augmentation import Augmentation
-from training.learning.cache import ActivationCache
+from training.learning.cache import ActivationCache, Resident
 from training.learning.pictures import as_input
 from training.learning.precision import reduced_precision
 
@@ -109,7 +109,10 @@ class Features:
     place: np.ndarray
     device: torch.device
     augmentation: Augmentation | None
-    _resident: torch.Tensor | None = field(default=None, repr=False)
+    _on_device: torch.Tensor | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self._resident = Resident(self.rows)
 
     def plain(self, indices: np.ndarray) -> torch.Tensor:
         """The tail's input for these samples as they are, not augmented."""
@@ -126,15 +129,17 @@ class Features:
     def keep_on_device(self) -> None:
         """Copy all rows to an accelerator's memory once, when they are small beside it; no-op on the CPU."""
         if self.device.type == "cuda" and self.rows.nbytes < 0.4 * torch.cuda.mem_get_info(self.device)[0]:
-            self._resident = torch.from_numpy(np.array(self.rows)).to(self.device)
+            self._on_device = torch.from_numpy(np.array(self.rows)).to(self.device)
 
     def _inputs(self, copies: np.ndarray, indices: np.ndarray) -> torch.Tensor:
         places = self.place[copies, indices]
         assert (places >= 0).all(), f"samples {indices[places < 0][:5]} have no activations"
-        if self._resident is not None:
-            rows = self._resident[torch.from_numpy(places).to(self.device)]
+        if self._on_device is not None:
+            rows = self._on_device[torch.from_numpy(places).to(self.device)]
         else:
-            rows = torch.from_numpy(self.rows[places]).to(self.device)
+            read = self.rows[places]
+            self._resident.touched(read.nbytes)
+            rows = torch.from_numpy(read).to(self.device)
         if rows.dtype == torch.uint8:
             return rows.permute(0, 3, 1, 2).float().div_(255)
         return rows.float().permute(0, 3, 1, 2) if rows.dim() == 4 else rows.float()
@@ -181,7 +186,7 @@ def fill(
 
     def make(arrays: list[np.ndarray | None]) -> None:
         last = max(k for k, array in enumerate(arrays) if array is not None)  # nothing deeper is wanted
-        at = 0
+        at, resident = 0, Resident(samples.pictures, *arrays)
         with tqdm(total=stored, desc=f"Frozen trunk ({', '.join(freezes)})", unit="picture", leave=False) as progress:
             for copy, indices in passes:
                 for chunk in np.array_split(indices, max(1, -(-len(indices) // FILL_BATCH))):
@@ -189,7 +194,9 @@ def fill(
                     for array, out in zip(arrays, _stages(stages[: last + 1], batch), strict=False):
                         if array is not None:
                             array[at : at + len(chunk)] = out.cpu().numpy()
+                            resident.touched(array[:1].nbytes * len(chunk))
                     at += len(chunk)
+                    resident.touched(samples.pictures[:1].nbytes * len(chunk))
                     progress.update(len(chunk))
 
     return dict(zip(freezes, cache.arrays(wanted, make, "frozen activations"), strict=True))

@@ -5,11 +5,13 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import time
 
 import numpy as np
 import pytest
 
+from benchmarks import machine
 from recording.exceptions import InputError
 from training.learning import cache
 from training.learning.cache import ActivationCache
@@ -146,3 +148,26 @@ def test_who_made_an_array_between_the_two_looks_of_another_keeps_nobody_waiting
     monkeypatch.setattr(cache, "_alone", first_one_was_quicker)
     assert second.array({"race": 1}, (10,), "uint8", counted(calls), "race").sum() == 10
     assert len(calls) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process keeps of files is asked of Linux")
+def test_of_a_long_array_little_stays_in_memory_and_nothing_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "RESIDENT_BYTES", 2**21)
+    rows, row = 128, 2**18
+    before, peaks = machine.memory("RssFile"), []
+
+    def fill(array: np.ndarray) -> None:
+        resident = cache.Resident(None, np.empty(3), array)
+        for number in range(rows):
+            array[number] = number
+            resident.touched(row)
+            peaks.append(machine.memory("RssFile") - before)
+
+    kept = ActivationCache(tmp_path)
+    array = kept.array({"a": 1}, (rows, row), "uint8", fill, "test")
+    resident = cache.Resident(array)
+    for number in range(rows):
+        assert (array[number] == number).all()
+        resident.touched(row)
+        peaks.append(machine.memory("RssFile") - before)
+    assert 2**20 < max(peaks) < 2**23, "of 32 MiB"

@@ -1,9 +1,12 @@
 """The frozen trunk's activations: the network's own, each made once, and training from them as from a plain forward."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+from benchmarks import machine
 from training.learning import model, precision, trunk
 from training.learning.augmentation import Augmentation
 from training.learning.cache import ActivationCache
@@ -102,3 +105,26 @@ def test_samples_that_are_never_used_are_never_computed(network, tmp_path):
     source = trunk.features(network, "backbone", samples(), ActivationCache(tmp_path), CPU)
     with pytest.raises(AssertionError, match="no activations"):
         source.plain(np.array([9]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process keeps of files is asked of Linux")
+def test_pictures_and_activations_go_through_without_staying_in_memory(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(trunk, "FILL_BATCH", 5)
+    monkeypatch.setattr("training.learning.cache.RESIDENT_BYTES", 2**21)
+    n = 120
+    kept = ActivationCache(tmp_path)
+    mapped = kept.array({"drawn": 1}, (n, 224, 224, 3), "uint8", lambda out: None, "pictures")
+    used = Dataset(mapped, {"test": 1}, np.arange(n), np.array([], dtype=np.int64))
+    peaks: list[int] = []
+
+    def look(stages, batch):
+        peaks.append(machine.memory("RssFile") - before)
+        return [torch.ones(len(batch), 56, 56, 16, dtype=torch.float16)]
+
+    monkeypatch.setattr(trunk, "_stages", look)
+    before = machine.memory("RssFile")
+    found = trunk.features(network, "layer1", used, kept, CPU)
+    for at in range(0, n, 5):
+        assert found.plain(np.arange(at, at + 5)).sum() > 0
+        look([], [])
+    assert 2**20 < max(peaks) < 2**23 < mapped.nbytes + found.rows.nbytes
