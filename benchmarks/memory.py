@@ -40,9 +40,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder for pictures and cache: 155 KB a sample (a temporary one)")
     arguments = parser.parse_args()
     print(f"machine: {machine()}\n")
-    print(
-        "| samples | backbone | cache | seconds | own memory MiB | from files MiB |\n|---|---|---|---|---|---|"
-    )
+    print("| samples | backbone | cache | seconds | own memory MiB | from files MiB |\n|---|---|---|---|---|---|")
     for number in map(int, arguments.samples.split(",")):
         with tempfile.TemporaryDirectory(dir=arguments.work) as work:
             described = _described(Path(work), number)
