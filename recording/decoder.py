@@ -1,7 +1,7 @@
 """One decoder that says of every picture whether it is sound, as far as its format lets it.
 
 - H.264, MPEG-4 part 2, MJPEG: FFmpeg's decoders mark pictures that they had to mend, or refuse the packet.
-- MJPEG: what libjpeg-turbo finds wrong counts as well.
+- MJPEG: what libjpeg-turbo finds wrong counts as well, and brightness that no picture has (:mod:`recording.overshoot`).
 
 The last two only where they find nothing wrong with a recording's first pictures: there are cameras whose every picture
 has a few bytes too many.
@@ -55,7 +55,7 @@ class Decoder:
         if self.endings is not None and packet is not None and not self.endings.fit(packet, everything):
             raise Damaged("its data does not end where the picture does")
         if self.strict and packet is not None and not pictures.is_sound_jpeg(bytes(packet)):
-            raise Damaged("libjpeg-turbo finds it damaged")
+            raise Damaged("libjpeg-turbo finds it damaged, or its brightness is none")
         self.context.skip_frame = "DEFAULT" if everything else "NONREF"
         try:
             return [(picture, not picture.is_corrupt) for picture in self.context.decode(packet)]

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 _PICTURES = 32  # types of units below this hold a part of a picture
 _UNUSED = {0, 2, 4, 6, 8, 10, 12, 14}  # no other picture refers to these (table 7-1)
 _AS_TRAILING = {8: 0, 9: 1}  # a decoder that starts here leaves out what is shown before its key frame
-_RANDOM = np.random.default_rng(0).integers(4, 256, (4, 16), dtype=np.uint8)  # no bytes that begin something
+_RANDOM = np.random.default_rng(0).integers(4, 256, (64, 4), dtype=np.uint8)  # none begins something
 _TAIL = _RANDOM.shape[1]
 _PADDING = re.compile(rb"(\x00\x00\x03|\x00)+$")  # words of zeros that a constant bit rate asks for (7.3.2.9)
-_SHORTEST = _TAIL + 24  # a part with less behind its header says nothing
+_SHORTEST = 40  # a part with less behind its header says nothing
 
 
 class Endings:
@@ -49,7 +49,9 @@ class Endings:
             return True
         kept = [bytes([_AS_TRAILING.get(unit[0] >> 1, unit[0] >> 1) << 1]) + unit[1:] for unit in units]
         as_it_is = self._decoded(kept)
-        longer = [_PADDING.sub(b"", unit) + _RANDOM[0].tobytes() if n in parts else unit for n, unit in enumerate(kept)]
+        longer = [
+            _PADDING.sub(b"", unit) + _RANDOM[:4].tobytes() if n in parts else unit for n, unit in enumerate(kept)
+        ]
         if as_it_is is None:
             return False
         # Motion in a missing picture is what its memory held before: only of new decoders is it sure to be none.

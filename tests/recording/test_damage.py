@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from recording import bitstream, decoding, frames
+from recording import bitstream, decoding, endings, frames
 from tests import recordings
 
 SIZE, FRAMES, GROUP = (320, 192), 48, 12
@@ -201,6 +201,18 @@ def test_h265_with_something_behind_every_picture_loses_none(
     assert frames.scan(tmp_path / "v.mp4").strict == strict
     got, lost = everything(tmp_path / "v.mp4")
     assert (len(got), lost) == (FRAMES, {})
+
+
+def test_h265_data_that_ends_a_few_bytes_before_it_should_is_damaged(sound) -> None:
+    # After damage the decoder may be finished anywhere, sometimes just before the end.
+    with av.open(str(sound["plain-hevc.mp4"][0])) as source:
+        looked_at = endings.of(source.streams.video[0])
+        assert looked_at
+        for packet in (packet for packet in source.demux(video=0) if packet.size):
+            assert looked_at.fit(packet)
+            *others, last = bitstream.units(memoryview(packet), 4)
+            longer = b"".join(len(unit).to_bytes(4) + unit for unit in (*others, last + b"\x55\xaa\x5a\xa5\x55\xaa"))
+            assert not looked_at.fit(av.Packet(longer))
 
 
 def test_what_libjpeg_finds_damaged_in_an_mjpeg_is_left_out(sound, tmp_path: Path) -> None:
