@@ -290,6 +290,10 @@ class CurveConfig(DriveParameters):
             raise InputError(f"repeats={self.repeats}: must be at least 1")
         if self.spacing not in subsets.SPACINGS:
             raise InputError(f"spacing={self.spacing!r} is unknown: choose one of {', '.join(subsets.SPACINGS)}")
+        if self.timeout < 0:
+            raise InputError(f"timeout={self.timeout:g}: must be 0 (none) or seconds above 0")
+        if self.epochs_max < 1:
+            raise InputError(f"epochs_max={self.epochs_max}: must be at least 1")
         if self.target_deg < 0:
             raise InputError(f"target_deg={self.target_deg:g}: must be 0 (none) or degrees above 0")
         if self.model and self.study:
@@ -298,7 +302,9 @@ class CurveConfig(DriveParameters):
             raise InputError("storage= says where the search study= is kept: name it, or leave storage= away")
         if self.model:
             Selector.parse(self.model)
-        self.asked_sizes()
+        sizes = self.asked_sizes()
+        if sizes:  # now, not when the samples are extracted; how many a prepared folder has is not known yet
+            subsets.check(sizes, max(sizes) if self.data else self.samples)
         self.job()
 
     def asked_sizes(self) -> tuple[int, ...]:

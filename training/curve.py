@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 from recording import files, label_frame
 from recording.angles import pitch_yaw_to_deg
-from recording.exceptions import GazeError
+from recording.exceptions import GazeError, InputError
 from recording.prepared import DRIVE
+from recording.recordings import Recordings
 from registry.intervals import block_means
 from registry.registration import check_artifacts
 from registry.rule import BASELINES
@@ -40,6 +41,7 @@ from training.learning.trunk import dataset, features
 from training.measuring import baselines, learning_curve, outlook, overlap, subsets
 from training.measuring.errors import MeasuredErrors, measure, per_sample, summarise
 from training.measuring.learning_curve import Measured
+from training.measuring.splits import Split
 from training.orphans import alone
 from training.points import Plan, Point, Trainings, planned_epochs
 from training.reporting import learning_curve as reporting
@@ -55,6 +57,8 @@ SEARCHING = 0.3
 """Of ``timeout``, what the short search may take."""
 MAIN_JOBS = 2
 """Without ``timeout``, what a curve may cost: so many main jobs."""
+SIZED = {"even": "thinned out of", "first": "are the first of"}
+"""What the sizes are of all samples, by ``spacing``."""
 
 
 def run(config: CurveConfig) -> int:
@@ -84,6 +88,7 @@ def run(config: CurveConfig) -> int:
         overlap.check(data, split)
         label_frames = label_frame.together(data.drives, config.label_frame)
         package.check_lineage(data, split, base.holdout)
+        _check_spacing(config.spacing, data, split)
         sizes = subsets.ladder(config.asked_sizes(), len(data), len(split.train))
         job.describe(data, split)
         with closing(ActivationCache(folder / "cache")) as cache, tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -99,6 +104,20 @@ def run(config: CurveConfig) -> int:
         mlflow.log_metric("seconds/curve", time.monotonic() - began)
         print(f"\n{report.printed()}\n\n{report.configuration}\nlook at it: mlflow ui (figures/learning_curve.png)")
     return 0
+
+
+def _check_spacing(spacing: str, data: Recordings, split: Split) -> None:
+    """:class:`InputError` where the first minutes of several drives would be those of the first drive alone."""
+    drives = _trained_drives(data, split)
+    if spacing == "first" and drives > 1:
+        raise InputError(
+            f"spacing=first: what recording longer would have brought is asked of one drive, and {drives} are trained "
+            "on; leave it at even, or give one drive"
+        )
+
+
+def _trained_drives(data: Recordings, split: Split) -> int:
+    return len(np.unique(data.drive_index[split.train]))
 
 
 def _known(config: CurveConfig, study: Path) -> Chosen | None:
@@ -220,21 +239,25 @@ def _report(config: CurveConfig, work: Job, starts: Bases, configuration: Chosen
         before[rival].angular.mean,
         config.target_deg,
         frozen=configuration.config.freeze == "backbone",
-    )
-    source = RENDERED if work.recordings.rendered else "recording"
-    leaking = ", LEAKING random split" if work.split.leaking else ""
-    title = (
-        f"{source}, {len(work.split.test)} held-out samples (split={work.split.name}{leaking}), "
-        f"sizes thinned out of {len(work.recordings):,} samples (spacing={config.spacing})"
+        several=_trained_drives(work.recordings, work.split) > 1,
     )
     return CurveReport(
-        title,
+        _title(config.spacing, work.recordings, work.split),
         reporting.baselines(before),
         tuple(_size(work, trained) for trained in _by_size(points)),
         forecast,
         outlook.sentences(forecast, about),
         f"Trained with the configuration of {configuration.source}: {_in_words(configuration)}",
         config.target_deg,
+    )
+
+
+def _title(spacing: str, data: Recordings, split: Split) -> str:
+    source = RENDERED if data.rendered else "recording"
+    leaking = ", LEAKING random split" if split.leaking else ""
+    return (
+        f"{source}, {len(split.test)} held-out samples (split={split.name}{leaking}), "
+        f"sizes {SIZED[spacing]} {len(data):,} samples (spacing={spacing})"
     )
 
 

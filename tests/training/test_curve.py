@@ -43,6 +43,10 @@ def runs(filter_string: str) -> list[mlflow.entities.Run]:
     [
         (["--sizes", "100,many"], "'many' is no number of samples"),
         (["--sizes", "0,100"], "'0' is no number of samples"),
+        (["--sizes", "80"], "sizes=80: a curve needs two sizes"),
+        (["--sizes", "500,2000"], "sizes=2000: there are 1000 samples"),  # before they are extracted
+        (["--timeout", "-1"], "timeout=-1: must be"),
+        (["--epochs_max", "0"], "epochs_max=0: must be"),
         (["--repeats", "0"], "repeats=0"),
         (["--spacing", "odd"], "choose one of even, first"),
         (["--target_deg", "-1"], "target_deg=-1"),
@@ -58,10 +62,9 @@ def test_a_parameter_that_cannot_be_meant_is_refused(arguments, says):
 
 def test_sizes_that_the_drive_does_not_have_end_the_run_in_one_line(tracking, folder):
     line = refused("--data", str(folder), "--sizes", "40,2000")
-    assert "sizes=2000: the drive has 90 samples" in line
+    assert "sizes=2000: there are 90 samples" in line
     (run,) = runs("")
     assert (run.info.status, run.data.tags["error"]) == ("FAILED", line)
-    assert "needs two sizes" in refused("--data", str(folder), "--sizes", "80")
 
 
 def test_every_size_is_tested_on_the_same_samples_and_nothing_is_trained_twice(tracking, folder, monkeypatch, capsys):
@@ -120,6 +123,29 @@ def test_the_first_minutes_hold_no_later_sample(tracking, folder, monkeypatch):
     assert "every training diverged" in refused("--data", str(folder), *QUICK, "--spacing", "first", "--sizes", "30,60")
     assert all(set(plan.train) == set(given[1].train[: len(plan.train)]) for plan in given)
     assert {plan.config.seed for plan in given} == {0, 1, 2}
+
+
+class Ninety(SimpleNamespace):
+    """As much of recordings as a title needs."""
+
+    def __len__(self):
+        return 90
+
+
+@pytest.mark.parametrize(("spacing", "says"), [("even", "thinned out of 90"), ("first", "are the first of 90")])
+def test_the_title_says_what_the_sizes_are(spacing, says):
+    split = SimpleNamespace(test=np.arange(14), name="blocks", leaking=False)
+    title = curve._title(spacing, Ninety(rendered=False), split)
+    assert title == f"recording, 14 held-out samples (split=blocks), sizes {says} samples (spacing={spacing})"
+
+
+def test_the_first_minutes_of_several_drives_are_no_question():
+    two = SimpleNamespace(drive_index=np.repeat([0, 1, 2], 10))
+    beside, alone = (SimpleNamespace(train=rows) for rows in (np.arange(15), np.arange(10)))
+    with pytest.raises(GazeError, match=r"spacing=first: .* asked of one drive, and 2 are trained on"):
+        curve._check_spacing("first", two, beside)
+    curve._check_spacing("even", two, beside)
+    curve._check_spacing("first", two, alone)  # by-drive: the others validate and test
 
 
 @pytest.fixture

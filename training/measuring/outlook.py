@@ -6,7 +6,7 @@ import numpy as np
 
 from training.measuring.learning_curve import FARTHEST, Expected, Forecast, Outlook
 
-MORE = {"even": "Twice the samples of this drive", "first": "A drive twice as long"}
+MORE = {"even": "Twice the samples of {these}", "first": "A drive twice as long"}
 
 MORE_LAYERS = "more of the network trained (freeze=layer3 or none), as only a head was, on a frozen backbone; "
 
@@ -25,13 +25,25 @@ class Circumstances:
     """0: none was asked for."""
     frozen: bool = False
     """Whether only a head was trained, on a frozen backbone, which has a floor of its own."""
+    several: bool = False
+    """Whether samples of several drives are trained on."""
+
+    @property
+    def more(self) -> str:
+        """What twice the samples are."""
+        return MORE[self.spacing].format(these="these drives" if self.several else "this drive")
+
+    @property
+    def same(self) -> str:
+        """What was recorded."""
+        return "the same drives" if self.several else "the same drive"
 
 
 def sentences(forecast: Forecast, about: Circumstances) -> tuple[str, ...]:
     """One sentence or two a question: twice the samples, the target, whether there is anything to extrapolate."""
     said = [_twice(forecast, about)]
     if about.target_deg:
-        said.append(_target(forecast, about.target_deg))
+        said.append(_target(forecast, about))
     best = float(forecast.measured.means.min())
     if best >= about.rival_deg:
         said.append(
@@ -48,14 +60,14 @@ def _twice(forecast: Forecast, about: Circumstances) -> str:
     gain = forecast.gain()
     if forecast.outlook == Outlook.WILL_NOT_HELP:
         return (
-            f"More of the same drive will not help: {MORE[about.spacing].lower()} ({2 * largest:,} samples) would "
+            f"More of {about.same} will not help: {about.more.lower()} ({2 * largest:,} samples) would "
             f"lower the 3-D error of {measured:.2f}° by {_percent(gain)}. What would: {MORE_LAYERS * about.frozen}"
             "another drive, with other light, "
             "on another day, with other places to look at; and labels that are in step with the video and as exact as "
             "the error that is asked for"
         )
     said = (
-        f"{MORE[about.spacing]} ({2 * largest:,} samples) would bring the 3-D error from {measured:.2f}° to "
+        f"{about.more} ({2 * largest:,} samples) would bring the 3-D error from {measured:.2f}° to "
         f"{forecast.at(2 * largest).describe()}, which is {_percent(gain)} less"
     )
     if about.spacing == "even" and about.usable and 2 * largest > about.usable:
@@ -66,7 +78,8 @@ def _twice(forecast: Forecast, about: Circumstances) -> str:
     return said
 
 
-def _target(forecast: Forecast, target_deg: float) -> str:
+def _target(forecast: Forecast, about: Circumstances) -> str:
+    target_deg = about.target_deg
     measured, wanted = forecast.measured, f"a 3-D error of {target_deg:g}°"
     reached = np.flatnonzero(measured.means <= target_deg)
     if len(reached):
@@ -77,7 +90,7 @@ def _target(forecast: Forecast, target_deg: float) -> str:
     if needed.low > farthest:
         lowest = forecast.at(farthest)
         return (
-            f"More of the same drive does not reach {wanted}: at {farthest:,.0f} samples, as far as this curve can be "
+            f"More of {about.same} does not reach {wanted}: at {farthest:,.0f} samples, as far as this curve can be "
             f"trusted, it would be {lowest.describe()}"
         )
     if needed.value > farthest or not np.isfinite(needed.high):

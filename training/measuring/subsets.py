@@ -1,5 +1,7 @@
 """Growing subsets of a training part: each holds all smaller ones, and repeats choose different samples."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from recording.exceptions import InputError
@@ -13,6 +15,19 @@ FEWEST = 16
 _GOLDEN = 0.6180339887498949
 
 
+def check(sizes: Sequence[int], samples: int) -> None:
+    """:class:`InputError` for sizes that are more than the ``samples``, or only one."""
+    if sizes and max(sizes) > samples:
+        raise InputError(
+            f"sizes={max(sizes)}: there are {samples} samples; leave that size out, or ask for more (samples=)"
+        )
+    if len(sizes) < 2:
+        raise InputError(
+            f"sizes={','.join(map(str, sizes)) or samples}: a curve needs two sizes at least, better four that double; "
+            "leave sizes= away for halvings of what is there, or prepare more samples"
+        )
+
+
 def ladder(asked: tuple[int, ...], samples: int, training: int) -> tuple[int, ...]:
     """The sizes of a curve, ascending: those ``asked``, or halvings of what is there.
 
@@ -21,20 +36,12 @@ def ladder(asked: tuple[int, ...], samples: int, training: int) -> tuple[int, ..
     """
     halvings = [samples >> k for k in range(HALVINGS + 1)]
     sizes = sorted(asked or (size for size in halvings if share(size, samples, training) >= FEWEST))
-    if sizes and sizes[-1] > samples:
-        raise InputError(
-            f"sizes={sizes[-1]}: the drive has {samples} samples; leave that size out, or prepare more (samples=)"
-        )
+    check(sizes, samples)
     small = next((size for size in sizes if share(size, samples, training) < FEWEST), None)
     if small is not None:
         raise InputError(
             f"sizes={small}: {share(small, samples, training)} of them would be trained on, at least {FEWEST} are "
             f"needed: sizes from {-(-FEWEST * samples // training)} on"
-        )
-    if len(sizes) < 2:
-        raise InputError(
-            f"sizes={','.join(map(str, sizes)) or samples}: a curve needs two sizes at least, better four that double; "
-            "leave sizes= away for halvings of what is there, or prepare more samples"
         )
     return tuple(sizes)
 

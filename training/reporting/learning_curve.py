@@ -48,7 +48,7 @@ class CurveReport:
         for one in self.sizes:
             times = "once" if one.trainings == 1 else f"{one.trainings} times"
             row = self._row(f"{one.size:,} samples ({one.trained_on:,} trained on, {times})", one.errors)
-            rows.append(row | {"minutes": f"{one.minutes:.1f}"})
+            rows.append(row | {"minutes": f"{one.minutes:.1f}" if one.minutes >= 0.05 else "< 0.1"})
         return pd.DataFrame(rows)
 
     @staticmethod

@@ -10,8 +10,10 @@ HELPS = {n: 40 * n**-0.5 for n in SIZES}
 FLOOR = {n: 3 + 60 / n for n in SIZES}
 
 
-def said(errors, *, spacing="even", usable=0, rival_deg=9.0, target_deg=0.0, frozen=False, **options) -> str:
-    about = Circumstances(spacing, usable, "constant", rival_deg, target_deg, frozen)
+def said(
+    errors, *, spacing="even", usable=0, rival_deg=9.0, target_deg=0.0, frozen=False, several=False, **options
+) -> str:
+    about = Circumstances(spacing, usable, "constant", rival_deg, target_deg, frozen, several)
     return " ".join(sentences(forecast(exact(errors, repeats=3, **options)), about))
 
 
@@ -24,6 +26,13 @@ def test_more_data_that_helps_is_said_in_degrees():
     assert said(HELPS, spacing="first").startswith("A drive twice as long (2,000 samples)")
     assert "has 1,120 usable rows: that many samples need a longer one" in said(HELPS, usable=1120)
     assert "usable" not in said(HELPS, usable=23_000)
+
+
+def test_of_several_drives_no_single_one_is_spoken():
+    assert said(HELPS, several=True).startswith("Twice the samples of these drives (2,000 samples)")
+    line = said(FLOOR, several=True, target_deg=2.0)
+    assert line.startswith("More of the same drives will not help: twice the samples of these drives")
+    assert "More of the same drives does not reach a 3-D error of 2°" in line
 
 
 def test_a_floor_is_named_with_what_would_help():

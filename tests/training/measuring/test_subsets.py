@@ -31,7 +31,7 @@ def test_without_sizes_there_are_halvings_of_what_is_there():
 @pytest.mark.parametrize(
     ("asked", "samples", "says"),
     [
-        ((500, 2000), 1000, "sizes=2000: the drive has 1000 samples"),
+        ((500, 2000), 1000, "sizes=2000: there are 1000 samples"),
         ((500,), 1000, "sizes=500: a curve needs two sizes"),
         ((10, 500), 1000, "sizes=10: 6 of them would be trained on, at least 16 are needed: sizes from 27 on"),
         ((), 20, "sizes=20: "),

@@ -17,9 +17,9 @@ def off_by(degrees: float):
     return measure(LABELS + np.array([degrees, degrees / 2]), LABELS, BLOCK)
 
 
-def report(errors: dict[int, float]) -> CurveReport:
+def report(errors: dict[int, float], minutes: float = 1.25) -> CurveReport:
     before = {"base": off_by(20), "constant": off_by(9), "affine": off_by(5)}
-    sizes = tuple(SizeErrors(size, size // 2, 3, off_by(error), 1.25) for size, error in errors.items())
+    sizes = tuple(SizeErrors(size, size // 2, 3, off_by(error), minutes) for size, error in errors.items())
     told = forecast(exact(errors, repeats=3))
     return CurveReport("a drive", before, sizes, told, ("It helps.", "So much."), "as the search chose", 1.5)
 
@@ -42,6 +42,10 @@ def test_the_table_has_what_was_before_and_every_size():
     assert table["azimuth"].iloc[0] == "20.00° [20.00–20.00]"
     assert list(table["minutes"])[2:4] == ["–", "1.2"]
     assert "It helps." in report({n: 40 * n**-0.5 for n in SIZES}).printed()
+
+
+def test_trainings_of_seconds_do_not_take_no_time():
+    assert list(report({n: 40 * n**-0.5 for n in SIZES}, minutes=0.01).table()["minutes"])[3:] == ["< 0.1"] * 4
 
 
 def test_of_the_calibrations_the_best_one_is_shown():
