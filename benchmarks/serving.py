@@ -154,19 +154,21 @@ def _register_one(folder: Path, network: torch.nn.Module, kept: Holdout) -> None
 @contextmanager
 def _server(folder: Path, precision: str) -> Iterator[Server]:
     command = ["serving", "--poll", "0.2", "--cache", str(folder / "serving-cache"), "--precision", precision]
-    with _process(folder, command, "/readyz") as server:
+    with process(folder, command, "/readyz") as server:
         yield server
 
 
 @contextmanager
 def _mlflow_server(folder: Path) -> Iterator[Server]:
     command = ["mlflow", "models", "serve", "-m", f"models:/{NAME}/1", "--env-manager", "local"]
-    with _process(folder, command, "/ping") as server:
+    with process(folder, command, "/ping") as server:
         yield server
 
 
 @contextmanager
-def _process(folder: Path, command: list[str], health: str) -> Iterator[Server]:
+def process(
+    folder: Path, command: list[str], health: str, environment: dict[str, str] | None = None
+) -> Iterator[Server]:
     """``python -m COMMAND --port …`` until it answers ``health``; ended with its children afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -176,7 +178,8 @@ def _process(folder: Path, command: list[str], health: str) -> Iterator[Server]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *command, "--port", str(port)],
-            env=os.environ | {"PYTHONPATH": str(ROOT), "PATH": path},
+            cwd=folder,
+            env=(environment or os.environ | {"PYTHONPATH": str(ROOT)}) | {"PATH": path},
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -208,7 +211,7 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
-def _load(
+def load(
     folder: Path, port: int, path: str, kind: str, bodies: list[Path], connections: int, seconds: float
 ) -> Iterator[list[Answer]]:
     """Load for ``seconds`` or until the block ends, whatever is later; the list is filled behind the block."""
@@ -236,7 +239,7 @@ def _following(port: int, folder: Path, jpegs: list[bytes], given: argparse.Name
     }
     bodies = _written(folder, "jpg", jpegs)
     slow = 0.0
-    with _load(folder, port, "/v1/gaze", "image/jpeg", bodies, given.clients, given.seconds) as answers:
+    with load(folder, port, "/v1/gaze", "image/jpeg", bodies, given.clients, given.seconds) as answers:
         began = time.monotonic()
         for k in range(given.swaps):
             time.sleep(max(0.0, began + (k + 0.5) * given.seconds / given.swaps - time.monotonic()))
@@ -284,7 +287,7 @@ def _speed(ours: int, theirs: int, folder: Path, jpegs: list[bytes], given: argp
         measured: dict[str, list[list[Answer]]] = {name: [] for name in sides}
         for _ in range(given.rounds):
             for name, (port, path, kind, bodies) in sides.items():
-                with _load(folder, port, path, kind, bodies, given.clients, given.round_seconds) as answers:
+                with load(folder, port, path, kind, bodies, given.clients, given.round_seconds) as answers:
                     pass
                 bad = [answer for answer in answers if answer.status != 200]
                 if bad:

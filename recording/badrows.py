@@ -5,6 +5,7 @@ for how they are *written* – another minus sign, another unit, another separat
 looks to the left, and a model of what is left knows only the other side.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ import pandas as pd
 from recording import units
 from recording.dialect import Header
 from recording.exceptions import DriveError
+
+log = logging.getLogger("recording.badrows")
 
 MALFORMED = "malformed line"
 BAD_FRAME = "frame not a number"
@@ -114,6 +117,23 @@ _REMEDY = {
     ABSURD_ANGLE: f"write degrees, azimuth within ±{units.AZIMUTH_LIMIT_DEG:g} and elevation within "
     f"±{units.ELEVATION_LIMIT_DEG:g}",
 }
+
+
+def warn_of_zeros(path: Path, azimuth: pd.Series, elevation: pd.Series) -> None:
+    """Say it when a class of ``path``'s frames looks exactly at 0°, 0° and nowhere else twice as exactly.
+
+    Some trackers write zeros while they have lost the eyes. Targets on a wall are looked at exactly, too: then other
+    pairs of angles are as frequent.
+    """
+    frequent = pd.Series(zip(azimuth, elevation, strict=True)).value_counts().head(2)
+    count = int(frequent.get((0.0, 0.0), 0))
+    others = int(frequent.drop((0.0, 0.0), errors="ignore").max()) if len(frequent) > 1 else 0
+    if is_class(count, len(azimuth)) and count > 10 * others:
+        log.warning(
+            "labels %s: %d of %d frames look at exactly 0, 0, where no other angles are that frequent; if the tracker "
+            "writes zeros when it has lost the eyes, leave these values blank",
+            *(path, count, len(azimuth)),
+        )
 
 
 def is_class(count: int, rows: int) -> bool:

@@ -48,10 +48,10 @@ def find(file: CsvFile) -> tuple[Header, Columns]:
     missing = [name for name, there in ((FRAME, FRAME in best.plain), (AZIMUTH, "azimuth" in angles),
                                         (ELEVATION, "elevation" in angles)) if not there]  # fmt: skip
     shown = ", ".join(repr(name[:40]) for name in best.names[:20])
-    raise DriveError(
-        f"labels {path}: no column {', '.join(repr(name) for name in missing)}; found {shown}; "
-        f"rename the columns or give another file"
-    )
+    remedy = "rename the columns or give another file"
+    if len(best.names) == 1 and all(name.partition(" ")[0] in best.plain[0] for name in (FRAME, AZIMUTH, ELEVATION)):
+        remedy = "write a comma, semicolon, tab or | between the columns"
+    raise DriveError(f"labels {path}: no column {', '.join(repr(name) for name in missing)}; found {shown}; {remedy}")
 
 
 def _columns(path: Path, header: Header) -> Columns | None:

@@ -191,7 +191,9 @@ def _fields(line: str, delimiter: str) -> list[str] | None:
     for spaces in (False, True):  # "a" , "b": spaces around the separators, outside the quotes
         text = re.sub(rf'"[ \t]+(?={re.escape(delimiter)}|$)', '"', line.rstrip()) if spaces else line
         try:
-            return next(csv.reader([text], delimiter=delimiter, strict=True, skipinitialspace=spaces))
+            fields = next(csv.reader([text], delimiter=delimiter, strict=True, skipinitialspace=spaces))
         except csv.Error:
             continue
+        # A spreadsheet that took each line for a single field put all of it in quotes.
+        return _fields(fields[0], delimiter) if len(fields) == 1 and delimiter in fields[0] else fields
     return None

@@ -31,6 +31,8 @@ INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4")
 CHECKED_FRAMES = 24
 """So many packets from the start are decoded to see that decoder and index agree."""
 STRICT_CODECS = ("h264", "hevc", "mjpeg")
+SILENT_CODECS = {"vp8": "VP8", "vp9": "VP9", "huffyuv": "HuffYUV", "wmv2": "Windows Media Video 8"}
+"""Of these the decoders make a picture of any bytes: of damaged recordings nearly all were smeared without a word."""
 STRICTLY_CHECKED = 12
 """So many are looked at in another way, to see whether that can tell damage from a camera's habits."""
 HELD_BACK = 16
@@ -106,6 +108,8 @@ def scan(path: Path, track: int | None = None) -> Index:
         exact = _is_exact(container, stream, packets, times)
         fps, seconds = _clock(path, stream, packets)
         _say_count(path, stream, len(packets.presented))
+        if silent := SILENT_CODECS.get(stream.codec_context.name):
+            log.warning("video %s: damage in %s is not seen; compare checksums if the file was copied", path, silent)
         strict = stream.codec_context.name in STRICT_CODECS and _first_are_sound(path, number)
     stored = np.array(packets.presented if exact else [], dtype=np.int64)
     return Index(

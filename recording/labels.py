@@ -35,6 +35,7 @@ from recording.badrows import (
     REASONS,
     STOP,
     BadRows,
+    warn_of_zeros,
 )
 from recording.columns import RECORDING_ID, Columns, find
 from recording.dialect import CsvFile, Header
@@ -142,6 +143,7 @@ def read(
     table = _table(labelled, found.others, [name for _, name in kept])
     if on_bad_rows == STOP:
         bad.check(rows, {columns.azimuth: table["azimuth_deg"], columns.elevation: table["elevation_deg"]})
+    warn_of_zeros(path, table["azimuth_deg"], table["elevation_deg"])
     named = (int(first), int(last)) if last >= 0 else None
     return Labels(table, labelled.moving, measured, rows, bad.counts(), named, tuple(notes), times_file)
 

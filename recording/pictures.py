@@ -39,6 +39,11 @@ _EXIF = b"Exif\0\0"
 _ZEROS = bytes(24)  # more bits than the longest block of one shortest code
 _BYTE_ORDER: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
 _ORIENTATION = 0x0112
+_TYPE_BYTES = {
+    1: 1,
+    3: 2,
+    4: 4,
+}  # the number should be of 16 bits, and some programs write others (TIFF 6.0, section 2)
 _OTHERS = {
     b"GIF8": "GIF",
     b"BM": "BMP",
@@ -127,7 +132,7 @@ def _orientation(exif: bytes, name: str) -> int:
         raise _damaged(name, "its EXIF block, which says which way up it is shown")
     for field in (exif[k : k + 12] for k in range(at, end, 12)):
         if int.from_bytes(field[:2], order) == _ORIENTATION:
-            return int.from_bytes(field[8:10], order)
+            return int.from_bytes(field[8 : 8 + _TYPE_BYTES.get(int.from_bytes(field[2:4], order), 2)], order)
     return 1
 
 

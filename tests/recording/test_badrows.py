@@ -88,3 +88,20 @@ def test_a_few_rows_stop_when_what_is_left_lies_on_one_side(tmp_path: Path) -> N
 def test_an_unknown_choice_is_named_with_the_legal_ones(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="on_bad_rows='skip' is unknown: choose one of stop, drop"):
         labels.read(write(tmp_path / "l.csv", [good(1)]), 200, on_bad_rows="skip")
+
+
+def zeros_in(rows: list[str], folder: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
+    caplog.clear()
+    labels.read(write(folder / "l.csv", rows), 200)
+    return [message for message in caplog.messages if "exactly 0, 0" in message]
+
+
+def test_zeros_in_place_of_lost_eyes_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lost = [f"{n},0.0,0,1," if n % 4 == 1 else f"{n},{3 - n / 7},{n / 9},1," for n in range(120)]
+    said = zeros_in(lost, tmp_path, caplog)
+    assert len(said) == 1
+    assert "30 of 120 frames look at exactly 0, 0" in said[0]
+    few = [good(n) if n % 4 == 1 and n > 20 else row for n, row in enumerate(lost)]
+    assert not zeros_in(few, tmp_path, caplog)
+    targets = [f"{n},{n % 3 * 10},{n % 2 * 10},1," for n in range(120)]
+    assert not zeros_in(targets, tmp_path, caplog)

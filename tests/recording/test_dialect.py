@@ -151,3 +151,17 @@ def test_two_empty_fields_too_many_may_be_decimal_commas_that_split_a_number(tmp
         text = f"dash_frames{separator}azimuth [deg]{separator}elevation [deg]\n3{separator}1,5{separator}-2,5"
         (tmp_path / "l.csv").write_text(text + 3 * separator)
         assert labels.read(tmp_path / "l.csv", 100).table.to_numpy().tolist() == [[3.0, 1.5, -2.5]]
+
+
+def test_lines_that_a_spreadsheet_put_in_quotes_as_a_whole_are_read(tmp_path: Path) -> None:
+    lines = ["dash_frames,azimuth [deg],elevation [deg],note", *(f'{n},1.5,-2,""a, b""' for n in range(30))]
+    (tmp_path / "l.csv").write_text("\n".join(f'"{line}"' for line in lines) + "\n")
+    read = labels.read(tmp_path / "l.csv", 100)
+    assert read.dropped == {}
+    assert read.table.iloc[7].tolist() == [7, 1.5, -2.0, "a, b"]
+
+
+def test_columns_that_only_spaces_separate_are_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("dash_frames   azimuth_deg   elevation_deg\n  1   2.5   3.5\n")
+    with pytest.raises(DriveError, match=r"write a comma, semicolon, tab or \| between the columns"):
+        labels.read(tmp_path / "l.csv", 100)

@@ -124,6 +124,16 @@ def test_comes_out_the_way_up_that_exif_says(orientation: int, kind: str) -> Non
     assert np.array_equal(decode(data), np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))))
 
 
+# EXIF asks for 16 bits here; of other widths the big-endian ones were read as 0, and the picture lay.
+@pytest.mark.parametrize(("kind", "packed"), [(1, "Bxxx"), (3, "Hxx"), (4, "I")])
+@pytest.mark.parametrize(("mark", "order"), [(b"MM\0*", ">"), (b"II*\0", "<")])
+def test_orientation_is_read_in_every_width(kind: int, packed: str, mark: bytes, order: str) -> None:
+    block = struct.pack(f"{order}IHHHI{packed}I", 8, 1, 0x0112, kind, 1, 6, 0)
+    picture = _noisy_face(1)
+    turned = decode(_pillow(picture, exif=b"Exif\0\0" + mark + block))
+    assert np.array_equal(turned, np.rot90(decode(_pillow(picture)), -1))
+
+
 # Cameras write 0 where they do not know; what viewers then show is the picture as stored.
 @pytest.mark.parametrize("orientation", [0, 9, 65_535])
 def test_meaningless_orientation_is_none(orientation: int) -> None:
