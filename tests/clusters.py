@@ -4,6 +4,7 @@ import importlib.util
 import os
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,9 +28,18 @@ QUIET = {
 }
 
 
+@contextmanager
+def _careless() -> Iterator[None]:
+    """Ray, when it starts or ends a process, leaves /dev/null and its handle of the process to garbage collection."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+
+
 class Nodes:
     """A head without room for trials, and two nodes with two processors each."""
 
+    @_careless()
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
@@ -42,6 +52,7 @@ class Nodes:
         for _ in range(2):
             self.add()
 
+    @_careless()
     def add(self) -> str:
         """One more node; its id."""
         made = self._cluster.add_node(num_cpus=2, memory=8 * 2**30, object_store_memory=STORE_BYTES)
@@ -53,6 +64,7 @@ class Nodes:
         (raylet,) = self._nodes.pop(node).all_processes["raylet"]
         os.kill(raylet.process.pid, signal.SIGKILL)
 
+    @_careless()
     def end(self) -> None:
         self._cluster.shutdown()
 

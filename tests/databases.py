@@ -5,6 +5,8 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def wait_for_answer(address: str, server: subprocess.Popen, log: Path) -> None:
+    """Until somebody answers there; fails the test where the ``server`` has ended, with the end of its ``log``."""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            assert server.poll() is None, log.read_text()[-3000:]
+            time.sleep(0.5)
+    pytest.fail(f"no answer from {address}: {log.read_text()[-3000:]}")
 
 
 class Postgres:

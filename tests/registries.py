@@ -2,10 +2,14 @@
 
 import contextlib
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import databases
 import mlflow
 import packages
 import pytest
@@ -25,6 +29,12 @@ def fresh(folder: Path, template: bytes, patch: pytest.MonkeyPatch) -> Iterator[
         # The database remembers where it was made; artifacts of a test belong to the test.
         database.execute("UPDATE experiments SET artifact_location = ? || '/mlruns/' || experiment_id", [str(folder)])
     uri = f"sqlite:///{folder / 'mlflow.db'}"
+    with _on(uri, patch):
+        yield uri
+
+
+@contextlib.contextmanager
+def _on(uri: str, patch: pytest.MonkeyPatch) -> Iterator[None]:
     patch.setenv("MLFLOW_TRACKING_URI", uri)
     # `mlflow.set_experiment` sets the second for the whole process, for the next test's database as well; and a global.
     patch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
@@ -33,12 +43,30 @@ def fresh(folder: Path, template: bytes, patch: pytest.MonkeyPatch) -> Iterator[
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(None)
     try:
-        yield uri
+        yield
     finally:
         while mlflow.active_run():
             mlflow.end_run()
         os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
         mlflow.set_tracking_uri(None)
+
+
+@contextlib.contextmanager
+def served(folder: Path, database: str, patch: pytest.MonkeyPatch) -> Iterator[str]:
+    """This process works on an ``mlflow server`` on that database, which is given up afterwards; yields its address."""
+    port, log = databases.free_port(), folder / "mlflow.log"
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
+    command += ["--backend-store-uri", database, "--artifacts-destination", str(folder / "artifacts")]
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, start_new_session=True)
+    try:
+        uri = f"http://127.0.0.1:{port}"
+        databases.wait_for_answer(f"{uri}/health", server, log)
+        with _on(uri, patch):
+            yield uri
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
 
 
 @contextlib.contextmanager

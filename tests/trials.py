@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -133,6 +134,21 @@ def count(spec: TrialSpec, connection: Connection) -> None:
             time.sleep(1.5)  # long enough for the state to be fetched: an epoch takes longer than that
     spec.checkpoint.touch()
     connection.send(("done", result(2.0 + spec.number)))
+
+
+def train_but_die(spec: TrialSpec, connection: Connection) -> None:
+    """A real trial; the third one is killed as soon as it has told of an epoch."""
+    trial.run(spec, cast(Connection, _Mortal(connection)) if spec.number == 2 else connection)
+
+
+class _Mortal:
+    def __init__(self, connection: Connection):
+        self.connection, self.recv = connection, connection.recv
+
+    def send(self, message: tuple[str, object]) -> None:
+        self.connection.send(message)
+        if message[0] == "epoch":
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def stay(spec: TrialSpec, connection: Connection) -> None:

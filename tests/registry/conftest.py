@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 import mlflow
 import pytest
 import sqlalchemy
-from databases import START_S, Postgres, free_port
+from databases import Postgres, free_port, wait_for_answer
 from werkzeug.security import generate_password_hash
 
 ADMIN = ("admin", "a-password-for-tests")
@@ -58,7 +56,7 @@ def server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iter
             command, cwd=folder, env=variables, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        _await(f"http://127.0.0.1:{port}/health", process, folder / "log")
+        wait_for_answer(f"http://127.0.0.1:{port}/health", process, folder / "log")
         _hash_cheaply(f"{postgres.address}auth")
         yield Server(f"http://127.0.0.1:{port}", *ADMIN, folder / "log")
     finally:
@@ -76,18 +74,6 @@ def _hash_cheaply(database: str) -> None:
         )
     engine.dispose()
     assert changed.rowcount == 1
-
-
-def _await(address: str, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(address, timeout=5):
-                return
-        except OSError:
-            assert process.poll() is None, log.read_text()[-3000:]
-            time.sleep(0.5)
-    pytest.fail(f"no answer from {address}: {log.read_text()[-3000:]}")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 Ray is imported here and in :mod:`training.searching.slots`, and these are imported when ``cluster=`` is given.
 """
 
+import atexit
 import logging
 import re
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +25,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from recording import fleet
-from recording.exceptions import InputError
+from recording.exceptions import GazeError, InputError
 from recording.fleet import Outcome, Task
 from training.searching import nodes
 from training.searching.nodes import About
@@ -36,8 +38,15 @@ ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv
 ANSWER_S = 60.0
 ASK_S = 120.0
 """For the first process on a node that looks at it: on a busy one that takes a while."""
+LOST_S = 40.0
+"""Without an answer of the head, or of this machine's own node: after 60 s Ray ends the process, without a word."""
+LOOK_S = 1.0
+"""Between two looks whether these are there, at least."""
+LISTEN_S = 5.0
 MEMORY = 2 * 2**30
 """Of a trial, bytes: what Ray keeps free for it. Behind a frozen backbone it needs a quarter of that."""
+DRIVES_EACH = 8
+"""Prepared by a process, until another one takes its place: it takes seconds to start, and holds on to memory."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -108,7 +117,10 @@ class Cluster:
     """
 
     def __init__(self, address: str, work: Path):
-        self.address, self.work = address, work.absolute()
+        self.address, self.work, self.gone = address, work.absolute(), False
+        self._lifelines = {} if address.startswith("ray://") else lifelines()
+        self._answered = dict.fromkeys(self._lifelines, time.monotonic())
+        self._looked = 0.0
         self._ours = nodes.about(self.work, "")
         there = alive()
         self._fit = dict.fromkeys((node.id for node in there), True)
@@ -118,6 +130,23 @@ class Cluster:
             self._check(node, one)
         how = "seen by all" if self.shared else "this machine's; what they need is copied to them"
         log.info("cluster %s: %d nodes; work=%s is %s", address, len(there), work, how)
+
+    def check(self) -> None:
+        """Raises :class:`GazeError` where what this process cannot do without is gone: Ray itself would wait."""
+        if time.monotonic() - self._looked < LOOK_S:
+            return
+        self._looked = time.monotonic()
+        for name, place in self._lifelines.items():
+            try:
+                socket.create_connection(place, CONNECT_S).close()
+                self._answered[name] = time.monotonic()
+            except OSError as error:
+                if isinstance(error, ConnectionRefusedError) or time.monotonic() - self._answered[name] > LOST_S:
+                    self.gone = True
+                    raise GazeError(
+                        f"cluster={self.address}: {name} is gone ({error.strerror or error}); start it again, and go "
+                        "on with study=NAME"
+                    ) from None
 
     def nodes(self) -> list[Node]:
         """The nodes that are there and fit: those that came later are looked at, and left alone where they do not."""
@@ -206,15 +235,19 @@ class Cluster:
     def prepare(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
         """(number, outcome) of every drive, as they come: each a task of its own. For ``work`` that all nodes share."""
         each = self.share(0, len(tasks), "cpu")
-        remote = ray.remote(max_calls=1, max_retries=MOST_RETRIES)(fleet.prepare_one).options(**each.resources())
+        remote = ray.remote(max_calls=DRIVES_EACH, max_retries=MOST_RETRIES)(fleet.prepare_one).options(
+            **each.resources()
+        )
         asked = {remote.remote(replace(task, threads=each.cpus)): number for number, task in enumerate(tasks)}
         try:
             while asked:
-                (ready, *_), _ = ray.wait(list(asked))
-                number = asked.pop(ready)
-                yield number, _outcome(ready, tasks[number])
+                self.check()
+                done, _ = ray.wait(list(asked), timeout=LISTEN_S)
+                for ready in done:
+                    number = asked.pop(ready)
+                    yield number, _outcome(ready, tasks[number])
         finally:
-            for reference in asked:
+            for reference in () if self.gone else asked:
                 ray.cancel(reference, force=True)
 
 
@@ -243,10 +276,15 @@ def connected(address: str, work: Path) -> Iterator[Cluster]:
     finally:
         for number, handler in handlers.items():  # Ray puts its own in place of those that end the command in order
             signal.signal(number, handler)
+    cluster = None
     try:
-        yield Cluster(address, work)
+        cluster = Cluster(address, work)
+        yield cluster
     finally:
-        ray.shutdown()
+        if cluster is not None and cluster.gone:
+            atexit.unregister(ray._private.worker.shutdown)  # it would wait for what is gone
+        else:
+            ray.shutdown()
 
 
 def check_tracking(address: str, tracking_uri: str, others: set[str]) -> None:
@@ -279,6 +317,15 @@ def _knock(address: str) -> None:
         raise InputError(
             f"cluster={address}: what answers there is no head node of Ray; give the port of ray start --head (6379)"
         ) from None
+
+
+def lifelines() -> dict[str, tuple[str, int]]:
+    """Where what a search cannot do without answers: the node that it is part of, and the cluster's head."""
+    about = ray.get_runtime_context()
+    here = next(one for one in ray.nodes() if one["NodeID"] == about.get_node_id())
+    host, _, port = about.gcs_address.rpartition(":")
+    own = str(here["NodeManagerAddress"]), int(here["NodeManagerPort"])
+    return {"Ray's node on this machine": own, "Ray's head node": (host.strip("[]"), int(port))}
 
 
 def alive() -> list[Node]:

@@ -68,6 +68,7 @@ class Slots:
         self._begin_waiting()
 
     def hear(self, timeout: float) -> list[Message]:
+        self.cluster.check()
         self._look()
         self._begin_waiting()
         asked = {slot.pending: slot for slot in self._slots if slot.pending is not None}
@@ -87,7 +88,7 @@ class Slots:
         told = [slot.actor.close.remote() for slot in ending if slot.spec is not None]
         if told:
             ray.wait(told, num_returns=len(told), timeout=GRACE_S + 2 * nodes.POLL_S)
-        for slot in ending:
+        for slot in () if self.cluster.gone else ending:
             ray.kill(slot.actor)
 
     def _look(self) -> None:
@@ -201,6 +202,7 @@ class Slots:
 
     def _gone(self, slot: _Slot, why: str) -> list[Message]:
         """A slot has ended: another one takes its place, where there is room."""
+        self.cluster.check()
         self._slots.remove(slot)
         self._looked = 0.0
         node_is_there = any(node.id == slot.node for node in self.cluster.nodes())

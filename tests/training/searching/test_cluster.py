@@ -9,7 +9,7 @@ from pathlib import Path
 import databases
 import pytest
 
-from recording.exceptions import InputError
+from recording.exceptions import GazeError, InputError
 from training.searching import nodes
 from training.searching.nodes import About
 
@@ -27,7 +27,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture
-def found(cluster, monkeypatch, tmp_path: Path) -> Callable[..., object]:
+def found(cluster, lines, monkeypatch, tmp_path: Path) -> Callable[..., object]:
     """A cluster whose nodes say these things of themselves; :func:`about` by default what this machine says."""
 
     def look(*said: About):
@@ -40,11 +40,19 @@ def found(cluster, monkeypatch, tmp_path: Path) -> Callable[..., object]:
 
         monkeypatch.setattr(cluster, "alive", lambda: list(shown))
         monkeypatch.setattr(cluster.Cluster, "_said", answers)
+        monkeypatch.setattr(cluster, "lifelines", lambda: lines)
+        monkeypatch.setattr(cluster, "LOOK_S", 0.0)
         monkeypatch.setattr(cluster.mlflow, "get_tracking_uri", lambda: "http://mlflow:5000")
         return cluster.Cluster("head:6379", tmp_path)
 
     shown: list[object] = []
     return look
+
+
+@pytest.fixture
+def lines() -> dict[str, tuple[str, int]]:
+    """Where the own node and the head answer."""
+    return {}
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +150,28 @@ def test_an_address_where_something_else_answers_does_not_hang(cluster, tmp_path
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(InputError, match="no head node of Ray"), cluster.connected(address, tmp_path):
             pass
+
+
+def test_a_ray_of_our_own_that_is_gone_is_noticed_at_once(found, here, lines):
+    with socket.create_server(("127.0.0.1", 0)) as own, socket.create_server(("127.0.0.1", 0)) as head:
+        lines |= {"Ray's node on this machine": own.getsockname(), "Ray's head node": head.getsockname()}
+        one = found(here)
+        one.check()
+        own.close()
+        with pytest.raises(GazeError, match=r"Ray's node on this machine is gone \(Connection refused\); start it"):
+            one.check()
+        assert one.gone
+
+
+def test_a_head_that_does_not_answer_for_a_moment_is_waited_for(found, here, cluster, lines, monkeypatch):
+    lines["Ray's head node"] = ("127.0.0.1", 1)
+    monkeypatch.setattr(cluster.socket, "create_connection", silent)
+    one = found(here)
+    one.check()
+    monkeypatch.setattr(cluster, "LOST_S", -1.0)
+    with pytest.raises(GazeError, match=r"Ray's head node is gone \(timed out\)"):
+        one.check()
+
+
+def silent(*_: object) -> None:
+    raise TimeoutError("timed out")

@@ -31,6 +31,7 @@ from recording import fleet
 from recording.exceptions import InputError
 from recording.fleet import Task
 from tests import recordings as small
+from training.interruption import SIGNALS, Interruption
 from training.learning import model
 from training.learning.finetune import TrialConfig
 from training.searching import trial
@@ -53,7 +54,9 @@ def ray_nodes() -> Iterator[clusters.Nodes]:
 def cluster(ray_nodes: clusters.Nodes, tmp_path_factory: pytest.TempPathFactory):
     from training.searching.cluster import connected
 
+    before = [signal.getsignal(number) for number in SIGNALS]
     with connected(ray_nodes.address, tmp_path_factory.mktemp("work")) as found:
+        assert [signal.getsignal(number) for number in SIGNALS] == before, "Ray would end the command in its own way"
         yield found
 
 
@@ -92,8 +95,13 @@ def drives(tmp_path: Path) -> list[Task]:
 
 
 def test_drives_are_prepared_as_tasks_none_twice_and_a_bad_one_is_named(cluster, drives):
-    """The first test here: afterwards the slots have all processors."""
+    """The first test here: afterwards the slots have all processors. Cut off once, when the first drive is there."""
+    begun = cluster.prepare(drives)
+    number, first = next(begun)
+    begun.close()  # Ray kills the others
+    before = first.samples and first.samples.folder.stat().st_mtime_ns
     found = fleet.prepare(drives, fleet.SKIP, 1, cluster.prepare)
+    assert first.samples is None or found[number].samples.folder.stat().st_mtime_ns == before
     assert [outcome.samples is None for outcome in found] == [False, True, False]
     assert "no overlap" in found[1].error
     written = {one.samples.folder: one.samples.folder.stat().st_mtime_ns for one in found[::2]}
@@ -165,8 +173,8 @@ def database() -> Iterator[databases.Postgres]:
 
 
 @pytest.fixture
-def real(ours, tmp_path, empty_database, monkeypatch) -> Iterator[Callable[..., TrialSpec]]:
-    """Describes trials that train on twelve drawn faces and report to a store of their own."""
+def real(ours, tmp_path, database, monkeypatch) -> Iterator[Callable[..., TrialSpec]]:
+    """Describes trials that train on twelve drawn faces and report to a server on PostgreSQL."""
     folder = ours / "faces"
     folder.mkdir()
     for number, gaze in enumerate(drawing.gaze_track(12, 2.0)):
@@ -175,7 +183,7 @@ def real(ours, tmp_path, empty_database, monkeypatch) -> Iterator[Callable[..., 
         (folder / f"frame_{number:05d}_gt.json").write_text(json.dumps(truth))
     torch.manual_seed(0)
     safetensors.torch.save_file(model.build().state_dict(), ours / "real.safetensors")
-    with registries.fresh(tmp_path, empty_database, monkeypatch) as uri, mlflow.start_run() as parent:
+    with registries.served(tmp_path, database.create("mlflow"), monkeypatch) as uri, mlflow.start_run() as parent:
 
         def describe(number: int, config: TrialConfig, checkpoint: Path, seconds_left: float) -> TrialSpec:
             return TrialSpec(
@@ -201,18 +209,34 @@ def real(ours, tmp_path, empty_database, monkeypatch) -> Iterator[Callable[..., 
 
 
 @pytest.mark.postgres
-def test_real_trials_of_a_study_in_a_database_all_end_and_find_what_one_worker_finds(slots, tmp_path, real, database):
-    slots.body = trial.run
+def test_real_trials_all_end_while_one_is_killed_and_the_database_of_all_stops(
+    slots, tmp_path, real, database, monkeypatch, caplog
+):
+    """The third trial is killed when it has begun; the database of study and tracking server stops while trials run."""
+    slots.body = trials.train_but_die
     space = SearchSpace(trials=8, freeze=("backbone",), bn=("source",), epochs_min=1, epochs_max=2, batch_size=4)
-    parent = mlflow.active_run().info
+    parent, back = mlflow.active_run().info, threading.Timer(3.0, database.start)
+
+    def describe(number: int, config: TrialConfig, checkpoint: Path, seconds_left: float) -> TrialSpec:
+        if number == 5:
+            database.stop()
+            back.start()
+        return real(number, config, checkpoint, seconds_left)
+
     kept = StudyDatabase(database.create("study"), "one", parent.run_id)
     with closing(Study(tmp_path / "study", "one", space, {}, 8, kept)) as study:
-        found = Search(study, slots, real).run()
+        found = Search(study, slots, describe).run()
+        assert study.running() == set()
+    back.join()
+    assert "the study's database does not answer" in caplog.text
     assert len(found.ran()) == 8
     children = mlflow.MlflowClient().search_runs(
         [parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'"
     )
-    assert [child.info.status for child in children] == ["FINISHED"] * 8
+    ended = {child.data.tags["trial"]: child.info.status for child in children}
+    assert ended == {str(number): "FAILED" if number == 2 else "FINISHED" for number in range(8)}
+    (killed,) = (child for child in children if child.info.status == "FAILED")
+    assert "signal SIGKILL" in killed.data.tags["ended"]
     assert found.checkpoint.exists()
     alone, *_ = trial.train(real(0, found.config(), tmp_path / "alone.safetensors", 600.0))
     assert alone.best.angular_error_deg == pytest.approx(found.best.user_attrs["result"]["value"], rel=1e-3)
@@ -250,13 +274,25 @@ def test_a_node_that_is_killed_costs_each_of_its_trials_one_epoch_at_most(
     assert "it is tried again and goes on where it was" in caplog.text
 
 
-def test_an_interrupted_search_leaves_no_trial_and_goes_on(slots, ours, tmp_path):
+@pytest.fixture
+def told_to_end() -> Iterator[Callable[[], None]]:
+    """Sends this process the SIGTERM of a scheduler, which it takes as the command does."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    handler = Interruption()
+    handler.install()
+    handler.allow()
+    yield lambda: os.kill(os.getpid(), signal.SIGTERM)
+    for number, before in handlers.items():
+        signal.signal(number, before)
+
+
+def test_a_search_that_is_told_to_end_leaves_no_trial_and_goes_on(slots, ours, tmp_path, told_to_end):
     slots.body = trials.stay
 
     def interrupt() -> None:
         while not list(tmp_path.glob("[0-9]")):
             time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGINT)
+        told_to_end()
 
     threading.Thread(target=interrupt, daemon=True).start()
     with closing(Study(tmp_path / "study", "one", SearchSpace(trials=4), {}, 1000)) as study:
@@ -268,7 +304,7 @@ def test_an_interrupted_search_leaves_no_trial_and_goes_on(slots, ours, tmp_path
 
 
 DRIVER = """
-import sys, time
+import sys
 from pathlib import Path
 import trials
 sys.path.insert(0, sys.argv[3])
@@ -276,26 +312,37 @@ import test_slots
 from training.searching.cluster import connected
 from training.searching.slots import Slots
 with connected(sys.argv[1], Path(sys.argv[2])) as cluster:
-    slots = Slots(cluster, 1, 1, "cpu", trials.stay)
-    slots.start(test_slots.replace(test_slots.spec(0, cluster.work), tracking_uri=sys.argv[2]))
-    while True:
-        slots.hear(1)
+    slots = Slots(cluster, 1, 1, "cpu", trials.count)
+    test_slots.searching(test_slots.two(cluster.work), slots, cluster.work, cluster.work / "notes").run()
 """
 
 
-def test_a_killed_search_leaves_no_trial(ray_nodes, slots, tmp_path):
+def two(work: Path) -> Study:
+    return Study(work / "study", "one", SearchSpace(trials=2), {}, 1000)
+
+
+def test_a_killed_search_leaves_no_trial_and_goes_on_where_it_was(ray_nodes, cluster, slots, ours):
+    """The last test here: the slots are gone."""
     slots.close()
-    here = Path(__file__)
+    here, notes = Path(__file__), ours / "notes"
     environment = os.environ | {"PYTHONPATH": f"{clusters.ROOT}:{clusters.ROOT / 'tests'}"}
-    command = [sys.executable, "-c", DRIVER, ray_nodes.address, str(tmp_path), str(here.parent)]
+    command = [sys.executable, "-c", DRIVER, ray_nodes.address, str(ours), str(here.parent)]
     driver = subprocess.Popen(command, env=environment)
     try:
-        started = tmp_path / "0"
         deadline = time.monotonic() + 240
-        while not started.exists():
+        while len(said := notes.read_text().splitlines() if notes.exists() else []) < 2:
             assert driver.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
     finally:
         driver.kill()
         driver.wait()
-    assert clusters.gone(int(started.read_text()))
+    assert clusters.gone(int(said[0].split()[-1]))
+
+    again = type(slots)(cluster, 1, 1, "cpu", trials.count)
+    with closing(two(ours)) as study, closing(again):
+        assert study.running() == set()
+        searching(study, again, ours, notes).run()
+        assert [one.user_attrs["result"]["ended"] for one in study.finished()] == ["complete"] * 2
+    counted = Counter(tuple(line.split()[:2]) for line in notes.read_text().splitlines())
+    assert len(counted) == 2 * trials.EPOCHS
+    assert sum(counted.values()) <= len(counted) + 1, "more than the epoch that ran was counted again"
