@@ -22,7 +22,7 @@ LAYOUTS: dict[str, ModuleType] = {"original": mpiifacegaze_original, "normalised
 """By name, a reader each: ``people(root)``, ``others(root)``, ``sources(root, name)``, ``read(root, name)``."""
 EVERYBODY = tuple(f"p{number:02d}" for number in range(15))
 """The persons of MPIIFaceGaze."""
-_KEPT = 1
+_KEPT = 2
 """Number of what is kept: to be raised when pictures or labels come out another way."""
 _ABOUT = "about.json"
 _LOOKED_FOR = "p00/p00.txt with p00/day01/*.jpg (as recorded) or p00.mat with Data/data and Data/label (normalised)"

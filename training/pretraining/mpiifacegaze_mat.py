@@ -183,6 +183,11 @@ def _matlab5(path: Path) -> tuple[np.ndarray | None, np.ndarray | None]:
     return tuple(one[name].T if name in data.dtype.names else None for name in ("data", "label"))  # type: ignore[return-value]
 
 
+def _is_turned(labels: Floats) -> bool:
+    """Whether as many pictures as a label has numbers lie in columns: angles are small, landmarks are pixels."""
+    return bool(np.nanmax(np.abs(labels[:2])) < np.nanmax(np.abs(labels[:, :2])))
+
+
 def _stored(path: Path, data: Any, label: Any) -> _Stored:
     """The two arrays, their shapes checked and labels in one row a sample."""
     if data is None or label is None or not hasattr(data, "shape") or not hasattr(label, "shape"):
@@ -200,7 +205,7 @@ def _stored(path: Path, data: Any, label: Any) -> _Stored:
         labels = np.array(label, dtype=np.float64)
     except (TypeError, ValueError):
         raise InputError(f"{path}: Data/label holds {label.dtype} and no numbers; copy or unpack it again") from None
-    if labels.ndim == 2 and len(labels) != len(data) and labels.shape[1] == len(data):
+    if labels.ndim == 2 and labels.shape[1] == len(data) and (len(labels) != len(data) or _is_turned(labels)):
         labels = labels.T
     if labels.ndim != 2 or len(labels) != len(data) or labels.shape[1] < 2:
         raise InputError(

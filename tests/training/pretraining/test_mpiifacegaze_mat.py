@@ -63,6 +63,15 @@ def test_labels_with_a_column_for_each_picture_are_the_same(tmp_path, stored, no
     assert np.array_equal(read.landmarks, as_it_is.landmarks)
 
 
+def test_columns_are_told_from_rows_where_there_are_as_many(tmp_path, stored):
+    pictures = np.broadcast_to(stored[0][:1, :, ::2, ::2], (16, 3, 224, 224))
+    labels = np.concatenate([stored[1]] * 4)[:16]
+    write(tmp_path / "p00.mat", pictures, labels)
+    write(tmp_path / "p01.mat", pictures, labels.T)
+    assert np.array_equal(reader.read(tmp_path, "p00").gaze, labels[:, :2])
+    assert np.array_equal(reader.read(tmp_path, "p01").gaze, labels[:, :2])
+
+
 def test_damaged_labels_are_named(tmp_path, stored):
     """One byte of them: a checksum or filter fails in the middle of reading."""
     path = tmp_path / "p00.mat"
