@@ -16,6 +16,8 @@ from serving.limits import Refused
 
 COLUMN = "image"
 _NO_BASE64 = re.compile(r"[^A-Za-z0-9+/_-]")
+_NEVER_WITHOUT_PLUS = 1000
+"""A picture's base64 that is longer has a plus (or a minus) in it: without one it is one in seven million."""
 _STANDARD = str.maketrans("-_", "+/")
 SHAPES = ("dataframe_split", "dataframe_records", "inputs", "instances")
 
@@ -79,7 +81,7 @@ def unbase64(value: Any, name: str) -> bytes:
     """Base64 text → bytes; :class:`Refused` (400) that names the picture and what is wrong.
 
     Read is what can mean one thing only (RFC 4648): either alphabet, with or without padding, white space anywhere,
-    and a ``data:`` URI around it (RFC 2397).
+    and a ``data:`` URI around it (RFC 2397). Spaces that a web form made of pluses are pluses again.
     """
     if not isinstance(value, str):
         raise _malformed(f"{name}: not a base64 string")
@@ -88,12 +90,19 @@ def unbase64(value: Any, name: str) -> bytes:
         head, comma, text = value.partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise _malformed(f"{name}: a data URI without ';base64,' ({value[:40]!r}); send base64")
-    text = "".join(text.split()).rstrip("=")
+    text = "".join(_with_pluses(text).split()).rstrip("=")
     if wrong := _NO_BASE64.search(text):
         raise _malformed(f"{name}: not a base64 string ({wrong[0]!r} after {wrong.start()} characters)")
     if len(text) % 4 == 1:
         raise _malformed(f"{name}: a base64 string that is cut off ({len(text)} characters)")
     return base64.b64decode(text.translate(_STANDARD) + "=" * (-len(text) % 4))
+
+
+def _with_pluses(text: str) -> str:
+    """Base64 that went through a web form unescaped has a space for each plus; lines that spaces join are as long."""
+    pieces = text.strip().split(" ")
+    torn = len(text) > _NEVER_WITHOUT_PLUS and "+" not in text and "-" not in text
+    return "+".join(pieces) if torn and len({len(piece) for piece in pieces[:-1]}) > 1 else text
 
 
 def clean_name(name: Any, fallback: str) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,16 @@ def test_every_spelling_is_read(data: bytes, urlsafe: bool, padded: bool, space:
     assert payloads.unbase64(text, "image 1") == data
     (table,) = payloads.from_table(json.dumps({"instances": [{"image": text}]}).encode())
     assert table.data == data
+
+
+def test_spaces_that_a_web_form_made_of_pluses_are_pluses() -> None:
+    # Taken for white space, 20 of them shift every byte behind the first: the picture was called damaged.
+    data = random.Random(0).randbytes(3000)
+    text = base64.b64encode(data).decode()
+    assert text.count("+") > 20
+    assert payloads.unbase64(text.replace("+", " "), "image 1") == data
+    without = base64.b64encode(bytes(3000)).decode()  # and lines that a shell joined with spaces are lines
+    assert payloads.unbase64(" ".join(without[at : at + 76] for at in range(0, 4000, 76)), "image 1") == bytes(3000)
 
 
 @pytest.mark.parametrize(

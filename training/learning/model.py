@@ -53,7 +53,10 @@ def from_bytes(content: bytes, name: str) -> nn.Module:
 
 
 def matching(state: dict[str, torch.Tensor], network: nn.Module, name: str) -> dict[str, torch.Tensor]:
-    """``state`` in float32 when its keys and shapes are exactly the network's; :class:`CheckpointError` otherwise."""
+    """``state`` in float32 when its keys and shapes are the network's and it holds fractions where that does.
+
+    :class:`CheckpointError` otherwise.
+    """
     wanted = network.state_dict()
     # Checkpoints written by very old torch have no batch counters; they carry no weights.
     state = {k: v for k, v in wanted.items() if k.endswith("num_batches_tracked")} | state
@@ -69,6 +72,11 @@ def matching(state: dict[str, torch.Tensor], network: nn.Module, name: str) -> d
         if state[key].layout != torch.strided or state[key].is_meta or state[key].is_quantized:
             raise CheckpointError(
                 f"checkpoint {name}: {key} is a sparse, quantized or empty (meta) tensor; save it as a plain one"
+            )
+        if tensor.is_floating_point() and not state[key].is_floating_point():
+            raise CheckpointError(
+                f"checkpoint {name}: {key} holds {state[key].dtype} in place of fractions, as quantized networks do; "
+                "save the network as it was before it was quantized"
             )
         if state[key].shape != tensor.shape:
             raise CheckpointError(

@@ -71,6 +71,9 @@ def broken_files(tmp_path, network):
             tmp_path / "shape.pth", {**state, "fc.3.weight": torch.zeros(3, 256)}
         ),
         "NaN or infinite": saved(tmp_path / "nan.pth", {**state, "conv1.weight": state["conv1.weight"] * float("nan")}),
+        "holds torch.int8 in place of fractions": saved(
+            tmp_path / "int8.pth", {**state, "layer1.0.conv1.weight": torch.ones(64, 64, 3, 3, dtype=torch.int8)}
+        ),
         "not a state_dict": saved(tmp_path / "list.pth", [1, 2]),
         "text.pth: is text": other,
         "empty.pth: is empty": empty,
