@@ -156,9 +156,13 @@ def _report(shown: pd.DataFrame, data: Dataset, config: PretrainConfig) -> None:
     )
     mlflow.log_table(shown, "tables/per_person.json")
     mlflow.log_text(table.describe(shown), "tables/per_person.txt")
-    caption = f"MPIIFaceGaze, {LAYOUTS[data.layout].NAME}: people that were not trained on"
-    mlflow.log_figure(table.figure(shown, caption), "figures/per_person.png")
+    mlflow.log_figure(table.figure(shown, caption(data.layout)), "figures/per_person.png")
     figures.close()
+
+
+def caption(layout: str) -> str:
+    """Of the figure of persons, for a data set of that ``layout``."""
+    return f"MPIIFaceGaze, {LAYOUTS[layout].NAME}: people not trained on"
 
 
 def _check_export(export: str) -> None:
