@@ -168,6 +168,11 @@ def _camera(path: Path) -> RealCamera:
             f"{path}: cameraMatrix has the focal lengths {matrix[0, 0]:g} and {matrix[1, 1]:g}, not pixels; copy it "
             "again"
         )
+    if not np.allclose(matrix[2], [0, 0, 1]):
+        raise InputError(
+            f"{path}: the last row of cameraMatrix is {', '.join(f'{value:g}' for value in matrix[2])}, not 0, 0, 1: "
+            "it is transposed, or another matrix; copy it again"
+        )
     if len(distortion) not in _COEFFICIENTS:
         raise InputError(
             f"{path}: distCoeffs has {len(distortion)} numbers, and OpenCV knows distortions of "

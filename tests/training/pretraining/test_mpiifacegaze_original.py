@@ -153,9 +153,14 @@ def test_without_its_camera_a_person_cannot_be_normalised(one):
         (lambda path: scipy.io.savemat(path, {"K": np.eye(3)}), "holds no cameraMatrix"),
         (lambda path: scipy.io.savemat(path, {"cameraMatrix": np.zeros((3, 3))}), "not pixels"),
         (
-            lambda path: scipy.io.savemat(path, {"cameraMatrix": 500 * np.eye(3), "distCoeffs": np.ones(7)}),
+            lambda path: scipy.io.savemat(path, {"cameraMatrix": np.diag([500, 500, 1]), "distCoeffs": np.ones(7)}),
             "distCoeffs has 7 numbers",
         ),
+        (
+            lambda path: scipy.io.savemat(path, {"cameraMatrix": [[500, 0, 0], [0, 500, 0], [240, 180, 1]]}),
+            "last row of cameraMatrix is 240, 180, 1, not 0, 0, 1: it is transposed",
+        ),
+        (lambda path: scipy.io.savemat(path, {"cameraMatrix": np.diag([500, 500, 0])}), "last row .* is 0, 0, 0"),
     ],
 )
 def test_a_camera_file_of_another_kind_is_named(one, make, named):
