@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from recording import units
+from recording import files, units
 from recording.exceptions import DriveError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -125,6 +125,7 @@ class CsvFile:
             yield number, line, fields
 
     def _head(self) -> bytes:
+        files.check_name(self.path, "labels")
         if not self.path.exists():
             raise DriveError(f"labels {self.path}: no such file; give the CSV with the measured gaze angles")
         if not self.path.is_file():

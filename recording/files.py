@@ -23,6 +23,16 @@ UNFINISHED = ".part"
 Made = TypeVar("Made")
 
 
+def check_name(path: Path, what: str) -> None:
+    """:class:`InputError` when a path is no UTF-8: it cannot be written into JSON, tables and databases.
+
+    Linux lets file names be any bytes, and old disks and archives have them in Latin-1.
+    """
+    shown = str(path).encode("utf-8", "backslashreplace").decode()
+    if shown != str(path):
+        raise InputError(f"{what} {shown}: its name is no UTF-8; rename it")
+
+
 def write(path: Path, fill: Callable[[Path], object]) -> None:
     """Let ``fill`` write the file at the path that it is given, then put it under ``path``.
 

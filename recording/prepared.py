@@ -204,6 +204,7 @@ def _load_bare(folder: Path) -> Samples:
     scales = ground_truth.scales(folder, pictures)
     for position, path in enumerate(pictures):
         try:
+            files.check_name(path, "picture")
             row = ground_truth.row(path, position, scales)
             picture = _read_bytes(path)
             preprocess.decode(picture, str(path))

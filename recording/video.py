@@ -19,6 +19,7 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
+from recording import files
 from recording.exceptions import DriveError
 
 log = logging.getLogger("recording.video")
@@ -73,6 +74,7 @@ def opened(path: Path, track: int | None = None) -> Iterator[tuple[av.container.
     taken, else the first, and where there are several a warning says which one. Cover pictures and thumbnails are no
     film.
     """
+    files.check_name(path, "video")
     if not path.exists():
         raise DriveError(f"video {path}: no such file; give the recording of the drive")
     if not path.is_file():

@@ -1,12 +1,14 @@
 """A file is there whole or not at all, whoever writes it at the same time."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from recording import files
+from recording import files, frames, labels
+from recording.exceptions import InputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,3 +56,15 @@ def test_processes_that_write_the_same_file_leave_one_whole_file(tmp_path: Path)
     assert [writer.returncode for writer in writers] == [0] * 4
     assert seen
     assert [one.name for one in tmp_path.iterdir()] == ["shared"]
+
+
+def test_a_name_that_is_no_utf8_is_refused_in_one_line(tmp_path: Path) -> None:
+    # As old disks have them; drive.json and the database could not hold it.
+    odd = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    files.check_name(tmp_path / "café 😀.mp4", "video")
+    with pytest.raises(InputError, match=r"^video .*caf\\udce9\.mp4: its name is no UTF-8; rename it$"):
+        files.check_name(odd, "video")
+    odd.touch()
+    for read in (frames.scan, labels.read):
+        with pytest.raises(InputError, match="its name is no UTF-8"):
+            read(odd)

@@ -22,6 +22,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from recording import files
 from recording.exceptions import CheckpointError
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ for _module in ("pathlib", "pathlib._local"):  # a path of another system cannot
 
 def read(path: Path, wanted: set[str]) -> State:
     """The tensors of a checkpoint file under the names ``wanted``, as far as it has them; see :func:`parse`."""
+    files.check_name(path, "checkpoint")
     if path.is_dir():
         raise CheckpointError(f"checkpoint {path}: is a folder; give base= the path of a .pth or .safetensors in it")
     try:
