@@ -18,7 +18,8 @@ from pathlib import Path
 
 import mlflow
 
-from recording.exceptions import GazeError, InputError
+from recording.exceptions import GazeError, InputError, NoSuchVersion
+from registry import resolving, versions
 from registry.addresses import DEFAULT_MODEL_NAME
 from registry.command_line import leave
 
@@ -133,16 +134,23 @@ def _answers(url: str, good: bool = False) -> bool:
 
 def _have_production(env: dict[str, str]) -> None:
     """Train and promote where that was not done yet."""
-    client = mlflow.MlflowClient(env["MLFLOW_TRACKING_URI"])
-    versions = client.search_model_versions(f"name='{DEFAULT_MODEL_NAME}'")
-    if any(version.current_stage == "Production" for version in versions):
+    mlflow.set_tracking_uri(env["MLFLOW_TRACKING_URI"])
+    with contextlib.suppress(NoSuchVersion):
+        resolving.resolve(DEFAULT_MODEL_NAME)
         return
-    if not versions:
+    if not _numbers():
         print("no version yet: fine-tuning on the rendered sample drive; this takes some minutes", flush=True)
         _run([sys.executable, "-m", "training", "main", *TRAINING], env)
-    newest = max(int(version.version) for version in client.search_model_versions(f"name='{DEFAULT_MODEL_NAME}'"))
-    promote = ["registry", "promote", "--version", str(newest), "--why", "first one of make demo"]
+    promote = ["registry", "promote", "--version", str(max(_numbers())), "--why", "first one of make demo"]
     _run([sys.executable, "-m", *promote], env)
+
+
+def _numbers() -> list[int]:
+    """Of the versions that there are."""
+    try:
+        return [version.number for version in versions.every(DEFAULT_MODEL_NAME)]
+    except NoSuchVersion:
+        return []
 
 
 def _run(command: list[str], env: dict[str, str]) -> None:

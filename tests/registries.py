@@ -1,11 +1,13 @@
 """MLflow registries for tests: sqlite in a folder, from a template, in milliseconds."""
 
 import contextlib
+import functools
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,17 +19,33 @@ import pytest
 from registry import stages
 
 
+@functools.cache
+def empty_database() -> bytes:
+    """An MLflow database with its tables made: migrating a fresh one takes seconds, copying it none."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mlflow.db"
+        mlflow.MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
+        return path.read_bytes()
+
+
 @contextlib.contextmanager
 def fresh(folder: Path, template: bytes, patch: pytest.MonkeyPatch) -> Iterator[str]:
     """This process works on a fresh registry in ``folder``, which is the working directory; yields its address.
 
-    ``template``: an MLflow database with its tables made (fixture ``empty_database``).
+    ``template``: an MLflow database with its tables made (:func:`empty_database`).
     """
-    patch.chdir(folder)
     (folder / "mlflow.db").write_bytes(template)
     with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
         # The database remembers where it was made; artifacts of a test belong to the test.
         database.execute("UPDATE experiments SET artifact_location = ? || '/mlruns/' || experiment_id", [str(folder)])
+    with inside(folder, patch) as uri:
+        yield uri
+
+
+@contextlib.contextmanager
+def inside(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[str]:
+    """This process works in ``folder``, on the registry that is there; yields its address."""
+    patch.chdir(folder)
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     with _on(uri, patch):
         yield uri

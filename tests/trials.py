@@ -85,11 +85,36 @@ def say_share(spec: TrialSpec, connection: Connection) -> None:
     connection.send(("done", (torch.get_num_threads(), os.environ.get("CUDA_VISIBLE_DEVICES"))))
 
 
+def say_imported(spec: TrialSpec, connection: Connection) -> None:
+    """Which modules are there before the trial begins."""
+    connection.send(("done", set(sys.modules)))
+
+
 def first_one_dies(spec: TrialSpec, connection: Connection) -> None:
     if spec.number == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     connection.send(("epoch", epoch(3.0)))
     connection.send(("done", connection.recv()))
+
+
+def layer3_dies(spec: TrialSpec, connection: Connection) -> None:
+    """A real trial; killed, as for want of memory, with its first epoch behind it if it trains what is after layer3."""
+    trial.run(spec, cast(Connection, _LastEpoch(connection)) if spec.config.freeze == "layer3" else connection)
+
+
+class _LastEpoch:
+    """An end of a pipe whose process is killed where it is to say whether the trial goes on after an epoch."""
+
+    def __init__(self, connection: Connection):
+        self.connection = connection
+        self.send = connection.send
+        self.said: list[bool] = []
+
+    def recv(self) -> bool:
+        self.said.append(self.connection.recv())
+        if len(self.said) > 1:  # the first is the start
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.said[-1]
 
 
 def heed_nobody(spec: TrialSpec, connection: Connection) -> None:

@@ -3,7 +3,8 @@
 ``python racer.py race MODEL`` reads one version number a line and answers one line when its promotion is over.
 ``python racer.py nursery`` reads JSON lines ``{"uri", "at", "command"}``; for each it forks a child that runs the
 command of ``registry.cli`` and kills itself (SIGKILL) before its ``at``-th write to the registry. It answers a JSON
-line with the child's signal and the writes it came to. Forking saves importing MLflow for every kill.
+line with the child's signal and the writes it came to. Forking saves importing MLflow, and what it writes to databases
+with, for every kill.
 """
 
 import contextlib
@@ -17,6 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import mlflow
+import mlflow.store.model_registry.sqlalchemy_store
+import mlflow.store.tracking.sqlalchemy_store
 from mlflow import MlflowClient
 
 from recording.exceptions import GazeError

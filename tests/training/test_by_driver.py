@@ -23,6 +23,7 @@ from training.learning import closed_form, model
 from training.measuring import errors, overlap, splits
 from training.sample.sample_drive import BASE_CHECKPOINT
 
+pytestmark = pytest.mark.slow
 WHO = {"a1": "Anna", "b": "Ben", "a2": "Anna", "c": "Cem", "d1": "Dea", "d2": "Dea"}
 SIZE = (238, 268)
 

@@ -18,6 +18,7 @@ from training.measuring import splits
 from training.reporting import package
 from training.sample.sample_drive import BASE_CHECKPOINT
 
+pytestmark = pytest.mark.slow
 QUICK = ["--trials", "1", "--freeze", "backbone", "--bn", "source", "--epochs_min", "1", "--epochs_max", "1"]
 
 

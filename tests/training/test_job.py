@@ -19,6 +19,8 @@ from tests import recordings as small
 from training import cli, inspection, job
 from training.config import JobConfig, choose_device
 from training.evaluation import EvaluateConfig
+from training.final import Final
+from training.learning import model
 from training.searching.study import SearchResult
 
 
@@ -227,35 +229,51 @@ def test_an_absent_device_is_named():
         choose_device("cuda")
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_result_also_two_trials_at_once_and_a_leaking_split_is_marked(
-    tracking, folder, capsys, monkeypatch
+    tracking, folder, monkeypatch, capsys
 ):
-    """Three whole searches with one seed; the old protocol's split, whose numbers say everywhere that they leak."""
+    """Three searches with one seed; the old protocol's split, whose numbers say everywhere that they leak."""
     common = ["--data", str(folder), "--trials", "2", "--freeze", "backbone", "--epochs_max", "6", "--seed", "7"]
-    common += ["--timeout", "36000"]
-    parents, children, values, allowed, search = [], [], [], [], job.search
+    common += ["--timeout", "36000", "--face", "none", "--split", "random"]
+    allowed, weights, search, final_training = [], [], job.search, job.final.train
     monkeypatch.setattr(job, "search", lambda *given: allowed.append(given[3]) or search(*given))
-    for study, workers in (("a", "1"), ("b", "1"), ("c", "2")):
-        assert cli.main(["main", *common, "--split", "random", "--study", study, "--workers", workers]) == 0
-        mine = f"tags.study = '{study}' and metrics."
-        parents += _runs(mine + "`test/samples` > 0")
-        children = _runs(mine + "`best/epoch` >= 0")
-        values.append({run.info.run_name: run.data.metrics["best/angular_error_deg"] for run in children})
-    first, second, _ = ({k: v for k, v in run.data.metrics.items() if k.startswith("test/")} for run in parents)
-    assert first == second
+
+    def watched(*given) -> Final:
+        if len(allowed) == 3:
+            raise KeyboardInterrupt
+        trained = final_training(*given)
+        weights.append(model.digest(trained.network))
+        if len(weights) == 2:
+            raise KeyboardInterrupt  # the same weights are reported and registered alike
+        return trained
+
+    monkeypatch.setattr(job.final, "train", watched)
+    assert cli.main(["main", *common, "--study", "a", "--workers", "1"]) == 0
+    for study, workers in (("b", "1"), ("c", "2")):
+        with pytest.raises(KeyboardInterrupt):
+            cli.main(["main", *common, "--study", study, "--workers", workers])
+    values = {
+        study: {run.info.run_name: run.data.metrics["best/angular_error_deg"] for run in _trials_of(study)}
+        for study in "abc"
+    }
+    assert values["a"] == values["b"]
+    assert weights[0] == weights[1]
     assert all(0.5 * 36000 < seconds < 0.55 * 36000 for seconds in allowed), "activations took no time"
     # The opening is proposed whatever is known; fewer threads add up in another order.
-    assert values[2] == pytest.approx(values[0], rel=1e-3)
+    assert values["c"] == pytest.approx(values["a"], rel=1e-3)
+    children = _trials_of("c")
+    (parent,) = _runs("tags.study = 'c' and attributes.status = 'KILLED'")
     assert [run.info.status for run in children] == ["FINISHED", "FINISHED"]
     assert max(run.info.start_time for run in children) < min(run.info.end_time for run in children)
-    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[2].info.run_id}
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert all(run.data.metrics["peak_memory_mib"] > 100 for run in children)
 
-    line = refused("main", *common, "--split", "random", "--study", "a", "--batch_size", "16")
+    line = refused("main", *common, "--study", "a", "--batch_size", "16")
     assert "batch_size (8 then, 16 now)" in line
 
     assert "LEAKING SPLIT" in capsys.readouterr().out
-    parent = parents[0]
+    (parent,) = _runs("metrics.`test/samples` > 0")
     assert parent.data.tags["leaking_split"] == "true"
     assert "LEAKING" in parent.data.tags["mlflow.note.content"]
     table = mlflow.artifacts.load_text(f"runs:/{parent.info.run_id}/report/report.html")
@@ -263,6 +281,10 @@ def test_one_seed_gives_one_result_also_two_trials_at_once_and_a_leaking_split_i
     source = mlflow.artifacts.download_artifacts("models:/gaze-tracker/1")
     contract = json.loads(next(Path(source).rglob("contract.json")).read_text())
     assert contract["errors"]["leaking"] is True
+
+
+def _trials_of(study: str) -> list[mlflow.entities.Run]:
+    return _runs(f"tags.study = '{study}' and metrics.`best/epoch` >= 0")
 
 
 def _runs(which: str) -> list[mlflow.entities.Run]:

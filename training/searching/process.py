@@ -67,8 +67,8 @@ class Processes:
         self.size, self.accelerators, self.body = size, accelerators, body or _run
         self._running: dict[int, _Running] = {}
         self._context = multiprocessing.get_context("forkserver")
-        # torch and MLflow take seconds to import: once for all trials, not once each.
-        self._context.set_forkserver_preload(["training.searching.trial"])
+        # torch, MLflow and what it writes to databases with take seconds to import: once for all trials, not once each.
+        self._context.set_forkserver_preload(["training.searching.trial", "mlflow.store.tracking.sqlalchemy_store"])
 
     def start(self, spec: "TrialSpec") -> None:
         slot = min(set(range(self.size)) - {one.slot for one in self._running.values()})

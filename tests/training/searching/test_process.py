@@ -59,6 +59,14 @@ def test_a_single_worker_finds_the_machine_as_it_is(workers):
     assert said == ("done", (torch.get_num_threads(), os.environ.get("CUDA_VISIBLE_DEVICES")))
 
 
+@pytest.mark.parametrize("workers", [(trials.say_imported, 1)], indirect=True)
+def test_what_takes_seconds_to_import_is_there_when_a_trial_begins(workers):
+    """MLflow imports what it writes to a database with when it first does so: a second of each trial."""
+    workers.start(spec(0))
+    ((_, there),) = last_words(workers, 1).values()
+    assert {"torch", "mlflow.store.tracking.sqlalchemy_store"} <= there
+
+
 @pytest.mark.parametrize("workers", [(trials.first_one_dies, 2)], indirect=True)
 def test_a_trial_that_dies_takes_nobody_along(workers):
     workers.start(spec(0))
