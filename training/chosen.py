@@ -42,6 +42,10 @@ class Cost:
     """Of all its trials."""
     sample_seconds: float
     """Of training the configuration, for one sample once."""
+    trial_seconds: float
+    """Of the trial that found it, ..."""
+    trial_epochs: int
+    """... in so many epochs with all training samples, each of them judged, and the start too."""
     more_epochs: float
     """Of the final training."""
     spent_seconds: float = 0.0
@@ -50,6 +54,12 @@ class Cost:
     def main_seconds(self, final_samples: int) -> float:
         """Of the whole job, which goes on training on so many samples in the end."""
         return self.trials_seconds + self.sample_seconds * self.more_epochs * final_samples
+
+    def training_seconds(self, epochs: int, samples: int, all_samples: int) -> float:
+        """Of training on so many of ``all_samples``: however few they are, every epoch is judged, and the start too."""
+        trained = self.sample_seconds * all_samples * self.trial_epochs
+        judging = max(0.0, self.trial_seconds - trained) / (self.trial_epochs + 1)
+        return epochs * (self.sample_seconds * samples + judging) + judging
 
 
 @dataclass(frozen=True)
@@ -135,4 +145,7 @@ def cost(trials: Sequence[FrozenTrial], best: FrozenTrial, main: int = 0) -> Cos
     chosen = best.user_attrs["result"]
     number = chosen["best"]["number"]
     more = final.planned_epochs(number, 0, math.inf, cut_off=chosen["ended"] == "timeout") if number else 0.0
-    return Cost(seconds * max(1.0, main / len(results)), chosen["sample_seconds"], more, seconds if main else 0.0)
+    all_trials = seconds * max(1.0, main / len(results))
+    spent = seconds if main else 0.0
+    took = chosen["seconds"] - chosen["cache_seconds"]
+    return Cost(all_trials, chosen["sample_seconds"], took, chosen["epochs"], more, spent)

@@ -139,15 +139,15 @@ def plans(config: CurveConfig, work: Job, configuration: Chosen, sizes: tuple[in
     return found
 
 
-def affordable(wanted: list[Plan], cost: Cost, final_samples: int) -> list[Plan]:
+def affordable(wanted: list[Plan], cost: Cost, split: Split) -> list[Plan]:
     """Of these trainings those that keep the curve within :data:`MAIN_JOBS` main jobs, in their order.
 
     Every size is trained once and the first of the repeats is run whatever it costs: there is no forecast without.
     """
-    left = MAIN_JOBS * cost.main_seconds(final_samples) - cost.spent_seconds
+    left = MAIN_JOBS * cost.main_seconds(len(split.final)) - cost.spent_seconds
     found, repeated = [], False
     for plan in wanted:
-        takes = _seconds([plan], cost)
+        takes = _seconds([plan], cost, split)
         if plan.repeat == 0 or not repeated or takes <= left:
             found.append(plan)
             left -= takes
@@ -162,21 +162,22 @@ def _planned(config: CurveConfig, work: Job, configuration: Chosen, sizes: tuple
         log.info("%d trainings; how long main jobs take is not known here: timeout= bounds the curve", len(wanted))
         return wanted
     main = cost.main_seconds(len(work.split.final))
-    chosen = wanted if config.timeout else affordable(wanted, cost, len(work.split.final))
-    said = f"{len(chosen)} trainings, {_seconds(chosen, cost) / 60:.1f} min at most"
+    chosen = wanted if config.timeout else affordable(wanted, cost, work.split)
+    said = f"{len(chosen)} trainings, {_seconds(chosen, cost, work.split) / 60:.1f} min at most"
     if len(chosen) < len(wanted):
+        minutes = _seconds(wanted, cost, work.split) / 60
         said += (
-            f"; repeats={config.repeats} asks for {len(wanted)} ({_seconds(wanted, cost) / 60:.1f} min), with which "
-            f"the curve would cost more than {MAIN_JOBS} main jobs ({main / 60:.1f} min each, by what trials took); "
-            "timeout= allows what the time does"
+            f"; repeats={config.repeats} asks for {len(wanted)} ({minutes:.1f} min), with which the curve would cost "
+            f"more than {MAIN_JOBS} main jobs ({main / 60:.1f} min each, by what trials took); timeout= allows what "
+            "the time does"
         )
     log.info("%s", said)
     return chosen
 
 
-def _seconds(planned: list[Plan], cost: Cost) -> float:
+def _seconds(planned: list[Plan], cost: Cost, split: Split) -> float:
     """What these trainings take at most: each may stop early."""
-    return sum(cost.sample_seconds * plan.config.epochs * len(plan.train) for plan in planned)
+    return sum(cost.training_seconds(plan.config.epochs, len(plan.train), len(split.train)) for plan in planned)
 
 
 def _measure(

@@ -211,45 +211,55 @@ def _curve(epochs: int, cost: chosen.Cost, repeats: int = 3) -> tuple[list[point
     work = SimpleNamespace(split=SimpleNamespace(train=np.arange(600)), recordings=np.arange(1000), config=config.job())
     configuration = chosen.Chosen(TrialConfig("none", "source", 1e-3, epochs, batch_size=16), "a test", cost)
     wanted = curve.plans(config, work, configuration, (125, 250, 500, 1000))
-    return wanted, curve.affordable(wanted, cost, 790)
+    return wanted, curve.affordable(wanted, cost, SimpleNamespace(train=np.arange(600), final=np.arange(790)))
 
 
-def _sample_passes(planned: list[points.Plan]) -> int:
-    return sum(plan.config.epochs * len(plan.train) for plan in planned)
+def _seconds(planned: list[points.Plan]) -> float:
+    """At 0.1 s a sample that is trained on, and 5 s to judge an epoch."""
+    return sum(0.1 * plan.config.epochs * len(plan.train) + 5 * (plan.config.epochs + 1) for plan in planned)
 
 
 def test_repeats_are_cut_where_a_curve_would_cost_more_than_two_main_jobs():
-    # Open networks at 0.1 s a sample: a main job is 20 min of trials and 6 epochs more on 790 samples.
-    cost = chosen.Cost(1200, 0.1, 6, spent_seconds=900)
+    # Open networks at 0.1 s a sample and 5 s to judge: a main job is 40 min of trials and 6 epochs more on 790 samples.
+    cost = chosen.Cost(2400, 0.1, 785, 12, 6, spent_seconds=1200)
     wanted, run = _curve(12, cost)
-    assert _sample_passes(wanted) * 0.1 + 900 > 2 * cost.main_seconds(790) == pytest.approx(2 * (1200 + 474))
-    assert _sample_passes(run) * 0.1 + 900 <= 2 * cost.main_seconds(790)
+    assert _seconds(wanted) + 1200 > 2 * cost.main_seconds(790) == pytest.approx(2 * (2400 + 474))
+    assert _seconds(run) + 1200 <= 2 * cost.main_seconds(790)
     assert [plan.size for plan in run if plan.repeat == 0] == [125, 250, 500, 1000]
     assert len(wanted) == 12
     assert 4 < len(run) < 12
     assert run == [plan for plan in wanted if plan in run]
     # What is left is not enough for another one.
-    left = [_sample_passes([plan]) for plan in wanted if plan not in run]
-    assert _sample_passes(run) + min(left) > (2 * cost.main_seconds(790) - 900) / 0.1
+    left = [_seconds([plan]) for plan in wanted if plan not in run]
+    assert _seconds(run) + min(left) > 2 * cost.main_seconds(790) - 1200
+
+
+def test_small_sizes_are_judged_on_as_many_samples_as_large_ones():
+    """Of an open network that takes longer than training it on a few."""
+    cost = chosen.Cost(0, 0.1, trial_seconds=6 * 80 + 20, trial_epochs=6, more_epochs=0)
+    assert cost.training_seconds(6, 600, 600) == pytest.approx(6 * 80 + 20)
+    assert cost.training_seconds(30, 75, 600) == pytest.approx(30 * (7.5 + 20) + 20)
+    brief = chosen.Cost(0, 0.1, trial_seconds=30, trial_epochs=6, more_epochs=0)  # of a search on fewer samples
+    assert brief.training_seconds(6, 100, 600) == pytest.approx(60)
 
 
 def test_a_curve_of_heads_that_take_seconds_is_not_cut_and_no_curve_is_without_a_repeat():
-    wanted, run = _curve(5, chosen.Cost(60, 2e-5, 0))
+    wanted, run = _curve(5, chosen.Cost(60, 2e-5, 0.1, 5, 0))
     assert run == wanted
-    _, run = _curve(12, chosen.Cost(1, 0.1, 0, spent_seconds=1))
+    _, run = _curve(12, chosen.Cost(1, 0.1, 720, 12, 0, spent_seconds=1))
     assert [(plan.size, plan.repeat) for plan in run] == [(125, 0), (250, 0), (500, 0), (1000, 0), (125, 1)]
 
 
 def test_what_a_main_job_takes_is_read_from_trials():
     def trial(seconds: float, best: int, ended: str = "epochs") -> SimpleNamespace:
         result = {"seconds": seconds, "cache_seconds": 20.0, "sample_seconds": 0.05, "ended": ended}
-        return SimpleNamespace(user_attrs={"result": result | {"best": {"number": best}}})
+        return SimpleNamespace(user_attrs={"result": result | {"best": {"number": best}, "epochs": 11}})
 
     trials = [trial(120, 10), trial(70, 0), SimpleNamespace(user_attrs={"error": "diverged"})]
-    assert chosen.cost(trials, trials[0]) == chosen.Cost(150, 0.05, 5)  # of the main job: what it took
-    assert chosen.cost(trials, trials[1]) == chosen.Cost(150, 0.05, 0)  # a solved head is solved again
+    assert chosen.cost(trials, trials[0]) == chosen.Cost(150, 0.05, 100, 11, 5)  # of the main job: what it took
+    assert chosen.cost(trials, trials[1]) == chosen.Cost(150, 0.05, 50, 11, 0)  # a solved head is solved again
     # Of a short search of two: six times as many, of which the curve has spent one sixth.
-    assert chosen.cost(trials, trials[0], main=12) == chosen.Cost(900, 0.05, 5, spent_seconds=150)
+    assert chosen.cost(trials, trials[0], main=12) == chosen.Cost(900, 0.05, 100, 11, 5, spent_seconds=150)
     assert chosen.cost(trials, trial(1, 10, "timeout")).more_epochs == 15
 
 
@@ -258,7 +268,7 @@ def test_with_a_timeout_or_without_a_search_all_trainings_are_planned(caplog):
     split = SimpleNamespace(train=np.arange(600), final=np.arange(790))
     work = SimpleNamespace(split=split, recordings=np.arange(1000), config=config.job())
     trained = TrialConfig("none", "source", 1e-3, 12, batch_size=16)
-    found = chosen.Chosen(trained, "a test", chosen.Cost(600, 0.1, 6, spent_seconds=500))
+    found = chosen.Chosen(trained, "a test", chosen.Cost(600, 0.1, 785, 12, 6, spent_seconds=500))
     sizes = (125, 250, 500, 1000)
     with caplog.at_level("INFO"):
         assert len(curve._planned(config, work, found, sizes)) < 12
@@ -275,7 +285,7 @@ def _study(folder: Path, **attributes) -> None:
         trial = study.ask()
         if attributes.get("done", True):
             trial.set_user_attr("config", {"freeze": freeze, "bn": "target", "lr": 1e-3, "epochs": 7})
-            result = {"value": value, "best": {"number": 0}, "ended": "epochs", "sample_seconds": 0.1}
+            result = {"value": value, "best": {"number": 0}, "epochs": 7, "ended": "epochs", "sample_seconds": 0.1}
             trial.set_user_attr("result", result | {"seconds": 9.0, "cache_seconds": 2.0})
     if "begun_for" in attributes:
         study.set_user_attr("identity", {"for": attributes["begun_for"]})
@@ -285,7 +295,7 @@ def test_the_best_configuration_of_a_search_is_taken_and_a_curves_own_is_searche
     _study(tmp_path / "main")
     found = chosen.from_study(tmp_path / "main")
     assert (found.config.freeze, found.config.epochs, found.source) == ("none", 7, "trial-001 of study main")
-    assert found.cost == chosen.Cost(14.0, 0.1, 0.0)
+    assert found.cost == chosen.Cost(14.0, 0.1, 7.0, 7, 0.0)
     _study(tmp_path / "own", begun_for="curve")
     assert chosen.from_study(tmp_path / "own") is None
     assert chosen.from_study(tmp_path / "nowhere") is None
