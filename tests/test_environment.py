@@ -144,6 +144,12 @@ def test_without_a_cluster_nothing_imports_ray():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=300).returncode == 0
 
 
+def test_the_plain_environment_is_without_what_only_a_cluster_needs():
+    plain = {pin.split("==")[0] for pin in yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"][-1]["pip"]}
+    assert "torch" in plain
+    assert not packages("cluster") & (plain | packages("training") | packages("serving"))
+
+
 def test_tests_and_benchmarks_import_what_the_lists_pin():
     assert unpinned("development", "tests", "benchmarks") == []
 
