@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ def test_h265_data_that_ends_a_few_bytes_before_it_should_is_damaged(sound) -> N
     with av.open(str(sound["plain-hevc.mp4"][0])) as source:
         looked_at = endings.of(source.streams.video[0])
         assert looked_at
-        for packet in (packet for packet in source.demux(video=0) if packet.size):
+        for packet in islice(source.demux(video=0), 6):
             assert looked_at.fit(packet)
             *others, last = bitstream.units(memoryview(packet), 4)
             longer = b"".join(len(unit).to_bytes(4) + unit for unit in (*others, last + b"\x55\xaa\x5a\xa5\x55\xaa"))
