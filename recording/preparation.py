@@ -33,6 +33,7 @@ from recording import (
     frames,
     label_frame,
     layouts,
+    progress,
     relative_to,
     sample_files,
     trace,
@@ -246,7 +247,7 @@ def _extract(
     shown = trace.stretches(drive.labels.measured, drive.index.frames)
     besides = decoding.Besides(frozenset(shown.tolist()), glimpses.take)
     with (
-        tqdm(total=len(rows), initial=there, desc="frames", unit="frame", mininterval=0.5) as bar,
+        progress.bar(len(rows), there, "frames", "frame") as bar,
         _Writer(out, drive.views, rows, bar, threads) as writer,
     ):
         deliver = recorder.before(writer.take, frozenset(todo))
