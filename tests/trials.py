@@ -99,20 +99,20 @@ def first_one_dies(spec: TrialSpec, connection: Connection) -> None:
 
 def layer3_dies(spec: TrialSpec, connection: Connection) -> None:
     """A real trial; killed, as for want of memory, with its first epoch behind it if it trains what is after layer3."""
-    trial.run(spec, cast(Connection, _LastEpoch(connection)) if spec.config.freeze == "layer3" else connection)
+    trial.run(spec, cast(Connection, _Mortal(connection, 2)) if spec.config.freeze == "layer3" else connection)
 
 
-class _LastEpoch:
-    """An end of a pipe whose process is killed where it is to say whether the trial goes on after an epoch."""
+class _Mortal:
+    """An end of a pipe whose process is killed where it is told for the so many-th time whether the trial goes on."""
 
-    def __init__(self, connection: Connection):
-        self.connection = connection
+    def __init__(self, connection: Connection, epochs: int):
+        self.connection, self.epochs = connection, epochs  # the first is the start
         self.send = connection.send
         self.said: list[bool] = []
 
     def recv(self) -> bool:
         self.said.append(self.connection.recv())
-        if len(self.said) > 1:  # the first is the start
+        if len(self.said) == self.epochs:
             os.kill(os.getpid(), signal.SIGKILL)
         return self.said[-1]
 
@@ -163,17 +163,7 @@ def count(spec: TrialSpec, connection: Connection) -> None:
 
 def train_but_die(spec: TrialSpec, connection: Connection) -> None:
     """A real trial; the third one is killed as soon as it has told of an epoch."""
-    trial.run(spec, cast(Connection, _Mortal(connection)) if spec.number == 2 else connection)
-
-
-class _Mortal:
-    def __init__(self, connection: Connection):
-        self.connection, self.recv = connection, connection.recv
-
-    def send(self, message: tuple[str, object]) -> None:
-        self.connection.send(message)
-        if message[0] == "epoch":
-            os.kill(os.getpid(), signal.SIGKILL)
+    trial.run(spec, cast(Connection, _Mortal(connection, 1)) if spec.number == 2 else connection)
 
 
 def stay(spec: TrialSpec, connection: Connection) -> None:
