@@ -28,16 +28,20 @@ def empty_database() -> bytes:
         return path.read_bytes()
 
 
+def lay_out(folder: Path, template: bytes) -> None:
+    """An empty registry in ``folder``: its artifacts lie there as well, and not where the template was made."""
+    (folder / "mlflow.db").write_bytes(template)
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        database.execute("UPDATE experiments SET artifact_location = ? || '/mlruns/' || experiment_id", [str(folder)])
+
+
 @contextlib.contextmanager
 def fresh(folder: Path, template: bytes, patch: pytest.MonkeyPatch) -> Iterator[str]:
     """This process works on a fresh registry in ``folder``, which is the working directory; yields its address.
 
     ``template``: an MLflow database with its tables made (:func:`empty_database`).
     """
-    (folder / "mlflow.db").write_bytes(template)
-    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
-        # The database remembers where it was made; artifacts of a test belong to the test.
-        database.execute("UPDATE experiments SET artifact_location = ? || '/mlruns/' || experiment_id", [str(folder)])
+    lay_out(folder, template)
     with inside(folder, patch) as uri:
         yield uri
 

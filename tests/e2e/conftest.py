@@ -7,17 +7,18 @@ import pytest
 import torch
 from e2e.commands import SMALL, Place
 
+from registry import cli
 from training.learning import model
 
 
 @pytest.fixture(scope="session")
 def journey(tmp_path_factory) -> Place:
     place = Place(tmp_path_factory.mktemp("journey"))
-    video, labels = drives.recording(place.folder / "recording", seconds=70, fps=8, share=0.6)
+    video, labels = drives.recording(place.folder / "recording", seconds=70, fps=5, share=0.6)
     torch.manual_seed(5)
     torch.save(model.build().state_dict(), place.folder / "gaze_tracker_endterm.pth")
     done = place.mlflow_run(
-        *("-P", "samples=200", "-P", f"video={video}", "-P", f"labels={labels}"),
+        *("-P", "samples=150", "-P", f"video={video}", "-P", f"labels={labels}"),
         *("-P", f"base={place.folder / 'gaze_tracker_endterm.pth'}", "-P", "trials=3", "-P", "study=journey"),
         *SMALL,
     )
@@ -28,9 +29,9 @@ def journey(tmp_path_factory) -> Place:
 @pytest.fixture(scope="session")
 def promoted(journey) -> Place:
     # A few epochs on a few frames need not pass the gate; here it is the way from there to an answer.
-    journey.python(
-        "-m", "registry", "promote", "--version", "1", "--stage", "Production", "--force", "--why", "journey"
-    )
+    with journey.inside():
+        promote = ["promote", "--version", "1", "--stage", "Production", "--force", "--why", "journey"]
+        assert cli.main(promote) == 0
     return journey
 
 

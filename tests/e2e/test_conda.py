@@ -1,5 +1,6 @@
 """Plain ``mlflow run . -P …`` goes through conda; here through a stand-in (:mod:`e2e.standin_conda`)."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -30,13 +31,22 @@ def mlflow_run(place: Place, project: Path, *parameters: str, home: Path | None)
 
 
 def test_the_main_job_runs_in_the_environment_that_conda_makes_of_the_file(tmp_path):
+    """On what users have today: *_driver.jpg and *_gt.json, no table, no drive.json."""
     place, log = Place(tmp_path), standin_conda.install(tmp_path / "conda")
     data = drives.prepared_folder(tmp_path / "samples", n=90, fps=3)
-    parameters = ["-P", "samples=90", "-P", f"data={data}", "-P", "trials=1", "-P", "freeze=backbone"]
-    parameters += ["-P", "epochs_max=5", "-P", "bn=source", "-P", f"work={tmp_path / 'data'}"]
+    layout = tmp_path / "mine.yaml"
+    layout.write_text("width: 1280\nheight: 400\nviews: {driver: {x: 640, y: 20, w: 320, h: 360}}\n")
+    parameters = ["-P", f"data={data}", "-P", f"layout={layout}", "-P", f"work={tmp_path / 'data'}"]
+    parameters += ["-P", "trials=1", "-P", "freeze=backbone", "-P", "epochs_max=5", "-P", "bn=source"]
+    parameters += ["-P", "face=none"]
     done = mlflow_run(place, ROOT, *parameters, home=tmp_path / "conda")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert parent_of(place).data.tags["mlflow.project.env"] == "conda"
+    # Such a folder does not say where its pictures lay: what layout= says goes into the contract.
+    crops = [json.loads(path.read_text())["crop"] for path in tmp_path.glob("mlruns/**/contract.json")]
+    rectangle = {"width": 1280, "height": 400, "x": 640, "y": 20, "w": 320, "h": 360}
+    assert len(crops) == 2  # of the base and of the model
+    assert all((crop["layout"], crop["rectangles"]) == ("mine.yaml", [rectangle]) for crop in crops)
     (made,) = (tmp_path / "conda" / "envs").iterdir()
     assert log.read_text().splitlines() == [
         "--help",

@@ -1,6 +1,5 @@
 """Kills, Ctrl-C and resuming: nothing torn, nothing lost, no run left RUNNING."""
 
-import json
 import os
 import signal
 import time
@@ -44,38 +43,8 @@ def in_layer3(place: Place) -> Callable[[], mlflow.entities.Run | None]:
     return look
 
 
-def trial_process(process) -> psutil.Process:
-    """The trial's own process: the youngest descendant of the fork server."""
-    return max(psutil.Process(process.pid).children(recursive=True), key=lambda one: one.create_time())
-
-
 def states(place: Place) -> list[str]:
     return [run.info.status for run in place.runs()]
-
-
-def test_a_bare_folder_is_enough_and_a_killed_trial_costs_only_itself(tmp_path):
-    """What users have today: *_driver.jpg and *_gt.json, no table, no drive.json. And the search goes on."""
-    place = Place(tmp_path)
-    folder = drives.prepared_folder(tmp_path / "dashgaze_processed", n=150)
-    layout = tmp_path / "mine.yaml"
-    layout.write_text("width: 1280\nheight: 400\nviews: {driver: {x: 640, y: 20, w: 320, h: 360}}\n")
-    process = place.start(
-        *("-m", "training", "main", "--data", str(folder), "--layout", str(layout)),
-        *("--trials", "2", "--freeze", "layer3,backbone", *LONG),
-    )
-    killed = wait_for(in_layer3(place), process)
-    trial_process(process).kill()
-    assert process.wait(300) == 0, (tmp_path / "started.log").read_text()[-3000:]
-    after = mlflow.get_run(killed.info.run_id)
-    assert after.info.status == "FAILED"
-    assert "SIGKILL" in after.data.tags["ended"]
-    assert "RUNNING" not in states(place)
-    assert "registered: gaze-tracker version 1" in (tmp_path / "started.log").read_text()
-    # Such a folder does not say where its pictures lay: what layout= says goes into the contract.
-    crops = [json.loads(path.read_text())["crop"] for path in tmp_path.glob("mlruns/**/contract.json")]
-    rectangle = {"width": 1280, "height": 400, "x": 640, "y": 20, "w": 320, "h": 360}
-    assert len(crops) == 2  # of the base and of the model
-    assert all((crop["layout"], crop["rectangles"]) == ("mine.yaml", [rectangle]) for crop in crops)
 
 
 def test_whatever_ends_the_job_the_same_study_goes_on_where_it_was(tmp_path):
