@@ -5,6 +5,7 @@ Ray is imported here and in :mod:`training.searching.slots`, and these are impor
 
 import atexit
 import logging
+import os
 import re
 import signal
 import socket
@@ -282,9 +283,16 @@ def connected(address: str, work: Path) -> Iterator[Cluster]:
         yield cluster
     finally:
         if cluster is not None and cluster.gone:
-            atexit.unregister(ray._private.worker.shutdown)  # it would wait for what is gone
+            atexit.register(_leave)
         else:
             ray.shutdown()
+
+
+def _leave() -> None:
+    """End the process, which has said why, with the status of an error: what Ray does at the end needs what is gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(2)
 
 
 def check_tracking(address: str, tracking_uri: str, others: set[str]) -> None:
