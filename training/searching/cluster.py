@@ -37,12 +37,10 @@ log = logging.getLogger(__name__)
 CONNECT_S = 10.0
 ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 ANSWER_S = 60.0
-ASK_S = 120.0
-"""For the first process on a node that looks at it: on a busy one that takes a while."""
+ASK_S = 120.0  # for the first process on a node that looks at it: on a busy one that takes a while
 LOST_S = 40.0
 """Without an answer of the head, or of this machine's own node: after 60 s Ray ends the process, without a word."""
-LOOK_S = 1.0
-"""Between two looks whether these are there, at least."""
+LOOK_S = 1.0  # between two looks whether these are there, at least
 LISTEN_S = 5.0
 MEMORY = 2 * 2**30
 """Of a trial, bytes: what Ray keeps free for it. Behind a frozen backbone it needs a quarter of that."""
