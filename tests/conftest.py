@@ -1,5 +1,6 @@
 """What every room's tests share: a fresh registry and quick versions in it."""
 
+import contextlib
 import os
 import sqlite3
 import sys
@@ -37,7 +38,11 @@ def _do_not_wait_for_the_disk(connection: object, _: object) -> None:
     Of the tests' own processes; commands, trials and servers that they start are as users have them.
     """
     if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous=OFF")
+        (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
+        connection.execute("PRAGMA busy_timeout = 0")
+        with contextlib.suppress(sqlite3.OperationalError):  # another program holds the file: it stays as it is
+            connection.execute("PRAGMA synchronous = OFF")
+        connection.execute(f"PRAGMA busy_timeout = {patience}")
 
 
 SHARED = ("journey", "postgres")
