@@ -212,11 +212,11 @@ def test_a_curve_reads_the_search_of_several_machines_and_leaves_it_as_it_is(tmp
     study = optuna.create_study(study_name="june", storage=url)
     trial = study.ask()
     trial.set_user_attr("config", {"freeze": "layer3", "bn": "target", "lr": 1e-3, "epochs": 7})
-    result = {"value": 2.0, "best": {"number": 4}, "ended": "epochs", "sample_seconds": 0.1}
+    result = {"value": 2.0, "best": {"number": 4}, "ended": "epochs", "epochs": 7, "sample_seconds": 0.1}
     trial.set_user_attr("result", result | {"seconds": 9.0, "cache_seconds": 2.0})
     found = chosen.from_study(folder, url)
     assert (found.config.freeze, found.config.epochs, found.source) == ("layer3", 7, "trial-000 of study june")
-    assert found.cost == chosen.Cost(7.0, 0.1, 2)
+    assert found.cost == chosen.Cost(7.0, 0.1, 7.0, 7, 2)
     assert [one.state for one in study.get_trials()] == [TrialState.RUNNING]
     assert not folder.exists()
     with pytest.raises(InputError, match=r"study 'july': .*it is not there"):
