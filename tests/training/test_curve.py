@@ -148,6 +148,13 @@ def test_the_first_minutes_of_several_drives_are_no_question():
     curve._check_spacing("first", two, alone)  # by-drive: the others validate and test
 
 
+def test_the_first_minutes_of_several_drives_are_refused_before_anything_is_trained(tracking, tmp_path):
+    several = [drives.prepared_folder(tmp_path / name, n=24, seed=seed) for seed, name in enumerate("abcd")]
+    given = ("--data", ",".join(map(str, several)), "--split", "by-drive", "--spacing", "first")
+    assert "spacing=first: " in refused(*given)
+    assert [run.info.status for run in runs("")] == ["FAILED"]
+
+
 @pytest.fixture
 def measuring(tracking) -> tuple[SimpleNamespace, chosen.Chosen]:
     """As much of a job as the folder of its curve needs, and a configuration."""

@@ -28,7 +28,7 @@ import trials
 from optuna.trial import TrialState
 
 from recording import fleet
-from recording.exceptions import InputError
+from recording.exceptions import GazeError, InputError
 from recording.fleet import Task
 from tests import recordings as small
 from training.interruption import SIGNALS, Interruption
@@ -110,6 +110,17 @@ def test_drives_are_prepared_as_tasks_none_twice_and_a_bad_one_is_named(cluster,
     assert {one.samples.folder: one.samples.folder.stat().st_mtime_ns for one in again[::2]} == written
     with pytest.raises(InputError, match=r"drive 'b-v' \(line 3 of the list\): no overlap"):
         fleet.prepare(drives, fleet.STOP, 1, cluster.prepare)
+
+
+def test_who_waits_for_drives_or_trials_hears_that_ray_is_gone(cluster, slots, drives, monkeypatch):
+    def check() -> None:
+        raise GazeError("Ray's head node is gone")
+
+    monkeypatch.setattr(cluster, "check", check)
+    with pytest.raises(GazeError, match="head node is gone"):
+        next(cluster.prepare(drives))
+    with pytest.raises(GazeError, match="head node is gone"):
+        slots.hear(0.1)
 
 
 @pytest.fixture
