@@ -51,10 +51,9 @@ class Postgres:
         self.programs = Path(found).parent
         # Not under pytest's folders: PostgreSQL refuses to run as root, and its user may not look in there.
         self.folder, self.port = Path(tempfile.mkdtemp(prefix="postgres-")), free_port()
-        self._as_user: list[str] = []
-        if os.getuid() == 0:
-            shutil.chown(self.folder, "postgres", "postgres")
-            self._as_user = ["runuser", "-u", "postgres", "--"]
+        self._user = "postgres" if os.getuid() == 0 else None
+        if self._user:
+            shutil.chown(self.folder, self._user, self._user)
         self._run("initdb", "-D", f"{self.folder}/data", "-U", "gaze", "--auth=trust", "-E", "UTF8", "--no-sync")
         self.start()
 
@@ -84,5 +83,13 @@ class Postgres:
         self._run("pg_ctl", "-D", f"{self.folder}/data", "-w", *arguments)
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [*self._as_user, str(self.programs / program), *arguments]
-        subprocess.run(command, check=True, cwd=self.folder, stdout=subprocess.DEVNULL, timeout=START_S)
+        subprocess.run(
+            [str(self.programs / program), *arguments],
+            check=True,
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            timeout=START_S,
+            user=self._user,
+            group=self._user,
+            extra_groups=[] if self._user else None,
+        )
