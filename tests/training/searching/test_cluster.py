@@ -1,7 +1,9 @@
 """What is checked of a Ray cluster before anything is computed, and who fits where; on real nodes: test_slots.py."""
 
+import io
 import logging
 import socket
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -175,3 +177,21 @@ def test_a_head_that_does_not_answer_for_a_moment_is_waited_for(found, here, clu
 
 def silent(*_: object) -> None:
     raise TimeoutError("timed out")
+
+
+def test_a_parcel_is_unpacked_as_it_was_packed_and_reaches_nothing_outside_its_folder(tmp_path):
+    """With what every Python 3.11 has: `extractall` keeps to its folder from 3.11.4 on only."""
+    folder = tmp_path / "drive"
+    folder.mkdir()
+    for name in ("frame_00001_driver.jpg", "frame_00001_gt.json"):
+        (folder / name).write_text(name)
+    nodes.unpack(nodes.pack(folder), tmp_path / "there")
+    assert {path.name: path.read_text() for path in (tmp_path / "there").iterdir()} == {
+        path.name: path.name for path in folder.iterdir()
+    }
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("../../out"))
+    nodes.unpack(content.getvalue(), tmp_path / "other" / "there")
+    assert [path.name for path in (tmp_path / "other" / "there").iterdir()] == ["out"]
+    assert not (tmp_path / "out").exists()
