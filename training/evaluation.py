@@ -6,7 +6,9 @@ the constant and the calibration are then fitted on these very frames, which fla
 
 import logging
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -23,6 +25,7 @@ from registry.addresses import Selector, base_name
 from registry.contract import Contract
 from registry.crop import Crop
 from registry.holdout import Holdout
+from registry.network import Network
 from registry.versions import Version
 from training import job, tracking, workplace
 from training.config import EvaluateConfig
@@ -49,12 +52,12 @@ def run(config: EvaluateConfig) -> int:
         kept = package.holdout()
         compare_frames(data, package.contract, kept)
         chosen, scope = held_out(data, kept)
-        with closing(ActivationCache(Path(config.work) / "cache")) as cache:
-            crops = pictures.array(data, cache)[chosen]
-        answers = {"model": package.network().predict(crops)}
         promised = package.contract
         base = versions.made_from(base_name(found.model), promised.digests.base, promised.crop.face_in_words)
-        answers = _baselines(base, Path(scratch), crops, data.labels_deg[chosen]) | answers
+        with closing(ActivationCache(Path(config.work) / "cache")) as cache:
+            answer = partial(pictures.predict, crops=pictures.array(data, cache), chosen=chosen)
+            answers = {"model": answer(package.network())}
+            answers = _baselines(base, Path(scratch), answer, data.labels_deg[chosen]) | answers
         _report(config, f"{found.model} version {found.version}", scope, data, chosen, answers)
     return 0
 
@@ -106,14 +109,19 @@ def held_out(data: Recordings, kept: Holdout) -> tuple[np.ndarray, str]:
     return np.flatnonzero(allowed), f"{source}, {allowed.sum()} held-out of {len(data)} samples (the model's own drive)"
 
 
-def _baselines(base: Version | None, scratch: Path, crops: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The constant and, where the model's own base is registered, that and its calibration; fitted on these labels."""
+def _baselines(
+    base: Version | None, scratch: Path, answer: Callable[[Network], np.ndarray], labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The constant and, where the model's own base is registered, that and its calibration; fitted on these labels.
+
+    ``answer``: what a network says to the samples.
+    """
     answers = {"constant": baselines.fit_constant(labels).predict(len(labels))}
     if base is None:
         log.info("the base that this version came from is not registered: nothing to compare with but the constant")
         return answers
     package = opening.fetch(base.model_name, base.number, base.seal, scratch / "base")
-    base_deg = package.network().predict(crops)
+    base_deg = answer(package.network())
     calibrated = baselines.fit_calibration(base_deg, labels).predict(base_deg)
     return {"base": base_deg, **answers, "calibrated": calibrated}
 

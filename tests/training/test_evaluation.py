@@ -4,14 +4,17 @@ import json
 
 import drives
 import mlflow
+import numpy as np
 import packages
 import pytest
 
 from recording import recordings
 from registry import opening
+from registry.network import GazeNetwork
 from tests import recordings as small
 from training import evaluation, job
 from training.config import EvaluateConfig, JobConfig
+from training.learning import pictures
 
 
 @pytest.fixture
@@ -42,6 +45,24 @@ def test_a_promotion_meanwhile_changes_neither_name_nor_figures(make_version, fo
     found = evaluated(folder, "models:/gaze-tracker/Production")
     assert "gaze-tracker version 1 on " in capsys.readouterr().out
     assert found["test/azimuth_error_deg"] == alone["test/azimuth_error_deg"]
+
+
+# A drive of 50,000 samples is 7 GiB of pictures: they stream from the mapped file through both networks.
+def test_pictures_are_answered_part_by_part(make_version, folder, monkeypatch) -> None:
+    make_version()
+    make_version(model_name="gaze-tracker-base", bias_deg=(1, 0))
+    whole, held = evaluated(folder, "models:/gaze-tracker/1"), []
+    answer = GazeNetwork.predict
+
+    def counted(network: GazeNetwork, crops: np.ndarray) -> np.ndarray:
+        held.append(len(crops))
+        return answer(network, crops)
+
+    monkeypatch.setattr(GazeNetwork, "predict", counted)
+    monkeypatch.setattr(pictures, "AT_ONCE", 10)
+    assert evaluated(folder, "models:/gaze-tracker/1") == whole
+    assert "base/azimuth_error_deg" in whole
+    assert max(held) == 10 and held.count(10) == 4, "not in parts of ten, by either network"
 
 
 # The newest base may be another model's; the contract says which one this version came from.

@@ -49,5 +49,9 @@ def as_input(crops: np.ndarray, device: torch.device) -> torch.Tensor:
 
 def predict(network: Network, crops: np.ndarray, chosen: Integers) -> Floats:
     """(len(chosen), 2) degrees: what a registered network answers to the ``chosen`` ones of mapped crops."""
-    parts = [chosen[at : at + AT_ONCE] for at in range(0, len(chosen), AT_ONCE)]
-    return np.concatenate([np.empty((0, 2)), *(network.predict(crops[part]) for part in parts)])
+    answers, resident = [np.empty((0, 2))], Resident(crops)
+    for at in range(0, len(chosen), AT_ONCE):
+        part = crops[chosen[at : at + AT_ONCE]]
+        answers.append(network.predict(part))
+        resident.touched(part.nbytes)
+    return np.concatenate(answers)
