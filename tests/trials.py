@@ -1,5 +1,6 @@
 """Trials that compute nothing, in workers that are none, or in processes that do what a test needs of them."""
 
+import math
 import os
 import signal
 import sys
@@ -28,6 +29,8 @@ class Described:
     config: TrialConfig
     checkpoint: Path
     seconds_left: float
+    seconds_at_most: float = math.inf
+    to_beat: float | None = None
     state: Path | None = None
 
 

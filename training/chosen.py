@@ -131,7 +131,7 @@ def searched(work: Job, starts: Bases, folder: Path) -> Chosen:
             "short search %s: up to %d trials; resume an interrupted one with study=%s",
             work.study, space.runs(), work.study,
         )  # fmt: skip
-        found = job.search(work, starts, study, space.search_seconds())
+        found = job.search(work, starts, study, (space.search_seconds(), space.search_seconds()))
     source = f"trial-{found.best.number:03d} of the short search {work.study}"
     main = replace(space, trials=JobConfig.trials).runs()
     return Chosen(found.config(), source, cost(found.trials, found.best, main))

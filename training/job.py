@@ -1,6 +1,7 @@
 """The main job: prepare → search → report → register, on one parent run."""
 
 import logging
+import math
 import tempfile
 import time
 from contextlib import AbstractContextManager, ExitStack, closing
@@ -36,6 +37,7 @@ from training.registration import Packages
 from training.reporting import package, page
 from training.reporting.report import RENDERED, Report
 from training.sample import sample_drive
+from training.searching import process
 from training.searching.process import Processes, Workers, accelerators
 from training.searching.search import Search
 from training.searching.storage import StudyDatabase, check_address
@@ -88,6 +90,8 @@ def run(config: JobConfig) -> int:
             study.end_orphans(run_id)
             if study.resumed:
                 log.info("study %s: resuming with %d of %d trials finished", name, len(study.finished()), space.runs())
+            if cluster is None:
+                process.warm_up()
             began = time.monotonic()
             with clock.part("cache"):
                 used = dataset(data, cache, split.train, split.validation, config.seed)
@@ -104,7 +108,8 @@ def run(config: JobConfig) -> int:
             spent = time.monotonic() - began
             deadline = time.monotonic() + space.seconds_left(spent)
             with clock.part("trials"):
-                found = search(job, starts, study, space.search_seconds(spent), cluster)
+                seconds = space.search_seconds(spent), space.search_seconds_at_most(spent)
+                found = search(job, starts, study, seconds, cluster)
             study.end_orphans(run_id)
             if not study.is_to_be_concluded():
                 print(f"study {name}: {trials_run(config, found)}; another process trains and registers the best one")
@@ -202,8 +207,15 @@ def describe(data: Recordings, split: Split) -> None:
         )
 
 
-def search(job: Job, starts: Bases, study: Study, seconds: float, cluster: "Cluster | None" = None) -> SearchResult:
-    """Run the study's trials under the parent run, for so many seconds: on this machine, or on a cluster."""
+def search(
+    job: Job,
+    starts: Bases,
+    study: Study,
+    seconds: tuple[float, float] = (math.inf, math.inf),
+    cluster: "Cluster | None" = None,
+) -> SearchResult:
+    """Run the study's trials under the parent run, for so many ``seconds`` (:meth:`Search.run`): on this machine, or
+    on a cluster."""
     experiment = mlflow.get_run(job.run_id).info.experiment_id
 
     def spec(number: int, trial: TrialConfig, checkpoint: Path, seconds_left: float) -> TrialSpec:
@@ -229,7 +241,7 @@ def search(job: Job, starts: Bases, study: Study, seconds: float, cluster: "Clus
         )
 
     with closing(_workers(job, study, cluster)) as workers:
-        return Search(study, workers, spec).run(seconds)
+        return Search(study, workers, spec).run(*seconds)
 
 
 def _workers(job: Job, study: Study, cluster: "Cluster | None") -> Workers:

@@ -39,6 +39,7 @@ from training.learning import closed_form, memory, progress
 from training.learning.answers import forward, predict, refresh_statistics
 from training.learning.batchnorm import BN_CHOICES
 from training.learning.model import FREEZE_CHOICES
+from training.learning.time_left import UNLIMITED, TimeLeft, foreseen
 from training.learning.trunk import Features
 from training.measuring.errors import per_sample
 
@@ -151,15 +152,15 @@ def finetune(
     config: TrialConfig,
     *,
     keep_going: Callable[[Epoch], bool] = lambda epoch: True,
-    deadline: float = float("inf"),
+    time_left: TimeLeft = UNLIMITED,
     begun: progress.State | None = None,
     keep: Callable[[progress.State], None] = lambda state: None,
     recipe: Recipe = AS_SHIPPED,
 ) -> Outcome:
     """Train ``tail`` (changed in place) on the training samples; judge it on the validation samples.
 
-    ``keep_going`` hears every epoch and may end the trial; ``deadline`` is on ``time.monotonic``'s clock and is looked
-    at after every step. After every epoch ``keep`` gets what it takes to go on from there, to be written at once; given
+    ``keep_going`` hears every epoch and may end the trial; ``time_left`` is looked at after
+    every step. After every epoch ``keep`` gets what it takes to go on from there, to be written at once; given
     as ``begun``, it comes to the same result as without the interruption, and ``keep_going`` hears the epochs till then
     again. Raises :class:`memory.OutOfMemory` when the batch does not fit, :class:`FloatingPointError` when no epoch has
     a finite error.
@@ -176,7 +177,7 @@ def finetune(
             keep_going(epoch)
     with memory.named():
         for number in range(len(epochs), config.epochs + 1):
-            began, loss = time.monotonic(), None
+            began, loss, deadline = time.monotonic(), None, time_left.until(_foreseen(epochs))
             if number > 1 and began + epochs[-1].seconds > deadline:
                 ended = "timeout"
                 break  # the epoch would not become whole: its time is the final training's
@@ -316,6 +317,15 @@ def _best(epochs: list[Epoch]) -> Epoch | None:
     """The first of those with the smallest finite error; a diverged epoch has NaN."""
     finite = [epoch for epoch in epochs if np.isfinite(epoch.angular_error_deg)]
     return min(finite, key=lambda epoch: epoch.angular_error_deg, default=None)
+
+
+def _foreseen(epochs: list[Epoch]) -> float:
+    """The error in degrees that is to be expected after the next steps; infinite before the first epoch."""
+    best = _best(epochs)
+    if best is None:
+        return math.inf
+    before = epochs[best.number - 1].angular_error_deg if best.number else None
+    return foreseen(best.angular_error_deg, before, best.number)
 
 
 def _stands_still(epochs: list[Epoch], patience: int) -> bool:

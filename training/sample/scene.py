@@ -80,6 +80,7 @@ class Outlook:
         self.views = recipe.views()
         self._ahead = cabin.ahead()
         self._glass = (self._ahead.material == cabin.GLASS).astype(np.float32)
+        self._clear = cv2.GaussianBlur(self._glass, (0, 0), 0.9)  # its edge without steps
         self._maps = self._lookups(rotation(recipe.tracker_azimuth_deg, recipe.tracker_elevation_deg))
 
     def pictures(self, number: int) -> dict[str, np.ndarray]:
@@ -104,7 +105,7 @@ class Outlook:
             ((cabin.FRONT_TOP_DEG - elevation) * cabin.FRONT_PER_DEGREE - 0.5).astype(np.float32),
         )
         inside = _looked_up(inside, at)
-        glass = _looked_up(self._glass, at)[..., None]
+        glass = _looked_up(self._clear, at)[..., None]
         outside = _looked_up(panorama, _in_panorama(azimuth, elevation))
         picture = 1.5 * inside + outside * 0.85 * glass
         return develop(picture, self.journey.exposure[number], 0.0, np.random.default_rng(0))

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -66,9 +67,7 @@ class Processes:
     def __init__(self, size: int, accelerators: tuple[str, ...] = (), body: Body | None = None):
         self.size, self.accelerators, self.body = size, accelerators, body or _run
         self._running: dict[int, _Running] = {}
-        self._context = multiprocessing.get_context("forkserver")
-        # torch, MLflow and what it writes to databases with take seconds to import: once for all trials, not once each.
-        self._context.set_forkserver_preload(["training.searching.trial", "mlflow.store.tracking.sqlalchemy_store"])
+        self._context = _forking()
 
     def start(self, spec: "TrialSpec") -> None:
         slot = min(set(range(self.size)) - {one.slot for one in self._running.values()})
@@ -129,6 +128,19 @@ class Processes:
             if one.process.is_alive():
                 one.process.kill()
             one.process.join()
+
+
+def _forking() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    # torch, MLflow and what it writes to databases with take seconds to import: once for all trials, not once each.
+    context.set_forkserver_preload(["training.searching.trial", "mlflow.store.tracking.sqlalchemy_store"])
+    return context
+
+
+def warm_up() -> None:
+    """Begin to import what trials need, in the process that they are forked from, beside what is done before them."""
+    _forking()
+    forkserver.ensure_running()
 
 
 def _run(spec: "TrialSpec", connection: Connection) -> None:

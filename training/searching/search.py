@@ -51,29 +51,34 @@ class Search:
         self.study, self.workers, self.describe = study, workers, describe
         self._running: dict[int, _Running] = {}
         self._asked_here: set[int] = set()
+        self._time_is_up = False
 
-    def run(self, seconds: float = math.inf) -> SearchResult:
+    def run(self, seconds: float = math.inf, at_most: float = math.inf) -> SearchResult:
         """Run trials until ``trials`` are finished or the ``seconds`` are over; the best one so far.
+
+        As long as the best one is a head on the frozen backbone, whose final training takes next to nothing, a trial
+        may take ``at_most`` seconds to beat it. When the time has cut a trial off, none is begun in what is left: it
+        would not see the end of an epoch, and the final training needs it.
 
         Raises :class:`GazeError` when no trial gave a result, with the reason of the last failure. However this ends,
         no trial runs on, and those that were cut off are tried again when the study is resumed.
         """
-        deadline = time.monotonic() + seconds
+        deadline, latest = time.monotonic() + seconds, time.monotonic() + at_most
         with self.study.readable():
             try:
-                self._run(deadline)
+                self._run(deadline, latest)
             except BaseException:  # Ctrl-C and the like: the study must not show a trial that nobody runs
                 self._cut_off()
                 raise
             return self.study.result(self._asked_here, self.workers.size)
 
-    def _run(self, deadline: float) -> None:
+    def _run(self, deadline: float, latest: float) -> None:
         runs = self.study.space.runs()
         with tqdm(total=runs, initial=len(self.study.finished()), desc="Trials", unit="trial") as progress:
             while True:
-                while len(self._running) < self.workers.size and self._begin(deadline):
+                while len(self._running) < self.workers.size and self._begin(deadline, latest):
                     pass
-                if not self._running and (len(self.study.finished()) >= runs or time.monotonic() >= deadline):
+                if not self._running and (len(self.study.finished()) >= runs or self._is_over(deadline)):
                     return
                 self.study.storage.beat([trial.asked for trial in self._running.values()])
                 for number, kind, what in self._heard():
@@ -81,15 +86,19 @@ class Search:
                         self.study.keep_best_checkpoint()
                         self.study.show(progress)
 
-    def _begin(self, deadline: float) -> bool:
+    def _is_over(self, deadline: float) -> bool:
+        return self._time_is_up or time.monotonic() >= deadline
+
+    def _begin(self, deadline: float, latest: float) -> bool:
         """Start a trial, if there is one to start: not when all have begun, here or elsewhere, or the time is up."""
-        proposed = self.study.propose() if time.monotonic() < deadline else None
+        proposed = None if self._is_over(deadline) else self.study.propose()
         if proposed is None:
             return False
         asked, config, known = proposed
         self._running[asked.number] = _Running(asked, known)
         self._asked_here.add(asked.number)
         spec = self.describe(asked.number, config, self.study.checkpoint(asked.number), deadline - time.monotonic())
+        spec = replace(spec, seconds_at_most=latest - time.monotonic(), to_beat=self.study.to_beat())
         self.workers.start(replace(spec, state=self.study.state(asked)))
         return True
 
@@ -125,6 +134,7 @@ class Search:
         if kind == "cut off" and self.study.try_elsewhere(trial.asked, what):
             end_run(trial.run, "KILLED", what)
         elif kind == "done":
+            self._time_is_up |= what.ended == "timeout"
             self.study.tell(trial.asked, what, trial.run)
         else:
             self.study.tell_failed(trial.asked, what)

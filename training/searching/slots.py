@@ -119,7 +119,9 @@ class Slots:
         for slot in self._slots:
             if self._waiting and slot.place is not None and slot.spec is None:
                 spec, since = self._waiting.pop(0)
-                self._begin(slot, replace(spec, seconds_left=spec.seconds_left - (time.monotonic() - since)))
+                waited = time.monotonic() - since
+                left, at_most = spec.seconds_left - waited, spec.seconds_at_most - waited
+                self._begin(slot, replace(spec, seconds_left=left, seconds_at_most=at_most))
         if self._waiting and time.monotonic() - max(self._said, self._waiting[0][1]) > SAID_S:
             log.warning("cluster %s: waiting for a node with %s free", self.cluster.address, self.share)
             self._said = time.monotonic()

@@ -37,6 +37,8 @@ USUAL_BATCH, SMALL_BATCH, FEW_SAMPLES = 16, 8, 400
 (docs/benchmarks.md)."""
 SEARCH_SHARE = 0.55
 """Of the time for trials and final training, what the trials may take."""
+MOST_SHARE = 0.85
+"""The same, to beat a head on the frozen backbone, whose final training is a pass over what was kept back."""
 LEAST_SHARE = 0.25
 """Of ``timeout``, what trials and final training have however long the activations took: a job that computed for so
 long is to have a result."""
@@ -93,6 +95,10 @@ class SearchSpace:
     def search_seconds(self, spent: float = 0.0) -> float:
         """Of these, what the trials may take: the rest trains the chosen one on all samples."""
         return SEARCH_SHARE * self.seconds_left(spent)
+
+    def search_seconds_at_most(self, spent: float = 0.0) -> float:
+        """What they may take as long as a head on the frozen backbone is the best."""
+        return MOST_SHARE * self.seconds_left(spent)
 
     def learning_rates(self, freeze: str) -> tuple[float, float]:
         """The searched range of that freeze choice; the whole one where the two do not meet."""

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from recording.exceptions import GazeError, InputError
 from training.learning.finetune import TrialConfig
+from training.learning.time_left import foreseen
 from training.orphans import end_run
 from training.searching.pruning import LearningCurvePruner
 from training.searching.space import SearchSpace
@@ -238,6 +239,11 @@ class Study:
         ]
         return min(there, key=expected, default=None)
 
+    def to_beat(self) -> float | None:
+        """The error in degrees of the best trial if it trains but a head on the frozen backbone, else ``None``."""
+        best = self._best()
+        return expected(best) if best and best.user_attrs["config"]["freeze"] == "backbone" else None
+
     def state(self, asked: optuna.Trial) -> Path:
         """Where a trial leaves what it takes to go on with it: one that is tried again, where it was cut off."""
         return self.folder / f"trial-{asked.user_attrs['goes_on']:03d}.state"
@@ -321,18 +327,15 @@ class Study:
 
 
 def expected(trial: FrozenTrial) -> float:
-    """The error by which trials are chosen, degrees: that of the best epoch. Of a trial that the time cut off while it
-    was getting better, a step half as large as its last one is taken off: the final training goes on with it, and with
-    a head in closed form, against which it may lose by a hair, there is nothing to go on with."""
+    """The error by which trials are chosen, degrees: that of the best epoch. Of a trial that the time cut off it is
+    what can be foreseen: the final training goes on with it, and with a head in closed form, against which it may lose
+    by a hair, there is nothing to go on with."""
     return _foreseen(trial.user_attrs["result"], trial.intermediate_values)
 
 
 def _foreseen(result: dict[str, Any], reported: dict[int, float]) -> float:
     value, best = float(result["value"]), result["best"]["number"]
-    before = reported.get(best - 1)
-    if result["ended"] != "timeout" or best < 2 or before is None:  # of a first step nothing can be said
-        return value
-    return value - max(0.0, before - value) / 2
+    return foreseen(value, reported.get(best - 1), best) if result["ended"] == "timeout" else value
 
 
 def _is_finished(trial: FrozenTrial) -> bool:

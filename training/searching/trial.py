@@ -33,6 +33,7 @@ from training.learning import closed_form, model, progress
 from training.learning.cache import ActivationCache
 from training.learning.finetune import Epoch, Examples, Outcome, TrialConfig, finetune
 from training.learning.memory import OutOfMemory
+from training.learning.time_left import TimeLeft
 from training.learning.trunk import dataset, features, fill
 
 MAXRSS_UNITS = 2**20 if sys.platform == "darwin" else 2**10  # in a MiB
@@ -67,6 +68,9 @@ class TrialSpec:
     parent_run_id: str
     study: str
     seconds_left: float = float("inf")
+    seconds_at_most: float = float("inf")
+    """What it may take as long as it is not expected to beat ``to_beat`` degrees, where there is such a thing."""
+    to_beat: float | None = None
     threads: int = 0
     """Of the processor; 0: as many as torch takes by itself."""
     state: Path | None = None
@@ -207,14 +211,15 @@ def train(spec: TrialSpec, keep_going: Callable[[Epoch], bool] = lambda epoch: T
 
     Out of memory halves the batch and starts the trial again, down to a batch of one.
     """
-    deadline = time.monotonic() + spec.seconds_left
+    now = time.monotonic()
+    time_left = TimeLeft(now + spec.seconds_left, now + spec.seconds_at_most, spec.to_beat)
     config, begun = spec.config, progress.load(spec.state) if spec.state else None
     if begun is not None:
         config = replace(config, batch_size=begun["batch_size"])
         print(f"{spec.name}: goes on after epoch {len(begun['epochs']) - 1}, where it was cut off", flush=True)
     while True:
         try:
-            outcome, cache_seconds = _train(spec, config, keep_going, deadline, begun)
+            outcome, cache_seconds = _train(spec, config, keep_going, time_left, begun)
             return outcome, config.batch_size, cache_seconds
         except OutOfMemory as error:
             if config.batch_size == 1:
@@ -233,7 +238,7 @@ def _train(
     spec: TrialSpec,
     config: TrialConfig,
     keep_going: Callable[[Epoch], bool],
-    deadline: float,
+    time_left: TimeLeft,
     begun: progress.State | None,
 ) -> tuple[Outcome, float]:
     data = recordings.load(spec.samples).cut_to(spec.faces)
@@ -257,7 +262,7 @@ def _train(
             Examples(source, data.targets, spec.train, spec.validation, spec.share),
             config,
             keep_going=keep_going,
-            deadline=deadline,
+            time_left=time_left,
             begun=begun,
             keep=partial(_keep, spec, config, [time.monotonic()]),
         )

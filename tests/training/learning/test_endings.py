@@ -13,6 +13,7 @@ from torch import nn
 from training.learning import finetune as finetuning
 from training.learning.finetune import Examples, Recipe, TrialConfig, finetune
 from training.learning.memory import OutOfMemory
+from training.learning.time_left import TimeLeft, foreseen
 from training.learning.trunk import Features
 
 TRAIN, VALIDATION = np.arange(24), np.arange(24, 32)
@@ -45,7 +46,7 @@ def test_a_trial_that_gets_no_better_stops_early_and_keeps_its_best_epoch():
 
 
 def test_a_trial_whose_time_is_up_ends_with_what_it_has():
-    outcome = trained(deadline=time.monotonic())
+    outcome = trained(time_left=TimeLeft(time.monotonic()))
     assert outcome.ended == "timeout"
     assert [epoch.number for epoch in outcome.epochs] == [0, 1]  # the start, and what the time left of an epoch
     assert math.isfinite(outcome.best.angular_error_deg)
@@ -55,9 +56,23 @@ def test_an_epoch_that_would_not_become_whole_is_not_begun(monkeypatch):
     """Its time is the final training's."""
     ticks = itertools.count()
     monkeypatch.setattr(finetuning, "time", types.SimpleNamespace(monotonic=lambda: float(next(ticks))))
-    outcome = trained(deadline=20.0)
+    outcome = trained(time_left=TimeLeft(20.0))
     assert (outcome.ended, outcome.epochs[-1].number) == ("timeout", 2)
     assert next(ticks) < 20
+
+
+@pytest.mark.parametrize(("to_beat", "last"), [(1e-9, 5), (1e9, 2), (None, 2)])
+def test_what_cannot_beat_a_cheap_head_yet_has_the_time_that_is_kept_for_a_final_training(monkeypatch, to_beat, last):
+    ticks = itertools.count()
+    monkeypatch.setattr(finetuning, "time", types.SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    outcome = trained(lr=1e-3, time_left=TimeLeft(20.0, 47.0, to_beat))
+    assert (outcome.ended, outcome.epochs[-1].number) == ("timeout", last)
+
+
+def test_what_is_foreseen_is_half_a_step_better_and_never_worse_and_nothing_after_a_first_step():
+    assert foreseen(2.4, 3.0, 2) == pytest.approx(2.1)
+    assert foreseen(2.4, 2.3, 2) == 2.4
+    assert foreseen(2.4, 6.1, 1) == foreseen(2.4, None, 3) == 2.4
 
 
 def test_a_trial_that_is_told_to_stop_is_pruned():

@@ -7,6 +7,7 @@ from torch import nn
 
 from training.learning import answers, closed_form, finetune, model, progress
 from training.learning.finetune import TrialConfig
+from training.learning.time_left import TimeLeft
 
 N = 120
 TRAIN, VALIDATION = np.arange(80), np.arange(80, N)
@@ -118,7 +119,7 @@ def test_a_first_epoch_that_the_time_cuts_off_is_judged_all_the_same(network):
     """Where one epoch takes longer than there is, the weights it has reached may still beat the start."""
     source = Pooled()
     tail = nn.Sequential(network.fc)
-    outcome = finetune.finetune(tail, source.examples(), config("base"), deadline=0.0)
+    outcome = finetune.finetune(tail, source.examples(), config("base"), time_left=TimeLeft(0.0))
     assert outcome.ended == "timeout"
     assert [epoch.number for epoch in outcome.epochs] == [0, 1]
 

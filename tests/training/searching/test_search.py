@@ -284,3 +284,33 @@ def test_a_search_whose_time_is_up_ends_with_what_it_has(tmp_path):
     found, _ = searched(tmp_path, SearchSpace(trials=50, timeout=4), Scripted(size=2), describe)
     assert len(found.ran()) == 2
     assert all(0 < seconds <= 4 for seconds in left)
+
+
+def test_after_a_trial_that_the_time_cut_off_none_is_begun_in_the_seconds_left(tmp_path):
+    def script(spec):
+        spec.checkpoint.touch()
+        return [("done", replace(trials.result(3.0), ended="timeout" if spec.number == 2 else "complete"))]
+
+    found, _ = searched(tmp_path, SearchSpace(trials=9, timeout=600), Scripted(script))
+    assert [trial.number for trial in found.ran()] == [0, 1, 2]
+
+
+def test_while_a_head_on_the_frozen_backbone_is_the_best_a_trial_may_take_what_its_final_training_leaves(tmp_path):
+    specs = []
+
+    def script(spec):
+        specs.append(spec)
+        return trials.done(spec)  # the fewer letters its freeze choice has, the better: "none" wins
+
+    space = SearchSpace(trials=6, timeout=600)
+    study = Study(tmp_path, "one", space, IDENTITY, SAMPLES)
+    try:
+        Search(study, Scripted(script), described).run(space.search_seconds(), space.search_seconds_at_most())
+    finally:
+        study.close()
+    by_freeze = {spec.config.freeze: spec for spec in specs}
+    heads = [2 + spec.config.lr * spec.config.epochs + 0.8 for spec in specs if spec.config.freeze == "backbone"]
+    assert specs[0].to_beat is None
+    assert by_freeze["none"].to_beat == pytest.approx(min(heads))
+    assert by_freeze["layer2"].to_beat is None  # "none" leads, and its final training takes its time
+    assert by_freeze["none"].seconds_left <= 330 < 500 < by_freeze["none"].seconds_at_most <= 510

@@ -72,6 +72,7 @@ def test_the_search_leaves_time_for_the_final_training():
 def test_activations_are_part_of_the_time_and_leave_some_of_it_for_a_result():
     assert SearchSpace(timeout=100).seconds_left(40) == 60
     assert SearchSpace(timeout=100).search_seconds(40) == pytest.approx(33)
+    assert SearchSpace(timeout=100).search_seconds_at_most(40) == pytest.approx(51)
     assert SearchSpace(timeout=100).seconds_left(500) == 25
     assert SearchSpace().seconds_left(500) == float("inf")
 

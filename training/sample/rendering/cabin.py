@@ -13,8 +13,8 @@ from training.sample.rendering import noise
 from training.sample.rendering.camera import Camera
 from training.sample.rendering.portrait import Light, sunlit
 
-FRONT_WIDTH, FRONT_HEIGHT = 540, 378  # pixels of the driver's view ahead
-FRONT_PER_DEGREE = 4.5
+FRONT_WIDTH, FRONT_HEIGHT = 420, 294  # pixels of the driver's view ahead
+FRONT_PER_DEGREE = 3.5
 FRONT_TOP_DEG = 34.0
 
 FABRIC, LINER, PLASTIC, LEATHER, GLASS, SCREEN, DIAL, MIRROR = range(8)

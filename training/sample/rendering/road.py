@@ -10,10 +10,10 @@ from training.sample.rendering import noise
 
 EYE_HEIGHT = 1.25
 LANE = 1.8  # the car drives this far right of the centre line
-WIDTH, HEIGHT = 672, 336  # pixels of the panorama
-PER_DEGREE = 7.0
+WIDTH, HEIGHT = 480, 240  # pixels of the panorama
+PER_DEGREE = 5.0
 TOP_DEG = 24.0  # elevation of the first row
-SHARP = 160  # columns left and right of the middle that the road camera sees
+SHARP = 114  # columns left and right of the middle that the road camera sees
 
 
 @dataclass(frozen=True)
