@@ -138,7 +138,7 @@ def make_inputs(tmp_path: Path, folder: Path, recording: tuple[Path, Path]) -> d
         r"absent\.csv": ["--video", str(video), "--labels", str(tmp_path / "absent.csv")],
         r"columns\.csv.*dash_frames.*'frame', 'az'": ["--video", str(video), "--labels", str(columns)],
         r"late\.csv": ["--video", str(video), "--labels", str(late)],
-        r"1136.408": ["--video", str(video), *with_labels, "--layout", str(layout)],
+        r"1504.540": ["--video", str(video), *with_labels, "--layout", str(layout)],
         r"unknown|layout": ["--video", str(video), *with_labels, "--layout", "submarine"],
         r"no samples found.*empty.*_driver\.jpg.*prepare": ["--data", str(tmp_path / "empty")],
         r"nowhere": ["--data", str(tmp_path / "nowhere")],
@@ -156,7 +156,7 @@ CASES = [
     r"absent\.csv",
     r"columns\.csv.*dash_frames.*'frame', 'az'",
     r"late\.csv",
-    r"1136.408",
+    r"1504.540",
     r"unknown|layout",
     r"no samples found.*empty.*_driver\.jpg.*prepare",
     r"nowhere",
@@ -237,7 +237,7 @@ def test_one_seed_gives_one_result_also_two_trials_at_once_and_a_leaking_split_i
     common = ["--data", str(folder), "--trials", "2", "--freeze", "backbone", "--epochs_max", "6", "--seed", "7"]
     common += ["--timeout", "36000", "--face", "none", "--split", "random"]
     allowed, weights, search, final_training = [], [], job.search, job.final.train
-    monkeypatch.setattr(job, "search", lambda *given: allowed.append(given[3]) or search(*given))
+    monkeypatch.setattr(job, "search", lambda *given: allowed.append(given[3][0]) or search(*given))
 
     def watched(*given) -> Final:
         if len(allowed) == 3:
