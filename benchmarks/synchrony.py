@@ -117,7 +117,9 @@ class Prepared:
             "base": Answers(frames, self.base_deg[train], block),
         }
         held_out = inspection.held_out(self.data, self.split, 0)
-        return compare(Trace(rows, self.trace.shown, self.trace.pictures), FPS, held_out, seen)
+        chosen = self.data.drives[0].chosen
+        seen_in = Trace(rows, self.trace.shown, self.trace.pictures)
+        return compare(seen_in, FPS, held_out, seen, chosen.face if chosen else None)
 
 
 def _rendered(recipe: Recipe, folder: Path) -> tuple[Path, Path]:

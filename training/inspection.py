@@ -66,7 +66,8 @@ def _synchrony(drive: Samples, held_out_s: np.ndarray, seen: dict[str, Answers])
     kept = trace.read(drive.folder)
     if kept is None or not len(kept.rows.frame):
         return Synchrony(())
-    return replace(compare(kept, drive.fps, held_out_s, seen), present=_label_offset(drive))
+    face = drive.chosen.face if drive.chosen else None
+    return replace(compare(kept, drive.fps, held_out_s, seen, face), present=_label_offset(drive))
 
 
 def held_out(data: Recordings, split: Split, drive: int) -> np.ndarray:

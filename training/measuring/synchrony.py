@@ -3,7 +3,7 @@
 A label that belongs to another frame is wrong at every glance and right in between, so no error points at it. What does
 is when things happen (:mod:`training.measuring.events`). The signs:
 
-- ``blinks``: the CSV's own blinks against what comes and goes as quickly (:mod:`training.measuring.blinks`).
+- ``blinks``: the CSV's own blinks against lids that close in the face (:mod:`training.measuring.blinks`).
 - ``eyes``: the jumps of the labels against changes in the picture.
 - ``answers``: the labels at each sample's time against what a head on the base's features answers, fitted to other
   parts of the drive; ``base``: against a line through the base's own answers.
@@ -22,6 +22,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.stats import theilslopes
 
+from recording.face import Face
 from recording.trace import Trace, per_frame
 from registry.intervals import Floats, Integers
 from training.measuring import events
@@ -34,13 +35,13 @@ REACH_S, LEAST_REACH = 1.0, 12
 DRIFT = 1.2e-3
 """Clocks that differ by more than this share are broken."""
 RESAMPLES = 200
-CLEAR, CLEAR_BLINKS, WIDE_S = 4.0, 6.0, 0.3
+CLEAR, CLEAR_BLINKS, WIDE_S = 4.0, 5.0, 0.3
 """A sign is clear when its peak is so many deviations above its rest, its interval no wider than so many seconds.
-The curve of blinks is of a few pairs and has higher peaks by chance."""
+The curve of blinks is of few events and has higher peaks by chance."""
 SUPPORT = 3.0
 """At another place than its peak a curve speaks for an offset when it is so many deviations above its rest."""
 LEAST_CORRELATION = 0.3
-"""Of answers with labels."""
+"""Of answers with labels, and of lids with blinks: those of another moment reach 0.27."""
 HEAD_LAG_S = 0.45
 """So much a head may lag behind the eyes or lead them: in large turns that were planned it leads by nearly as much."""
 LEAST_FRAMES = 1.5
@@ -157,10 +158,17 @@ class Synchrony:
         return f"{'; '.join(said)} ({told}); {self.advice()}"
 
 
-def compare(trace: Trace, fps: float, held_out_s: Floats, answers: Mapping[str, Answers] | None = None) -> Synchrony:
+def compare(
+    trace: Trace,
+    fps: float,
+    held_out_s: Floats,
+    answers: Mapping[str, Answers] | None = None,
+    face: Face | None = None,
+) -> Synchrony:
     """Compare the trace of a drive with itself, and with what networks answer, by name.
 
-    ``held_out_s`` (m, 2): from which second to which the test blocks go; their frames are not looked at.
+    ``held_out_s`` (m, 2): from which second to which the test blocks go; their frames are not looked at. ``face``: the
+    rectangle that the face is in; without one it is looked for in the middle of the view.
     """
     offsets = _offsets(fps)
     extra = tuple(_answered(name, one, trace, offsets, fps) for name, one in (answers or {}).items())
@@ -172,8 +180,9 @@ def compare(trace: Trace, fps: float, held_out_s: Floats, answers: Mapping[str, 
     eyes = _sign(EYES, offsets, jumps, fps)
     lag = 1.0 + HEAD_LAG_S * fps
     blinks = None
-    if (lids := scan_blinks(trace, fps, held_out_s, offsets, rate)) is not None:
+    if (lids := scan_blinks(trace, fps, held_out_s, offsets, rate, face)) is not None:
         blinks = _sign(BLINKS, offsets, lids, fps, clear=CLEAR_BLINKS)
+        blinks = blinks if blinks.values.max() >= LEAST_CORRELATION else replace(blinks, height=0.0)
     signs = ((blinks,) if blinks else ()) + (eyes, *extra)
     if blinks and blinks.is_clear and _agree(blinks, (eyes, *extra), lag):
         leader, slack = blinks, 0.0
