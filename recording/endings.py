@@ -7,7 +7,6 @@ exchanged, which must change something. The pictures it refers to are missing th
 bytes does not depend on them (ITU-T H.265, 9.3), and filters at the edges of blocks are left out because they do.
 """
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -23,7 +22,7 @@ _UNUSED = {0, 2, 4, 6, 8, 10, 12, 14}  # no other picture refers to these (table
 _AS_TRAILING = {8: 0, 9: 1}  # a decoder that starts here leaves out what is shown before its key frame
 _RANDOM = np.random.default_rng(0).integers(4, 256, (64, 4), dtype=np.uint8)  # none begins something
 _TAIL = _RANDOM.shape[1]
-_PADDING = re.compile(rb"(\x00\x00\x03|\x00)+$")  # words of zeros that a constant bit rate asks for (7.3.2.9)
+_PADDING = b"\x00\x00\x03"  # words of zeros that a constant bit rate asks for (7.3.2.9)
 _SHORTEST = 40  # a part with less behind its header says nothing
 
 
@@ -49,15 +48,13 @@ class Endings:
             return True
         kept = [bytes([_AS_TRAILING.get(unit[0] >> 1, unit[0] >> 1) << 1]) + unit[1:] for unit in units]
         as_it_is = self._decoded(kept)
-        longer = [
-            _PADDING.sub(b"", unit) + _RANDOM[:4].tobytes() if n in parts else unit for n, unit in enumerate(kept)
-        ]
+        longer = [_unpadded(unit) + _RANDOM[:4].tobytes() if n in parts else unit for n, unit in enumerate(kept)]
         if as_it_is is None:
             return False
         # Motion in a missing picture is what its memory held before: only of new decoders is it sure to be none.
         if self._decoded(longer) != as_it_is and self._decoded(longer, new=True) != self._decoded(kept, new=True):
             return False
-        last = _PADDING.sub(b"", kept[parts[-1]])
+        last = _unpadded(kept[parts[-1]])
         if len(last) < _SHORTEST:
             return True
         exchanged = ([*kept[: parts[-1]], last[:-_TAIL] + tail.tobytes(), *kept[parts[-1] + 1 :]] for tail in _RANDOM)
@@ -76,6 +73,14 @@ class Endings:
             return None
         width = 2 if pictures[0].format.components[0].bits > 8 else 1
         return [_samples(plane, width) for plane in pictures[0].planes]
+
+
+def _unpadded(unit: bytes) -> bytes:
+    """A unit without the padding at its end; from there, as damage may be zeros all the way."""
+    unit = unit.rstrip(b"\x00")
+    while unit.endswith(_PADDING):
+        unit = unit.removesuffix(_PADDING).rstrip(b"\x00")
+    return unit
 
 
 def _samples(plane: Any, width: int) -> bytes:

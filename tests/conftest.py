@@ -25,10 +25,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
 import databases  # noqa: E402
-import packages  # noqa: E402
 import registries  # noqa: E402
-
-from registry import addresses  # noqa: E402
 
 
 @event.listens_for(Engine, "connect")
@@ -99,11 +96,13 @@ def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: by
         yield uri
 
 
+@pytest.fixture(scope="session")
+def snapshots(tmp_path_factory: pytest.TempPathFactory) -> registries.Snapshots:
+    """What registering gave in this worker's tests."""
+    return registries.Snapshots(tmp_path_factory.mktemp("snapshots"))
+
+
 @pytest.fixture
-def make_version(tracking: str, tmp_path: Path) -> Callable[..., int]:
+def make_version(tracking: str, tmp_path: Path, snapshots: registries.Snapshots) -> Callable[..., int]:
     """``make_version(bias_deg=(1, 2), …)`` registers a tiny package (:func:`packages.make_package`); its number."""
-
-    def make(*, model_name: str = addresses.DEFAULT_MODEL_NAME, **options: object) -> int:
-        return packages.register_package(tmp_path / "packages", model_name=model_name, **options)
-
-    return make
+    return registries.Registrar(tmp_path, snapshots)

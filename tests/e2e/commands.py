@@ -15,6 +15,8 @@ import pytest
 import registries
 
 ROOT = Path(__file__).parents[2]
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+"""Without the tests' own environment: what is not found there must come from conda's."""
 SMALL = ["-P", "epochs_min=2", "-P", "epochs_max=4", "-P", "freeze=backbone,layer3"]
 
 
@@ -66,10 +68,13 @@ class Place:
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
-    def mlflow_run(self, *parameters: str, **options) -> subprocess.CompletedProcess:
-        """``mlflow run . --env-manager local …``."""
-        command = ["-m", "mlflow", "run", str(ROOT), "--env-manager", "local", "--experiment-name", "e2e"]
-        return self.python(*command, *parameters, "-P", f"work={self.folder / 'data'}", **options)
+    def mlflow_run(self, *parameters: str, conda: Path, project: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        """``mlflow run . …`` as the README has it, whatever it ends with; ``conda`` is where that is installed."""
+        env = self.env | {"PATH": SYSTEM_PATH, "PYTHONPATH": "", "MLFLOW_CONDA_HOME": str(conda)}
+        for variable in ("CONDA_EXE", "PYTEST_CURRENT_TEST"):
+            env.pop(variable, None)
+        command = [sys.executable, "-m", "mlflow", "run", str(project), "--experiment-name", "e2e", *parameters]
+        return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=600)
 
     @contextmanager
     def inside(self) -> Iterator[None]:

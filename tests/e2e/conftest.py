@@ -1,10 +1,11 @@
-"""One real run for all journeys: a stranger's recording and checkpoint, trained and promoted."""
+"""One real run for all journeys: a stranger's recording and checkpoint, trained in conda's environment and promoted."""
 
 import shutil
 
 import drives
 import pytest
 import torch
+from e2e import standin_conda
 from e2e.commands import SMALL, Place
 
 from registry import cli
@@ -17,11 +18,14 @@ def journey(tmp_path_factory) -> Place:
     video, labels = drives.recording(place.folder / "recording", seconds=70, fps=5, share=0.6)
     torch.manual_seed(5)
     torch.save(model.build().state_dict(), place.folder / "gaze_tracker_endterm.pth")
+    standin_conda.install(place.folder / "conda")
     done = place.mlflow_run(
-        *("-P", "samples=150", "-P", f"video={video}", "-P", f"labels={labels}"),
+        *("-P", "samples=150", "-P", f"video={video}", "-P", f"labels={labels}", "-P", f"work={place.folder / 'data'}"),
         *("-P", f"base={place.folder / 'gaze_tracker_endterm.pth'}", "-P", "trials=3", "-P", "study=journey"),
         *SMALL,
+        conda=place.folder / "conda",
     )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     (place.folder / "out.txt").write_text(done.stdout + done.stderr)
     return place
 

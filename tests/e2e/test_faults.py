@@ -14,13 +14,14 @@ from e2e.commands import ROOT, Place
 
 from recording import preparation
 from recording.drive import Source
+from training import cli
 
 pytestmark = pytest.mark.slow
 LONG = ["--bn", "target", "--epochs_min", "8", "--epochs_max", "8"]
 """An epoch after layer3 takes half a second: whoever sees the first one has time to strike before the eighth."""
 
 
-def wait_for(what, process=None, seconds: float = 300):
+def wait_for(what, process=None, seconds: float = 300, every: float = 0.3):
     """Poll until ``what()`` is true and return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -28,7 +29,7 @@ def wait_for(what, process=None, seconds: float = 300):
         if found:
             return found
         assert process is None or process.poll() is None, f"ended early with {process.returncode}"
-        time.sleep(0.1)
+        time.sleep(every)
     raise TimeoutError("it did not happen in time")
 
 
@@ -50,7 +51,7 @@ def states(place: Place) -> list[str]:
     return [run.info.status for run in place.runs()]
 
 
-def test_whatever_ends_the_job_the_same_study_goes_on_where_it_was(tmp_path):
+def test_whatever_ends_the_job_the_same_study_goes_on_where_it_was(tmp_path, capsys):
     """Killed while it prepares, Ctrl-C, a scheduler's SIGTERM, killed while it searches; in the end a version."""
     place = Place(tmp_path)
     video, labels = drives.recording(tmp_path / "recording", seconds=40, fps=8)
@@ -61,7 +62,7 @@ def test_whatever_ends_the_job_the_same_study_goes_on_where_it_was(tmp_path):
     # The part of it that prepares, as a command: it does not import for seconds what trains.
     folder = preparation.place(tmp_path / "data", Source(video, labels), 120)
     process = place.start("-m", "training", "prepare", *given[:6], "--out", str(folder))
-    samples = wait_for(lambda: _some(tmp_path, 10), process)
+    samples = wait_for(lambda: _some(tmp_path, 10), process, every=0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     kept = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in _samples(tmp_path)}
@@ -97,9 +98,11 @@ def test_whatever_ends_the_job_the_same_study_goes_on_where_it_was(tmp_path):
     _, alive = psutil.wait_procs(family, 30)
     assert not alive, "the trial goes on without its search"
 
-    done = place.python(*command)
-    assert "resuming with 1 of 2 trials finished" in done.stderr
-    assert "registered: gaze-tracker version 1" in done.stdout
+    with place.inside():  # nothing strikes any more: no process of its own has to import everything again
+        assert cli.main(["main", *given]) == 0
+    said = capsys.readouterr()
+    assert "resuming with 1 of 2 trials finished" in said.err
+    assert "registered: gaze-tracker version 1" in said.out
     assert "RUNNING" not in states(place)
     trials = [run for run in place.runs() if "mlflow.parentRunId" in run.data.tags]
     assert sorted((run.data.params["freeze"], run.info.status) for run in trials) == [

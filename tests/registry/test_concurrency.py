@@ -19,7 +19,7 @@ from registry.state import State, drifts
 
 RACER = Path(__file__).with_name("racer.py")
 MODEL = "gaze-tracker"
-ROUNDS = 20
+ROUNDS = 8
 
 
 @contextmanager

@@ -231,11 +231,17 @@ def test_an_absent_device_is_named():
 
 @pytest.mark.slow
 def test_one_seed_gives_one_result_also_two_trials_at_once_and_a_leaking_split_is_marked(
-    tracking, folder, monkeypatch, capsys
+    tracking, folder, tmp_path, monkeypatch, capsys
 ):
-    """Three searches with one seed; the old protocol's split, whose numbers say everywhere that they leak."""
+    """Three searches with one seed; the old protocol's split, whose numbers say everywhere that they leak.
+
+    On what users have today, ``*_driver.jpg`` and ``*_gt.json``: such a folder does not say where its pictures lay, so
+    what ``layout=`` says goes into the contracts.
+    """
+    layout = tmp_path / "mine.yaml"
+    layout.write_text("width: 1280\nheight: 400\nviews: {driver: {x: 640, y: 20, w: 320, h: 360}}\n")
     common = ["--data", str(folder), "--trials", "2", "--freeze", "backbone", "--epochs_max", "6", "--seed", "7"]
-    common += ["--timeout", "36000", "--face", "none", "--split", "random"]
+    common += ["--timeout", "36000", "--face", "none", "--split", "random", "--layout", str(layout)]
     allowed, weights, search, final_training = [], [], job.search, job.final.train
     monkeypatch.setattr(job, "search", lambda *given: allowed.append(given[3][0]) or search(*given))
 
@@ -278,9 +284,12 @@ def test_one_seed_gives_one_result_also_two_trials_at_once_and_a_leaking_split_i
     assert "LEAKING" in parent.data.tags["mlflow.note.content"]
     table = mlflow.artifacts.load_text(f"runs:/{parent.info.run_id}/report/report.html")
     assert "LEAKING" in table
-    source = mlflow.artifacts.download_artifacts("models:/gaze-tracker/1")
-    contract = json.loads(next(Path(source).rglob("contract.json")).read_text())
-    assert contract["errors"]["leaking"] is True
+    rectangle = {"width": 1280, "height": 400, "x": 640, "y": 20, "w": 320, "h": 360}
+    for name in ("gaze-tracker", "gaze-tracker-base"):
+        source = mlflow.artifacts.download_artifacts(f"models:/{name}/1")
+        contract = json.loads(next(Path(source).rglob("contract.json")).read_text())
+        assert contract["errors"]["leaking"] is True
+        assert (contract["crop"]["layout"], contract["crop"]["rectangles"]) == ("mine.yaml", [rectangle])
 
 
 def _trials_of(study: str) -> list[mlflow.entities.Run]:
