@@ -196,7 +196,16 @@ def test_bad_files_end_in_one_line_and_a_failed_run(tracking, tmp_path, folder, 
     assert not mlflow.MlflowClient().search_registered_models()
 
 
-def test_a_tracking_server_that_is_not_there_is_one_line(tmp_path):
+WITHOUT_RAY = """
+import sys
+from training import __main__, curve, evaluation, job
+from registry.command_line import leave
+assert "ray" not in sys.modules, "only a cluster needs it"
+leave(__main__.main)
+"""
+
+
+def test_a_tracking_server_that_is_not_there_is_one_line_and_without_a_cluster_nothing_imports_ray(tmp_path):
     """A real process: MLflow's own retries and traceback must not reach the user."""
     root = Path(__file__).parents[2]
     env = os.environ | {
@@ -207,7 +216,7 @@ def test_a_tracking_server_that_is_not_there_is_one_line(tmp_path):
     for variable in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
         env.pop(variable, None)
     done = subprocess.run(
-        [sys.executable, "-m", "training", "main", "--samples", "10"],
+        [sys.executable, "-c", WITHOUT_RAY, "main", "--samples", "10"],
         capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120,
     )  # fmt: skip
     assert done.returncode == 2
