@@ -9,9 +9,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 from e2e.commands import Place
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -27,21 +31,25 @@ def executable() -> str:
 
 
 @contextmanager
-def page(width: int = 1400, height: int = 1000, dark: bool = False) -> Iterator:
-    """A page in a fresh browser; errors of waiting name the text that did not come."""
+def started() -> Iterator["Browser"]:
+    """Chromium, for the pages of a module."""
     path = executable()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         try:
-            context = browser.new_context(
-                viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
-            )
-            context.set_default_timeout(60_000)
-            yield context.new_page()
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def page(browser: "Browser") -> Iterator["Page"]:
+    """A page that knows nothing of the ones before; errors of waiting name the text that did not come."""
+    with browser.new_context(viewport={"width": 1400, "height": 1000}) as context:
+        context.set_default_timeout(60_000)
+        yield context.new_page()
 
 
 @contextmanager

@@ -1,15 +1,20 @@
 """One real run for all journeys: a stranger's recording and checkpoint, trained in conda's environment and promoted."""
 
 import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import drives
 import pytest
 import torch
-from e2e import standin_conda
+from e2e import browser, standin_conda
 from e2e.commands import SMALL, Place
 
 from registry import cli
 from training.learning import model
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +42,13 @@ def promoted(journey) -> Place:
         promote = ["promote", "--version", "1", "--stage", "Production", "--force", "--why", "journey"]
         assert cli.main(promote) == 0
     return journey
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator["Browser"]:
+    """One browser for the pages of a module."""
+    with browser.started() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

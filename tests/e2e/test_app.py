@@ -56,8 +56,8 @@ def shows(page, label: str, expected: float, within: float, seconds: float = 30)
     assert metric(page, label) == pytest.approx(expected, abs=within), label
 
 
-def test_comparison_shows_the_truth_of_the_frame_and_the_answer_of_the_server(app, promoted):
-    with browser.page() as page:
+def test_comparison_shows_the_truth_of_the_frame_and_the_answer_of_the_server(chromium, app, promoted):
+    with browser.page(chromium) as page:
         page.goto(app)
         page.get_by_text("Measured azimuth").wait_for()
         for scenario in ("1", "7"):
@@ -89,11 +89,11 @@ def test_comparison_shows_the_truth_of_the_frame_and_the_answer_of_the_server(ap
             shows(page, "Elevation error", error[1], 0.11)
 
 
-def test_drive_page_finds_the_errors_of_the_report(app, promoted):
+def test_drive_page_finds_the_errors_of_the_report(chromium, app, promoted):
     run_id = parent_of(promoted).info.run_id
     text = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/tables/test_predictions.csv")
     table = pd.read_csv(text)
-    with browser.page() as page:
+    with browser.page(chromium) as page:
         page.goto(app + "/drive")
         page.get_by_text("Worst frames").wait_for(timeout=120_000)
         page.get_by_text("held out (").wait_for()
@@ -103,10 +103,10 @@ def test_drive_page_finds_the_errors_of_the_report(app, promoted):
             shows(page, f"Mean {angle} error", expected, 0.11)
 
 
-def test_try_it_answers_an_uploaded_picture_as_predict_does(app, promoted):
+def test_try_it_answers_an_uploaded_picture_as_predict_does(chromium, app, promoted):
     picture = sorted(prepared(promoted).glob("*_driver.jpg"))[10]
     answer = predicted(promoted, picture)
-    with browser.page() as page:
+    with browser.page(chromium) as page:
         page.goto(app + "/try")
         page.locator("input[type=file]").first.set_input_files(str(picture))
         page.get_by_text("Answered by").wait_for()
@@ -114,12 +114,12 @@ def test_try_it_answers_an_uploaded_picture_as_predict_does(app, promoted):
         shows(page, "Elevation", answer["elevation_deg"], 0.11)
 
 
-def test_a_promotion_shows_up_on_the_open_page(app, own_registry, promoted):
+def test_a_promotion_shows_up_on_the_open_page(chromium, app, own_registry, promoted):
     run_id = parent_of(promoted).info.run_id
     mlflow.set_tracking_uri(own_registry.uri)  # after the line above, which looks into the other one
     folder = mlflow.artifacts.download_artifacts("models:/gaze-tracker/1")
     package = next(Path(folder).rglob("contract.json")).parent
-    with browser.page() as page:
+    with browser.page(chromium) as page:
         page.goto(app + "/versions")
         page.get_by_text("gaze-tracker version 1").wait_for()
         assert "journey" in page.get_by_text("Reason given").inner_text()

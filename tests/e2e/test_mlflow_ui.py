@@ -52,8 +52,8 @@ def check_followed_and_synced(place: Place, capsys: pytest.CaptureFixture[str]) 
     assert "not in the history" not in said(capsys, "history")
 
 
-def test_stage_drop_down(ui, unpromoted, capsys):
-    with browser.page() as page:
+def test_stage_drop_down(chromium, ui, unpromoted, capsys):
+    with browser.page(chromium) as page:
         open_version(page, ui)
         page.get_by_role("switch").first.click()
         page.get_by_role("button", name="Disable").click()
@@ -65,8 +65,8 @@ def test_stage_drop_down(ui, unpromoted, capsys):
     check_followed_and_synced(unpromoted, capsys)
 
 
-def test_alias_in_the_default_view(ui, unpromoted, capsys):
-    with browser.page() as page:
+def test_alias_in_the_default_view(chromium, ui, unpromoted, capsys):
+    with browser.page(chromium) as page:
         open_version(page, ui)
         page.get_by_role("button", name="Add").first.click()
         dialog = page.get_by_role("dialog")
@@ -77,9 +77,9 @@ def test_alias_in_the_default_view(ui, unpromoted, capsys):
     check_followed_and_synced(unpromoted, capsys)
 
 
-def test_card_and_run_are_readable_there(ui, promoted):
+def test_card_and_run_are_readable_there(chromium, ui, promoted):
     parent = parent_of(promoted)
-    with browser.page() as page:
+    with browser.page(chromium) as page:
         open_version(page, ui)
         for text in ("Errors on held-out samples", "linear calibration of the base", "Scenarios", "How it was made"):
             page.get_by_text(text, exact=True).first.wait_for()

@@ -208,8 +208,7 @@ def test_local_copy(make_version, tmp_path) -> None:
 # Only the last few copies stay on disk.
 def test_copies_are_pruned(make_version, tmp_path) -> None:
     loader = Loader(Selector(), tmp_path / "cache")
-    for number in range(1, 6):
-        make_version()
+    for number in [make_version() for _ in range(5)]:
         _move(number)
         loader.load(loader.find())
     assert len(list((tmp_path / "cache").rglob(contract.NETWORK))) == 3

@@ -25,10 +25,10 @@ def test_reads_as_training_does() -> None:
 # The header's pixel count is refused before anything is decoded.
 @pytest.mark.parametrize("size", [(20_000, 20_000), (65_535, 65_535), (2**31 - 1, 2**31 - 1)])
 def test_large_header_is_refused_at_once(size: tuple[int, int]) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(InputError, match=r"image 3: .* over the limit of 1000000"):
         pictures.read(_png_header(*size), "image 3", max_pixels=1_000_000)
-    assert time.perf_counter() - began < 0.1
+    assert time.process_time() - began < 0.1
 
 
 # However a picture is damaged, the error is one that names it.

@@ -52,13 +52,13 @@ def test_every_signal_ends_the_command_in_order_and_a_second_one_does_not_cut_th
         assert process.stdout.readline() == "allowed\n"
         process.send_signal(number)
         assert process.stdout.read() == "in order\n"
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_signal_while_modules_are_imported_is_kept_for_later():
     with started(before="os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.2)") as process:
         assert process.stdout.read().splitlines()[1:] == ["in order"]
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_signal_that_was_switched_off_stays_off(monkeypatch):
@@ -100,7 +100,7 @@ def test_a_command_of_mlflow_run_ends_when_mlflow_is_gone(tmp_path):
         process.kill()
         process.wait()
         assert process.stdout.read() == "in order\n"
-        command.wait(10)
+        command.wait(60)
 
 
 IN_A_TRANSACTION = """

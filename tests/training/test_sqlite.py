@@ -27,7 +27,7 @@ def test_a_write_waits_for_a_file_that_another_program_holds(tmp_path):
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     engine = create_engine(f"sqlite:///{tmp_path / 'study.db'}")
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE written (n INTEGER)"))

@@ -19,7 +19,7 @@ from training.sample import film, sample_drive, tracker
 from training.sample.recipe import Recipe
 from training.sample.scene import Scene
 
-SECONDS = 4.0
+SECONDS = 2.0
 RECIPE = Recipe(seed=3, seconds=SECONDS)
 
 
