@@ -12,6 +12,7 @@ import torch
 from recording import label_frame, preparation, recordings
 from recording.drive import Source
 from training import inspection
+from training.measuring import synchrony
 
 
 @pytest.fixture
@@ -46,12 +47,18 @@ def test_one_drive_with_another_sign_among_several_is_named(run, tmp_path, monke
 
 def test_a_prepared_drive_is_compared_with_its_trace(run, tmp_path, monkeypatch):
     video, table = drives.recording(tmp_path / "mine", seconds=30, fps=10)
-    folder = preparation.prepare(Source(video, table, label_offset_frames=2), 100, tmp_path / "out")
+    source = Source(video, table, label_offset_frames=2)
+    folder = preparation.prepare(source, 100, tmp_path / "out", face_asked="8,8,40,40")
     data = recordings.load((folder,))
+    faces = []
+    monkeypatch.setattr(
+        inspection, "compare", lambda *given: (faces.append(str(given[4])), synchrony.compare(*given))[1]
+    )
     (found,) = looked_at(data, data.labels_deg, monkeypatch, "head")
     assert "THE ANGLES ARE RELATIVE TO THE HEAD" in found.line() and found.is_loud
     assert mlflow.get_run(run).data.tags["label_frame"] == "head"
     assert {sign.name for sign in found.synchrony.signs} >= {"eyes", "answers", "base"}
+    assert faces == ["8,8,40,40"]  # the lids are looked for in there
     assert found.dropped["usable"] > 100
     assert inspection.label_offsets(data) == [2.0]
     assert found.synchrony.present == 2.0
