@@ -64,6 +64,15 @@ class Nodes:
         (raylet,) = self._nodes.pop(node).all_processes["raylet"]
         os.kill(raylet.process.pid, signal.SIGKILL)
 
+    def kill_all(self) -> None:
+        """kill -9 of everything that is Ray's, on all nodes at once; processes that trials run in are none of it."""
+        session = Path(self._cluster.head_node.get_session_dir_path()).name
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                words = process.cmdline()
+                if words[0].startswith("ray::") or any(session in word for word in words):
+                    process.kill()
+
     @_careless()
     def end(self) -> None:
         self._cluster.shutdown()

@@ -45,7 +45,7 @@ from training.searching.study import SearchResult, Study
 from training.searching.trial import TrialSpec
 
 if TYPE_CHECKING:
-    from training.searching.cluster import Cluster
+    from training.searching.envoy import Envoy
 
 log = logging.getLogger(__name__)
 
@@ -133,20 +133,20 @@ def run(config: JobConfig) -> int:
     return 0
 
 
-def connected(config: JobConfig) -> "AbstractContextManager[Cluster]":
+def connected(config: JobConfig) -> "AbstractContextManager[Envoy]":
     """The Ray cluster of the job."""
     try:
-        from training.searching import cluster  # a package that only those have who ask for it
+        from training.searching import envoy  # Ray is a package that only those have who ask for it
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
         raise InputError(
             f"cluster={config.cluster}: Ray is not installed; pip install -r requirements/cluster.txt"
         ) from None
-    return cluster.connected(config.cluster, Path(config.work))
+    return envoy.connected(config.cluster, Path(config.work))
 
 
-def prepare_data(config: JobConfig, cluster: "Cluster | None" = None) -> Recordings:
+def prepare_data(config: JobConfig, cluster: "Envoy | None" = None) -> Recordings:
     """What :func:`load_data` gives, with the face rectangles that the job, or a drive of its list, asks for."""
     if config.drives:
         return fleet.prepare(config, cluster.prepare if cluster and cluster.shared else None)
@@ -212,7 +212,7 @@ def search(
     starts: Bases,
     study: Study,
     seconds: tuple[float, float] = (math.inf, math.inf),
-    cluster: "Cluster | None" = None,
+    cluster: "Envoy | None" = None,
 ) -> SearchResult:
     """Run the study's trials under the parent run, for so many ``seconds`` (:meth:`Search.run`): on this machine, or
     on a cluster."""
@@ -244,12 +244,10 @@ def search(
         return Search(study, workers, spec).run(*seconds)
 
 
-def _workers(job: Job, study: Study, cluster: "Cluster | None") -> Workers:
+def _workers(job: Job, study: Study, cluster: "Envoy | None") -> Workers:
     if cluster is None:
         return Processes(job.config.workers or 1, accelerators(job.device.type))
-    from training.searching.slots import Slots
-
-    return Slots(cluster, job.config.workers, study.space.runs(), cluster.device(job.config.device))
+    return cluster.workers(job.config.workers, study.space.runs(), job.config.device)
 
 
 def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchResult) -> Report:

@@ -3,9 +3,7 @@
 Ray is imported here and in :mod:`training.searching.slots`, and these are imported when ``cluster=`` is given.
 """
 
-import atexit
 import logging
-import os
 import re
 import signal
 import socket
@@ -13,16 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import mlflow
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, RayError, RaySystemError, RpcError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from recording import fleet
@@ -30,6 +28,7 @@ from recording.exceptions import GazeError, InputError
 from recording.fleet import Outcome, Task
 from training.searching import nodes
 from training.searching.nodes import About
+from training.searching.shares import Node, Share, share
 from training.searching.storage import MOST_RETRIES
 
 log = logging.getLogger(__name__)
@@ -42,71 +41,18 @@ LOST_S = 40.0
 """Without an answer of the head, or of this machine's own node: after 60 s Ray ends the process, without a word."""
 LOOK_S = 1.0  # between two looks whether these are there, at least
 LISTEN_S = 5.0
-MEMORY = 2 * 2**30
-"""Of a trial, bytes: what Ray keeps free for it. Behind a frozen backbone it needs a quarter of that."""
 DRIVES_EACH = 8
 """Prepared by a process, until another one takes its place: it takes seconds to start, and holds on to memory."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-@dataclass(frozen=True)
-class Node:
-    """A machine of the cluster, and what it has for us."""
-
-    id: str
-    host: str
-    address: str
-    cpus: int
-    gpus: int
-    memory: int
-    """Bytes."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """What a trial gets of its node."""
-
-    cpus: int
-    gpus: int
-    memory: int = MEMORY
-
-    def __str__(self) -> str:
-        gpus = f", {self.gpus} GPU" if self.gpus else ""
-        return f"{self.cpus} CPU{gpus}, {self.memory / 2**30:.0f} GiB"
-
-    def fits(self, node: Node) -> int:
-        """How often it fits on a node."""
-        per_gpu = [node.gpus // self.gpus] if self.gpus else []
-        return min(node.cpus // self.cpus, node.memory // self.memory, *per_gpu)
-
-    def resources(self) -> dict[str, Any]:
-        """For Ray."""
-        return {"num_cpus": self.cpus, "num_gpus": self.gpus, "memory": self.memory}
+LOST = (ConnectionError, RpcError, RaySystemError)
+"""What Ray raises where it has noticed itself that what it talks to is gone."""
+GO_ON = "start it again, and go on with study=NAME"
+Found = TypeVar("Found")
 
 
 def on_node(node: str) -> dict[str, Any]:
     """Ray's option for something that is to run on that node and no other."""
     return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
-
-
-def share(there: Sequence[Node], wanted: int, at_most: int, gpus: int) -> Share:
-    """The largest share with which ``wanted`` trials fit at once; without a wish, as many as fit and there are.
-
-    Raises :class:`InputError` where not a single one fits.
-    """
-    least = Share(1, gpus)
-    fit = sum(map(least.fits, there))
-    if not fit:
-        raise InputError(f"no node has room for a trial ({least}); give the nodes more, or do without the cluster")
-    if fit < wanted:
-        log.warning("workers=%d: only %d fit at once", wanted, fit)
-    size = min(fit, wanted or at_most)
-    cpus = max(cpus for cpus in range(1, max(node.cpus for node in there) + 1) if _fit(there, cpus, gpus) >= size)
-    return Share(cpus, gpus)
-
-
-def _fit(there: Sequence[Node], cpus: int, gpus: int) -> int:
-    return sum(map(Share(cpus, gpus).fits, there))
 
 
 class Cluster:
@@ -117,7 +63,7 @@ class Cluster:
 
     def __init__(self, address: str, work: Path):
         self.address, self.work, self.gone = address, work.absolute(), False
-        self._lifelines = {} if address.startswith("ray://") else lifelines()
+        self._lifelines = lifelines(address)
         self._answered = dict.fromkeys(self._lifelines, time.monotonic())
         self._looked = 0.0
         self._ours = nodes.about(self.work, "")
@@ -130,9 +76,12 @@ class Cluster:
         how = "seen by all" if self.shared else "this machine's; what they need is copied to them"
         log.info("cluster %s: %d nodes; work=%s is %s", address, len(there), work, how)
 
-    def check(self) -> None:
-        """Raises :class:`GazeError` where what this process cannot do without is gone: Ray itself would wait."""
-        if time.monotonic() - self._looked < LOOK_S:
+    def check(self, *, now: bool = False) -> None:
+        """Raises :class:`GazeError` where what this process cannot do without is gone: Ray itself would wait.
+
+        It is looked for from time to time, or ``now``.
+        """
+        if not now and time.monotonic() - self._looked < LOOK_S:
             return
         self._looked = time.monotonic()
         for name, place in self._lifelines.items():
@@ -143,9 +92,22 @@ class Cluster:
                 if isinstance(error, ConnectionRefusedError) or time.monotonic() - self._answered[name] > LOST_S:
                     self.gone = True
                     raise GazeError(
-                        f"cluster={self.address}: {name} is gone ({error.strerror or error}); start it again, and go "
-                        "on with study=NAME"
+                        f"cluster={self.address}: {name} is gone ({error.strerror or error}); {GO_ON}"
                     ) from None
+
+    def watched(self, act: Callable[[], Found]) -> Found:
+        """What ``act`` returns. Raises :class:`GazeError` where it failed because the cluster is gone."""
+        try:
+            return act()
+        except GazeError:
+            raise
+        except Exception as error:
+            self.check(now=True)
+            if isinstance(error, LOST):
+                self.gone = True
+                reason = str(error).strip().split("\n")[0]
+                raise GazeError(f"cluster={self.address}: the connection to it is lost ({reason}); {GO_ON}") from error
+            raise
 
     def nodes(self) -> list[Node]:
         """The nodes that are there and fit: those that came later are looked at, and left alone where they do not."""
@@ -268,7 +230,8 @@ def connected(address: str, work: Path) -> Iterator[Cluster]:
     _knock(address)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        # Not even errors: of a node that is gone Ray shows a page of its log, and we say it in a line.
+        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"cluster={address}: cannot be used ({reason}); see docs/machines.md") from error
@@ -280,17 +243,8 @@ def connected(address: str, work: Path) -> Iterator[Cluster]:
         cluster = Cluster(address, work)
         yield cluster
     finally:
-        if cluster is not None and cluster.gone:
-            atexit.register(_leave)
-        else:
+        if cluster is None or not cluster.gone:
             ray.shutdown()
-
-
-def _leave() -> None:
-    """End the process, which has said why, with the status of an error: what Ray does at the end needs what is gone."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(2)
 
 
 def check_tracking(address: str, tracking_uri: str, others: set[str]) -> None:
@@ -302,13 +256,19 @@ def check_tracking(address: str, tracking_uri: str, others: set[str]) -> None:
         )
 
 
+def _place(address: str) -> tuple[str, int] | None:
+    """Host and port of an address; ``None`` where it has none, as ``auto``."""
+    named = re.fullmatch(r"(?:ray://)?([^/:]+|\[[0-9a-fA-F:]+\]):(\d+)", address)
+    return None if named is None else (named[1].strip("[]"), int(named[2]))
+
+
 def _knock(address: str) -> None:
     """Ray itself waits for minutes for a cluster that is not there, and longer where something else answers."""
-    named = re.fullmatch(r"(?:ray://)?([^/:]+|\[[0-9a-fA-F:]+\]):(\d+)", address)
+    named = _place(address)
     if named is None:
         return
     try:
-        socket.create_connection((named[1].strip("[]"), int(named[2])), CONNECT_S).close()
+        socket.create_connection(named, CONNECT_S).close()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
@@ -325,13 +285,16 @@ def _knock(address: str) -> None:
         ) from None
 
 
-def lifelines() -> dict[str, tuple[str, int]]:
+def lifelines(address: str) -> dict[str, tuple[str, int]]:
     """Where what a search cannot do without answers: the node that it is part of, and the cluster's head."""
+    if address.startswith("ray://"):
+        place = _place(address)
+        return {"Ray's client server": place} if place else {}
     about = ray.get_runtime_context()
     here = next(one for one in ray.nodes() if one["NodeID"] == about.get_node_id())
-    host, _, port = about.gcs_address.rpartition(":")
     own = str(here["NodeManagerAddress"]), int(here["NodeManagerPort"])
-    return {"Ray's node on this machine": own, "Ray's head node": (host.strip("[]"), int(port))}
+    head = _place(about.gcs_address)
+    return {"Ray's node on this machine": own} | ({"Ray's head node": head} if head else {})
 
 
 def alive() -> list[Node]:

@@ -16,6 +16,7 @@ import socket
 import sys
 import tarfile
 import tempfile
+import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -180,10 +181,15 @@ class Slot:
         self._processes.answer(number, go_on)
         return self.hear()
 
-    def close(self) -> None:
-        """End the trial, if one runs."""
+    def close(self, alone: bool = False) -> None:
+        """End the trial, if one runs; where the slot is left ``alone``, because the cluster's head is gone, itself too.
+
+        Ray would keep it, and what it has of the node, until the node has missed the head for a minute or two.
+        """
         self._processes.close()
         self._clean()
+        if alone:
+            threading.Timer(POLL_S, os._exit, (0,)).start()  # when this call is answered
 
     def _clean(self) -> None:
         for path in self._watched.values():

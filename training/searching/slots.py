@@ -85,10 +85,11 @@ class Slots:
 
     def close(self) -> None:
         ending, self._slots, self._waiting = self._slots, [], []
-        told = [slot.actor.close.remote() for slot in ending if slot.spec is not None]
+        gone = self.cluster.gone
+        told = [slot.actor.close.remote(gone) for slot in ending if gone or slot.spec is not None]
         if told:
             ray.wait(told, num_returns=len(told), timeout=GRACE_S + 2 * nodes.POLL_S)
-        for slot in () if self.cluster.gone else ending:
+        for slot in () if gone else ending:
             ray.kill(slot.actor)
 
     def _look(self) -> None:
@@ -204,7 +205,7 @@ class Slots:
 
     def _gone(self, slot: _Slot, why: str) -> list[Message]:
         """A slot has ended: another one takes its place, where there is room."""
-        self.cluster.check()
+        self.cluster.check(now=True)
         self._slots.remove(slot)
         self._looked = 0.0
         node_is_there = any(node.id == slot.node for node in self.cluster.nodes())

@@ -42,7 +42,7 @@ def found(cluster, lines, monkeypatch, tmp_path: Path) -> Callable[..., object]:
 
         monkeypatch.setattr(cluster, "alive", lambda: list(shown))
         monkeypatch.setattr(cluster.Cluster, "_said", answers)
-        monkeypatch.setattr(cluster, "lifelines", lambda: lines)
+        monkeypatch.setattr(cluster, "lifelines", lambda _: lines)
         monkeypatch.setattr(cluster, "LOOK_S", 0.0)
         monkeypatch.setattr(cluster.mlflow, "get_tracking_uri", lambda: "http://mlflow:5000")
         return cluster.Cluster("head:6379", tmp_path)
@@ -163,6 +163,22 @@ def test_a_ray_of_our_own_that_is_gone_is_noticed_at_once(found, here, lines):
         with pytest.raises(GazeError, match=r"Ray's node on this machine is gone \(Connection refused\); start it"):
             one.check()
         assert one.gone
+
+
+def test_what_fails_because_the_cluster_is_gone_is_told_from_what_fails_by_itself(found, here, cluster, lines):
+    def fail(error: Exception) -> None:
+        raise error
+
+    of_a_client, one = cluster.lifelines, found(here)
+    with pytest.raises(KeyError):
+        one.watched(lambda: fail(KeyError("ours")))
+    with pytest.raises(GazeError, match=r"head:6379: the connection to it is lost \(no more\); start it again.*study="):
+        one.watched(lambda: fail(ConnectionError("no more\n...")))
+    with socket.create_server(("127.0.0.1", 0)) as server:  # Ray's client fails in many ways
+        lines |= of_a_client(f"ray://127.0.0.1:{server.getsockname()[1]}")
+        one = found(here)
+    with pytest.raises(GazeError, match="Ray's client server is gone"):
+        one.watched(lambda: fail(KeyError("ours")))
 
 
 def test_a_head_that_does_not_answer_for_a_moment_is_waited_for(found, here, cluster, lines, monkeypatch):

@@ -320,17 +320,19 @@ def test_a_search_that_is_told_to_end_leaves_no_trial_and_goes_on(slots, ours, t
         assert len(study.study.get_trials(states=(TrialState.WAITING,))) > len(study.space.opening(1000)) - 2
 
 
+FOUR: tuple[SearchSpace, dict[str, str], int] = SearchSpace(trials=4), {}, 1000
 DRIVER = """
 import sys
 from pathlib import Path
 import trials
 sys.path.insert(0, sys.argv[3])
 import test_slots
-from training.searching.cluster import connected
-from training.searching.slots import Slots
-with connected(sys.argv[1], Path(sys.argv[2])) as cluster:
-    slots = Slots(cluster, 1, 1, "cpu", trials.count)
-    test_slots.searching(test_slots.two(cluster.work), slots, cluster.work, cluster.work / "notes").run()
+from training.searching.envoy import connected
+if __name__ == "__main__":
+    work = Path(sys.argv[2])
+    with connected(sys.argv[1], work) as cluster:
+        slots = cluster.workers(1, 1, "cpu", trials.count)
+        test_slots.searching(test_slots.two(work), slots, work, work / "notes").run()
 """
 
 
@@ -339,7 +341,7 @@ def two(work: Path) -> Study:
 
 
 def test_a_killed_search_leaves_no_trial_and_goes_on_where_it_was(ray_nodes, cluster, slots, ours):
-    """The last test here: the slots are gone."""
+    """The slots are gone afterwards."""
     slots.close()
     here, notes = Path(__file__), ours / "notes"
     environment = os.environ | {"PYTHONPATH": f"{clusters.ROOT}:{clusters.ROOT / 'tests'}"}
@@ -363,3 +365,35 @@ def test_a_killed_search_leaves_no_trial_and_goes_on_where_it_was(ray_nodes, clu
     counted = Counter(tuple(line.split()[:2]) for line in notes.read_text().splitlines())
     assert len(counted) == 2 * trials.EPOCHS
     assert sum(counted.values()) <= len(counted) + 1, "more than the epoch that ran was counted again"
+
+
+def test_all_of_ray_killed_at_once_ends_the_search_in_one_line_and_it_goes_on(ray_nodes, slots, ours, tmp_path, capfd):
+    """The last test here: the nodes are gone. What talks to Ray is a process of its own, for Ray would end this one."""
+    import ray
+
+    from training.searching import envoy
+
+    slots.close()
+    ray.shutdown()
+
+    def strike() -> None:
+        while len(list(tmp_path.glob("[0-9]"))) < 2:
+            time.sleep(0.1)
+        ray_nodes.kill_all()
+
+    with envoy.connected(ray_nodes.address, ours) as cluster, closing(Study(tmp_path / "s", "one", *FOUR)) as study:
+        assert cluster.shared
+        with closing(cluster.workers(2, 4, "cpu", trials.stay)) as far:
+            assert far.size == 2
+            threading.Thread(target=strike, daemon=True).start()
+            with pytest.raises(GazeError, match=r"gone.*; start it again, and go on with study=NAME") as told:
+                searching(study, far, ours, tmp_path).run()
+        assert "\n" not in str(told.value)
+        assert study.running() == set()
+        assert all(clusters.gone(int(pid.read_text())) for pid in tmp_path.glob("[0-9]"))
+        assert "raylet" not in capfd.readouterr().err, "Ray shows its log"
+        with pytest.raises(GazeError, match=r"Ray does not answer for 0 s; start it again"):
+            cluster.ask(time.sleep, 600, within_s=0.1)
+        with pytest.raises(GazeError, match=r"Ray has ended what talked to it; start it again"):
+            cluster.ask(os.getpid)
+        assert len(searching(study, trials.Scripted(), ours, tmp_path).run().ran()) == 4
