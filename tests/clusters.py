@@ -1,5 +1,6 @@
 """A Ray cluster of the tests' own: nodes that are processes of this machine, small and quiet, and gone afterwards."""
 
+import gc
 import importlib.util
 import os
 import signal
@@ -34,6 +35,7 @@ def _careless() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         yield
+        gc.collect()  # here, and not in the middle of a test
 
 
 class Nodes:

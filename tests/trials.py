@@ -84,7 +84,7 @@ class Scripted:
 
 def say_share(spec: TrialSpec, connection: Connection) -> None:
     """Say which threads and accelerators the trial has."""
-    trial._keep_to_share(spec)
+    trial.keep_to_share(spec.threads, spec.accelerator)
     connection.send(("done", (torch.get_num_threads(), os.environ.get("CUDA_VISIBLE_DEVICES"))))
 
 
@@ -134,7 +134,7 @@ EPOCHS = 4
 
 def say_where(spec: TrialSpec, connection: Connection) -> None:
     """Say what the trial finds on its node."""
-    trial._keep_to_share(spec)
+    trial.keep_to_share(spec.threads, spec.accelerator)
     there = [file.read_bytes() for file in (spec.base, *sorted(spec.samples[0].iterdir()))]
     spec.checkpoint.write_bytes(b"weights")
     where = {
@@ -171,7 +171,7 @@ def train_but_die(spec: TrialSpec, connection: Connection) -> None:
 
 def stay(spec: TrialSpec, connection: Connection) -> None:
     """Run on until the search is gone, as a trial in the middle of a long epoch."""
-    threading.Thread(target=trial._end_with_the_search, daemon=True).start()
+    threading.Thread(target=trial.end_with_the_search, daemon=True).start()
     files.write_text(Path(spec.tracking_uri) / str(spec.number), str(os.getpid()))
     connection.send(("run", None))
     time.sleep(600)

@@ -117,7 +117,7 @@ def run(config: JobConfig) -> int:
             with clock.part("final"):
                 trained = final.train(job, starts, found, deadline)
             with clock.part("drivers"):
-                estimated = None if base_deg is None else unseen.estimate(job, found, trained.epochs, base_deg)
+                estimated = None if base_deg is None else unseen.estimate(job, found, trained.epochs, base_deg, cluster)
             clock.add("trials", -found.cache_seconds)
             clock.add("cache", found.cache_seconds)
 

@@ -6,39 +6,59 @@ that is measured on them: BatchNorm statistics, alignment, heads in closed form 
 others. Activations behind a boundary whose statistics are the base's own are those of all samples, made once. A
 registered base may have learnt from drivers itself: nobody can leave these out, and they are not measured.
 
-What each model answered is kept in the study's folder: a job that was cut off does not train it again.
+What each model answered is kept in the study's folder: a job that was cut off does not train it again. On a cluster the
+models are trained in its slots, as trials are, and leave their answers there.
 """
 
 import hashlib
 import json
 import logging
+import math
 import tempfile
+import threading
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import safetensors.torch
 
 from recording import files
 from recording.angles import pitch_yaw_to_deg
 from recording.exceptions import GazeError
+from recording.recordings import Recordings
 from registry import lineage
+from registry.command_line import one_line
 from registry.intervals import Floats, Integers
 from training import bases
+from training.checkpoints import Base
+from training.config import JobConfig
 from training.context import Job
 from training.learning import closed_form, model
 from training.learning.answers import predict
 from training.learning.cache import ActivationCache
 from training.learning.finetune import Examples, TrialConfig, finish, steps_per_epoch
 from training.learning.memory import OutOfMemory
-from training.learning.trunk import features
+from training.learning.trunk import dataset, features
 from training.measuring import baselines, drivers
 from training.measuring.alignment import align
 from training.measuring.drivers import ByDriver
-from training.measuring.splits import MIN_PER_PART
+from training.measuring.splits import MIN_PER_PART, Split
+from training.searching import trial
+from training.searching.process import Workers
+from training.searching.storage import MOST_RETRIES
 from training.searching.study import SearchResult
 
+if TYPE_CHECKING:
+    from training.searching.envoy import Envoy
+
 log = logging.getLogger(__name__)
+
+LISTEN_S = 5.0
 
 FORMAT = 1
 """Of the answers that are kept, and of how their models are trained; another number: all are trained again."""
@@ -49,8 +69,11 @@ def base_answers(job: Job) -> Floats:
     return bases.answers(job, job.base.network, job.everything, np.arange(len(job.recordings)))
 
 
-def estimate(job: Job, found: SearchResult, more_epochs: float, base_deg: Floats) -> ByDriver | None:
-    """Train the chosen configuration without each fold of drivers, and measure it on them.
+def estimate(
+    job: Job, found: SearchResult, more_epochs: float, base_deg: Floats, cluster: "Envoy | None" = None
+) -> ByDriver | None:
+    """Train the chosen configuration without each fold of drivers, and measure it on them; on a ``cluster`` if there
+    is one, as many models at once as fit.
 
     ``more_epochs``: of the final training. ``base_deg`` are :func:`base_answers`. ``None`` where the base has learnt
     from every driver. Raises :class:`GazeError` when the memory does not do for what it did for in the search.
@@ -71,9 +94,11 @@ def estimate(job: Job, found: SearchResult, more_epochs: float, base_deg: Floats
         *(len(parts), epochs, result["sample_seconds"] * epochs * trained),
     )
     answers = {"base": base_deg, "model": np.empty_like(base_deg)}
-    for left_out in parts:
-        test = np.flatnonzero(np.isin(driver, left_out))
-        train = np.setdiff1d(np.arange(len(driver)), test)
+    tests = [np.flatnonzero(np.isin(driver, left_out)) for left_out in parts]
+    if cluster is not None:
+        _train_elsewhere(cluster, job, [(_but(test, driver), test) for test in tests], config, epochs, base_deg)
+    for test in tests:
+        train = _but(test, driver)
         answers["model"][test] = _kept_answers(job, train, test, config, epochs, base_deg)
         fitted = baselines.fit(base_deg[train], data.labels_deg[train]).answers(base_deg[test])
         for who, theirs in fitted.items():
@@ -83,6 +108,10 @@ def estimate(job: Job, found: SearchResult, more_epochs: float, base_deg: Floats
     told = np.flatnonzero(np.isin(driver, new))
     answers = {who: theirs[told] for who, theirs in answers.items()}
     return drivers.measure(data.drivers, driver[told], data.drives_of, answers, data.labels_deg[told], what)
+
+
+def _but(test: Integers, driver: Integers) -> Integers:
+    return np.setdiff1d(np.arange(len(driver)), test)
 
 
 def _not_measured(job: Job) -> dict[int, str]:
@@ -103,23 +132,27 @@ def _kept_answers(
     job: Job, train: Integers, test: Integers, config: TrialConfig, epochs: float, base_deg: Floats
 ) -> Floats:
     """:func:`_answers`, from the study's folder where the same model was trained before."""
-    file = job.work / "studies" / job.study / "unseen" / f"{_key(job, train, test, config, epochs)}.json"
+    file = _file(job, train, test, config, epochs)
     if file.is_file():
         try:
             known = np.array(json.loads(file.read_text())["answers_deg"], dtype=np.float64).reshape(len(test), 2)
         except (ValueError, KeyError, TypeError) as error:
             log.warning("%s: cannot be read (%s); this model is trained again", file, error)
         else:
-            log.info("leaving out drivers: a model is known from before (%s)", file)
+            log.info("leaving out drivers: the answers of a model are there (%s)", file)
             return known
     answers = _answers(job, train, test, config, epochs, base_deg)
     file.parent.mkdir(parents=True, exist_ok=True)
-    files.write_text(file, json.dumps({"answers_deg": answers.tolist()}))
+    _keep(file, answers)
     return answers
 
 
-def _key(job: Job, train: Integers, test: Integers, config: TrialConfig, epochs: float) -> str:
-    """Of everything that a model and its answers depend on."""
+def _keep(file: Path, answers_deg: Floats) -> None:
+    files.write_text(file, json.dumps({"answers_deg": answers_deg.tolist()}))
+
+
+def _file(job: Job, train: Integers, test: Integers, config: TrialConfig, epochs: float) -> Path:
+    """Where answers are kept, by everything that a model and its answers depend on."""
     data = job.recordings
     made_of = {
         "format": FORMAT, "data": data.digest, "face": data.cut_in_words(), "base": job.base.digest,
@@ -128,7 +161,7 @@ def _key(job: Job, train: Integers, test: Integers, config: TrialConfig, epochs:
     seen = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
     for indices in (train, test, job.groups):
         seen.update(np.asarray(indices, dtype=np.int64).tobytes() + b"|")
-    return seen.hexdigest()[:24]
+    return job.work / "studies" / job.study / "unseen" / f"{seen.hexdigest()[:24]}.json"
 
 
 def _answers(job: Job, train: Integers, test: Integers, config: TrialConfig, epochs: float, base_deg: Floats) -> Floats:
@@ -164,3 +197,118 @@ def _trained(fold: Job, config: TrialConfig, epochs: float, base_deg: Floats) ->
             f"leaving out drivers: out of memory ({error}); free some, then go on with the study"
         ) from error
     return pitch_yaw_to_deg(predict(tail, source, test))
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A model to be trained elsewhere: by value or by address, in the fields that a slot sees to as in a trial's."""
+
+    number: int
+    asked: JobConfig
+    study: str
+    recordings: Recordings
+    split: Split
+    config: TrialConfig
+    epochs: float
+    base_deg: Floats
+    base: Path
+    """The base as it is."""
+    samples: tuple[Path, ...]
+    """Where the folders of the recordings are."""
+    cache: Path
+    checkpoint: Path
+    """Where its answers go."""
+    device: str
+    threads: int = 0
+    accelerator: str = ""
+    state: Path | None = None
+    """None: what a model costs that has to be trained again is minutes."""
+    seconds_left: float = math.inf
+
+    @property
+    def name(self) -> str:
+        return f"fold-{self.number:03d}"
+
+    def job(self, cache: ActivationCache) -> Job:
+        """As on the machine that asks, with what lies elsewhere here."""
+        asked = replace(self.asked, device=self.device, work=str(self.cache.parent))
+        folders = zip(self.recordings.drives, self.samples, strict=True)
+        data = replace(self.recordings, drives=tuple(replace(drive, folder=folder) for drive, folder in folders))
+        base = Base(model.load(self.base), "", "")
+        nothing = np.array([], dtype=np.int64)
+        samples = dataset(data, cache, np.arange(len(data)), nothing, asked.seed)
+        return Job(asked, self.study, "", base, data, self.split, samples, cache, ())
+
+
+def _train_elsewhere(
+    cluster: "Envoy",
+    job: Job,
+    parts: Sequence[tuple[Integers, Integers]],
+    config: TrialConfig,
+    epochs: float,
+    base_deg: Floats,
+) -> None:
+    """Have the models trained that are not known, so that what they answer is; ``parts``: (train, test) of each."""
+    kept = [_file(job, train, test, config, epochs) for train, test in parts]
+    wanted = [(file, *part) for file, part in zip(kept, parts, strict=True) if not file.is_file()]
+    if not wanted:
+        return
+    kept[0].parent.mkdir(parents=True, exist_ok=True)
+    base = kept[0].parent / "base.safetensors"
+    files.write(base, lambda path: safetensors.torch.save_file(job.base.network.state_dict(), path))
+    folds = [
+        Fold(
+            number=number,
+            asked=job.config,
+            study=job.study,
+            recordings=job.recordings,
+            split=replace(job.split, train=train, validation=test, test=test, final=train),
+            config=config,
+            epochs=epochs,
+            base_deg=base_deg,
+            base=base,
+            samples=job.recordings.folders,
+            cache=job.cache.folder,
+            checkpoint=file,
+            device=job.device.type,
+        )
+        for number, (file, train, test) in enumerate(wanted)
+    ]
+    with closing(cluster.workers(job.config.workers, len(folds), job.config.device, cast(Any, answer))) as workers:
+        _await(workers, folds, job.study)
+    base.unlink()
+
+
+def _await(workers: Workers, folds: Sequence[Fold], study: str) -> None:
+    """Until all have answered; one whose node is gone is trained again elsewhere, as often as a trial is."""
+    waiting, running, lost = list(folds)[::-1], set[int](), Counter[int]()
+    while waiting or running:
+        while waiting and len(running) < workers.size:
+            fold = waiting.pop()
+            running.add(fold.number)
+            workers.start(cast(Any, fold))
+        for number, kind, what in workers.hear(LISTEN_S):
+            running.remove(number)
+            lost[number] += 1
+            if kind == "cut off" and lost[number] <= MOST_RETRIES:
+                log.warning("%s: %s; it is trained again", folds[number].name, what)
+                waiting.append(folds[number])
+            elif kind != "done":
+                raise GazeError(f"leaving out drivers: {what}; mend the cause, then go on with study={study}")
+
+
+def answer(fold: Fold, connection: Connection) -> None:
+    """Body of a fold's process: train its model and keep what it answers. Sends ``("done", None)`` or ``("failed",
+    line)``."""
+    threading.Thread(target=trial.end_with_the_search, name="search", daemon=True).start()
+    trial.keep_to_share(fold.threads, fold.accelerator)
+    try:
+        with closing(ActivationCache(fold.cache)) as cache:
+            job = fold.job(cache)
+            split = fold.split
+            answers = _answers(job, split.train, split.test, fold.config, fold.epochs, fold.base_deg)
+        _keep(fold.checkpoint, answers)
+    except Exception as error:  # told where the others are waited for
+        connection.send(("failed", f"{type(error).__name__}: {one_line(error)}"))
+    else:
+        connection.send(("done", None))

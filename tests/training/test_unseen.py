@@ -1,5 +1,6 @@
 """Leaving drivers out: who cannot be, and what one model leaves behind for the next."""
 
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,10 @@ from types import SimpleNamespace
 import drives
 import numpy as np
 import pytest
+import trials
 
 from recording import prepared
+from recording.exceptions import GazeError
 from recording.face import Choice
 from recording.fingerprint import Fingerprint
 from recording.recordings import Recordings
@@ -180,3 +183,21 @@ def test_nothing_of_a_driver_who_is_left_out_reaches_the_model(tmp_path):
     assert answered == pytest.approx(answers(other)[0], abs=1e-6)
     labels = Recordings(tuple(map(prepared.load, rest))).labels_deg
     assert np.abs(answered - labels).mean() < off.mean() / 2, "it has learnt nothing that could have leaked"
+
+
+def test_a_model_whose_node_is_gone_is_trained_elsewhere_and_one_that_fails_ends_the_job(caplog):
+    def said(fold) -> list[tuple[str, object]]:
+        tries[fold.number] += 1
+        if fold.number == 1 and tries[1] <= least:
+            return [("cut off", "its node is gone")]
+        return [("failed", "OutOfMemory: 3 GiB")] if fold.number == 2 else [("done", None)]
+
+    folds, least, tries = [SimpleNamespace(number=k, name=f"fold-{k:03d}") for k in range(3)], 3, Counter()
+    unseen._await(trials.Scripted(said, size=2), folds[:2], "one")
+    assert tries == {0: 1, 1: 4}
+    assert "fold-001: its node is gone; it is trained again" in caplog.text
+    with pytest.raises(GazeError, match=r"leaving out drivers: OutOfMemory: 3 GiB; mend .* go on with study=one"):
+        unseen._await(trials.Scripted(said), folds[2:], "one")
+    least, tries = 4, Counter()
+    with pytest.raises(GazeError, match="leaving out drivers: its node is gone"):
+        unseen._await(trials.Scripted(said), folds[:2], "one")

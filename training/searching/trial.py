@@ -114,26 +114,26 @@ def run(spec: TrialSpec, connection: Connection) -> None:
     signal.signal(signal.SIGTERM, lambda _, frame: interrupt(frame))
     # Kept back until the child run is there and known: it could not be ended.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_with_the_search, name="search", daemon=True).start()
+    threading.Thread(target=end_with_the_search, name="search", daemon=True).start()
     os.environ.pop("MLFLOW_RUN_ID", None)  # would resume the parent's run
     sqlite.be_patient()
-    _keep_to_share(spec)
+    keep_to_share(spec.threads, spec.accelerator)
     try:
         _run(spec, connection)
     except MlflowException as error:
         connection.send(("untracked", tracking_problem(error)))
 
 
-def _keep_to_share(spec: TrialSpec) -> None:
-    """Leave the other trials their threads and accelerators."""
-    if spec.accelerator:
-        os.environ["CUDA_VISIBLE_DEVICES"] = spec.accelerator  # read when CUDA is used first, which it was not here
-    if spec.threads:
-        torch.set_num_threads(spec.threads)
-        threadpool_limits(spec.threads)
+def keep_to_share(threads: int, accelerator: str) -> None:
+    """Leave the others their threads and accelerators; 0 and "" leave this process all."""
+    if accelerator:
+        os.environ["CUDA_VISIBLE_DEVICES"] = accelerator  # read when CUDA is used first, which it was not here
+    if threads:
+        torch.set_num_threads(threads)
+        threadpool_limits(threads)
 
 
-def _end_with_the_search() -> None:
+def end_with_the_search() -> None:
     """A search that is killed cannot tell its trial to end: notice that it is gone, in the middle of an epoch too."""
     search = multiprocessing.parent_process()
     if search is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import clusters
 import cv2
@@ -27,13 +28,22 @@ import torch
 import trials
 from optuna.trial import TrialState
 
-from recording import fleet
+from recording import fleet, prepared
 from recording.exceptions import GazeError, InputError
+from recording.face import Choice
 from recording.fleet import Task
+from recording.recordings import Recordings
 from tests import recordings as small
+from training import unseen
+from training.checkpoints import Base
+from training.config import JobConfig
+from training.context import Job
 from training.interruption import SIGNALS, Interruption
 from training.learning import model
+from training.learning.cache import ActivationCache
 from training.learning.finetune import TrialConfig
+from training.measuring.splits import Split
+from training.sample.sample_drive import BASE_CHECKPOINT
 from training.searching import trial
 from training.searching.search import Search
 from training.searching.space import SearchSpace
@@ -217,6 +227,30 @@ def real(ours, tmp_path, database, monkeypatch) -> Iterator[Callable[..., TrialS
             )
 
         yield describe
+
+
+def test_models_that_leave_drivers_out_are_trained_in_slots_as_they_are_here(slots, tmp_path, monkeypatch):
+    """Without a folder that all see: samples and base go there, answers come back."""
+    each = [prepared.load(drawing.prepared_folder(tmp_path / name, n=6, seed=k)) for k, name in enumerate("abcd")]
+    data, all_ = Recordings(tuple(replace(one, chosen=Choice(None), driver=one.name) for one in each)), np.arange(24)
+    config = JobConfig(work=str(tmp_path), device="cpu", folds=2)
+    split = Split("by-driver", *np.split(all_, 3), all_, all_, all_, leaking=False)
+    result = {"best": {"number": 2}, "batch_size": 8, "sample_seconds": 0.1}
+    chosen = TrialConfig("backbone", "target", 1e-3, 5, head="ridge")
+    found = SimpleNamespace(best=SimpleNamespace(user_attrs={"result": result}), config=lambda: chosen)
+    lent = SimpleNamespace(size=2, start=slots.start, hear=slots.hear, close=lambda: None)
+    monkeypatch.setattr(slots.cluster, "shared", False)
+    slots.body = unseen.answer
+    with closing(ActivationCache(tmp_path / "cache")) as cache:
+        base = Base(model.load(BASE_CHECKPOINT), "", "")
+        job = Job(config, "far", "", base, data, split, None, cache, ())  # type: ignore[arg-type]
+        base_deg = unseen.base_answers(job)
+        here = unseen.estimate(replace(job, study="here"), found, 1.0, base_deg)
+        monkeypatch.setattr(unseen, "_answers", None)  # of this process
+        far = unseen.estimate(job, found, 1.0, base_deg, SimpleNamespace(workers=lambda *_: lent))
+    for one, other in zip(far.drivers, here.drivers, strict=True):
+        assert one.model_deg == pytest.approx(other.model_deg, abs=1e-4)
+    assert len(list((tmp_path / "studies/far/unseen").iterdir())) == 2
 
 
 @pytest.mark.postgres
