@@ -43,15 +43,15 @@ def main() -> None:
     print("| samples | backbone | cache | seconds | own memory MiB | from files MiB |\n|---|---|---|---|---|---|")
     for number in map(int, arguments.samples.split(",")):
         with tempfile.TemporaryDirectory(dir=arguments.work) as work:
-            described = _described(Path(work), number)
+            spec = described(Path(work), number)
             for cache in ("empty", "filled"):
-                seconds, own, mapped = _measured(described, arguments.pooled)
+                seconds, own, mapped = _measured(spec, arguments.pooled)
                 how = "pooled" if arguments.pooled else "ResNet18"
                 print(f"| {number} | {how} | {cache} | {seconds:.0f} | {own:.0f} | {mapped:.0f} |", flush=True)
 
 
-def _described(work: Path, number: int) -> TrialSpec:
-    """A trial on so many samples; four of five train."""
+def described(work: Path, number: int) -> TrialSpec:
+    """A trial with a ridge head on so many samples, which are made; four of five train."""
     _samples(work / "drive", number)
     torch.manual_seed(0)
     safetensors.torch.save_file(model.build().state_dict(), work / "base.safetensors")
