@@ -28,8 +28,8 @@ from training.searching.process import Body, Message
 from training.searching.slots import Slots
 from training.searching.trial import TrialSpec
 
-SILENT_S = 300.0
-"""Without an answer of the envoy: then Ray hangs."""
+SILENT_S = 900.0
+"""Without an answer of the envoy: then Ray hangs. To bring samples to a node, or to look at a busy one, takes minutes."""
 
 
 class Envoy:
@@ -47,7 +47,8 @@ class Envoy:
             self._id = self.ask(os.getpid)
             self.shared: bool = self.ask(_connect, address, work)
         except BaseException:
-            self.end()
+            self.kill()
+            self._process.shutdown()
             raise
 
     def ask(self, function: Callable[..., Any], *arguments: Any, within_s: float | None = SILENT_S) -> Any:
