@@ -255,7 +255,8 @@ def _train_elsewhere(
         return
     kept[0].parent.mkdir(parents=True, exist_ok=True)
     base = kept[0].parent / "base.safetensors"
-    files.write(base, lambda path: safetensors.torch.save_file(job.base.network.state_dict(), path))
+    state = {key: value.cpu().contiguous() for key, value in job.base.network.state_dict().items()}
+    files.write(base, lambda unfinished: safetensors.torch.save_file(state, unfinished))
     folds = [
         Fold(
             number=number,

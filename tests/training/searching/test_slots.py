@@ -233,10 +233,10 @@ def test_models_that_leave_drivers_out_are_trained_in_slots_as_they_are_here(slo
     """Without a folder that all see: samples and base go there, answers come back."""
     each = [prepared.load(drawing.prepared_folder(tmp_path / name, n=6, seed=k)) for k, name in enumerate("abcd")]
     data, all_ = Recordings(tuple(replace(one, chosen=Choice(None), driver=one.name) for one in each)), np.arange(24)
-    config = JobConfig(work=str(tmp_path), device="cpu", folds=2)
+    config = JobConfig(work=str(tmp_path), device="cpu", folds=2, drives="drives.csv")
     split = Split("by-driver", *np.split(all_, 3), all_, all_, all_, leaking=False)
     result = {"best": {"number": 2}, "batch_size": 8, "sample_seconds": 0.1}
-    chosen = TrialConfig("backbone", "target", 1e-3, 5, head="ridge")
+    chosen = TrialConfig("backbone", "source", 1e-3, 5, head="ridge")
     found = SimpleNamespace(best=SimpleNamespace(user_attrs={"result": result}), config=lambda: chosen)
     lent = SimpleNamespace(size=2, start=slots.start, hear=slots.hear, close=lambda: None)
     monkeypatch.setattr(slots.cluster, "shared", False)
@@ -249,7 +249,8 @@ def test_models_that_leave_drivers_out_are_trained_in_slots_as_they_are_here(slo
         monkeypatch.setattr(unseen, "_answers", None)  # of this process
         far = unseen.estimate(job, found, 1.0, base_deg, SimpleNamespace(workers=lambda *_: lent))
     for one, other in zip(far.drivers, here.drivers, strict=True):
-        assert one.model_deg == pytest.approx(other.model_deg, abs=1e-4)
+        assert one.model_deg == pytest.approx(other.model_deg, abs=0.1)  # other threads round bfloat16 otherwise
+        assert one.model_deg[2] < one.others_deg["base"] / 2
     assert len(list((tmp_path / "studies/far/unseen").iterdir())) == 2
 
 
