@@ -224,6 +224,7 @@ class Fold:
     state: Path | None = None
     """None: what a model costs that has to be trained again is minutes."""
     seconds_left: float = math.inf
+    seconds_at_most: float = math.inf
 
     @property
     def name(self) -> str:
