@@ -29,7 +29,7 @@ from training.searching.slots import Slots
 from training.searching.trial import TrialSpec
 
 SILENT_S = 900.0
-"""Without an answer of the envoy: then Ray hangs. To bring samples to a node, or to look at a busy one, takes minutes."""
+"""Without an answer of the envoy: then Ray hangs. To bring samples to a node or to look at a busy one takes minutes."""
 
 
 class Envoy:
