@@ -77,10 +77,12 @@ class Endings:
 
 def _unpadded(unit: bytes) -> bytes:
     """A unit without the padding at its end; from there, as damage may be zeros all the way."""
-    unit = unit.rstrip(b"\x00")
-    while unit.endswith(_PADDING):
-        unit = unit.removesuffix(_PADDING).rstrip(b"\x00")
-    return unit
+    end = len(unit.rstrip(b"\x00"))
+    while unit.endswith(_PADDING, 0, end):
+        end -= len(_PADDING)
+        while end and not unit[end - 1]:
+            end -= 1
+    return unit[:end]
 
 
 def _samples(plane: Any, width: int) -> bytes:

@@ -60,8 +60,9 @@ log = logging.getLogger(__name__)
 
 LISTEN_S = 5.0
 
-FORMAT = 1
-"""Of the answers that are kept, and of how their models are trained; another number: all are trained again."""
+FORMAT = 2
+"""Of the answers that are kept, and of how their models are trained (1: LAD's penalties were compared one by one);
+another number: all are trained again."""
 
 
 def base_answers(job: Job) -> Floats:
@@ -276,9 +277,11 @@ def _train_elsewhere(
         )
         for number, (file, train, test) in enumerate(wanted)
     ]
-    with closing(cluster.workers(job.config.workers, len(folds), job.config.device, cast(Any, answer))) as workers:
-        _await(workers, folds, job.study)
-    base.unlink()
+    try:
+        with closing(cluster.workers(job.config.workers, len(folds), job.config.device, cast(Any, answer))) as workers:
+            _await(workers, folds, job.study)
+    finally:
+        base.unlink()
 
 
 def _await(workers: Workers, folds: Sequence[Fold], study: str) -> None:

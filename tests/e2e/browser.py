@@ -48,7 +48,7 @@ def started() -> Iterator["Browser"]:
 def page(browser: "Browser") -> Iterator["Page"]:
     """A page that knows nothing of the ones before; errors of waiting name the text that did not come."""
     with browser.new_context(viewport={"width": 1400, "height": 1000}) as context:
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(180_000)
         yield context.new_page()
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +43,38 @@ class Envoy:
         self.address = address
         context = multiprocessing.get_context("spawn")  # the fork server is the trials'
         self._process = ProcessPoolExecutor(1, context, _begin, (mlflow.get_tracking_uri(),))
-        self._id: int | None = None
+        self._child = self._started()
         try:
-            self._id = self.ask(os.getpid)
             self.shared: bool = self.ask(_connect, address, work)
         except BaseException:
             self.kill()
             self._process.shutdown()
             raise
 
+    def _started(self) -> BaseProcess | None:
+        before = set(multiprocessing.active_children())
+        # Ctrl-C reaches the whole group: it would die of it aloud until it is told not to heed it (:func:`_begin`).
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            self._process.submit(os.getpid)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        return next(iter(set(multiprocessing.active_children()) - before), None)
+
     def ask(self, function: Callable[..., Any], *arguments: Any, within_s: float | None = SILENT_S) -> Any:
         """What ``function`` returns in the envoy's process; raises what it raises there.
 
         :class:`GazeError` when that process is gone, or silent for so long.
         """
+        asked = None
         try:
-            return self._process.submit(function, *arguments).result(within_s)
+            asked = self._process.submit(function, *arguments)
+            return asked.result(within_s)
         except BrokenProcessPool:
             why = "Ray's node on this machine or its head is gone, and Ray has ended what talked to it"
         except TimeoutError:
+            if asked is not None and asked.done():  # that of what was asked
+                raise
             why = f"Ray does not answer for {within_s:.0f} s"
         self.kill()
         raise GazeError(f"cluster={self.address}: {why}; {GO_ON}")
@@ -81,10 +95,8 @@ class Envoy:
 
     def kill(self) -> None:
         """End the process at once; Ray ends what it left on the cluster."""
-        ended, self._id = self._id, None
-        if ended is not None:
-            with suppress(ProcessLookupError):
-                os.kill(ended, signal.SIGKILL)
+        if self._child is not None:
+            self._child.kill()
 
     def end(self) -> None:
         """Let go of the cluster, with all of ours on it."""
@@ -135,6 +147,7 @@ _held: dict[str, Any] = {}
 def _begin(tracking_uri: str) -> None:
     for number in SIGNALS:  # they reach the whole group: the command decides
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     threading.Thread(target=_end_with_the_command, daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     mlflow.set_tracking_uri(tracking_uri)

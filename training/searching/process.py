@@ -140,7 +140,12 @@ def _forking() -> ForkServerContext:
 def warm_up() -> None:
     """Begin to import what trials need, in the process that they are forked from, beside what is done before them."""
     _forking()
-    forkserver.ensure_running()
+    # Ctrl-C reaches the whole group, and until that process has imported everything it would die of it aloud.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _run(spec: "TrialSpec", connection: Connection) -> None:

@@ -40,6 +40,8 @@ class _Running:
     asked: optuna.Trial
     known: set[int]
     """Numbers of the trials whose end it was proposed or judged after."""
+    may_overrun: bool
+    """Whether a head on the frozen backbone was the best when it began."""
     run: str | None = None
     judged: dict[str, list[int]] = field(default_factory=dict)
 
@@ -51,34 +53,34 @@ class Search:
         self.study, self.workers, self.describe = study, workers, describe
         self._running: dict[int, _Running] = {}
         self._asked_here: set[int] = set()
-        self._time_is_up = False
+        self._time_is_up, self._deadline, self._latest = False, math.inf, math.inf
 
     def run(self, seconds: float = math.inf, at_most: float = math.inf) -> SearchResult:
         """Run trials until ``trials`` are finished or the ``seconds`` are over; the best one so far.
 
         As long as the best one is a head on the frozen backbone, whose final training takes next to nothing, a trial
-        may take ``at_most`` seconds to beat it. When the time has cut a trial off, none is begun in what is left: it
-        would not see the end of an epoch, and the final training needs it.
+        may take ``at_most`` seconds to beat it. When the time has cut a trial off, none is begun in what is left, of
+        which the final training makes more than a trial that is cut off too.
 
         Raises :class:`GazeError` when no trial gave a result, with the reason of the last failure. However this ends,
         no trial runs on, and those that were cut off are tried again when the study is resumed.
         """
-        deadline, latest = time.monotonic() + seconds, time.monotonic() + at_most
+        self._deadline, self._latest = time.monotonic() + seconds, time.monotonic() + at_most
         with self.study.readable():
             try:
-                self._run(deadline, latest)
+                self._run()
             except BaseException:  # Ctrl-C and the like: the study must not show a trial that nobody runs
                 self._cut_off()
                 raise
             return self.study.result(self._asked_here, self.workers.size)
 
-    def _run(self, deadline: float, latest: float) -> None:
+    def _run(self) -> None:
         runs = self.study.space.runs()
         with tqdm(total=runs, initial=len(self.study.finished()), desc="Trials", unit="trial") as progress:
             while True:
-                while len(self._running) < self.workers.size and self._begin(deadline, latest):
+                while len(self._running) < self.workers.size and self._begin():
                     pass
-                if not self._running and (len(self.study.finished()) >= runs or self._is_over(deadline)):
+                if not self._running and (len(self.study.finished()) >= runs or self._is_over()):
                     return
                 self.study.storage.beat([trial.asked for trial in self._running.values()])
                 for number, kind, what in self._heard():
@@ -86,19 +88,20 @@ class Search:
                         self.study.keep_best_checkpoint()
                         self.study.show(progress)
 
-    def _is_over(self, deadline: float) -> bool:
-        return self._time_is_up or time.monotonic() >= deadline
+    def _is_over(self) -> bool:
+        return self._time_is_up or time.monotonic() >= self._deadline
 
-    def _begin(self, deadline: float, latest: float) -> bool:
+    def _begin(self) -> bool:
         """Start a trial, if there is one to start: not when all have begun, here or elsewhere, or the time is up."""
-        proposed = None if self._is_over(deadline) else self.study.propose()
+        proposed = None if self._is_over() else self.study.propose()
         if proposed is None:
             return False
         asked, config, known = proposed
-        self._running[asked.number] = _Running(asked, known)
+        to_beat, left = self.study.to_beat(), self._deadline - time.monotonic()
+        self._running[asked.number] = _Running(asked, known, to_beat is not None)
         self._asked_here.add(asked.number)
-        spec = self.describe(asked.number, config, self.study.checkpoint(asked.number), deadline - time.monotonic())
-        spec = replace(spec, seconds_at_most=latest - time.monotonic(), to_beat=self.study.to_beat())
+        spec = self.describe(asked.number, config, self.study.checkpoint(asked.number), left)
+        spec = replace(spec, seconds_at_most=self._latest - time.monotonic(), to_beat=to_beat)
         self.workers.start(replace(spec, state=self.study.state(asked)))
         return True
 
@@ -127,7 +130,7 @@ class Search:
             trial.asked.set_user_attr("run_id", what)
             return False
         if kind == "epoch":
-            self.workers.answer(number, not self._prunes(trial, what))
+            self.workers.answer(number, not self._prunes(trial, what) and not self._is_overdue(trial))
             return False
         if kind == "untracked":  # not the trial's fault: it is tried again, once MLflow answers
             raise RegistryError(f"{what}; then resume with study={self.study.name}")
@@ -142,6 +145,10 @@ class Search:
             log.warning("trial-%03d failed: %s", number, what)
         del self._running[number]
         return True
+
+    def _is_overdue(self, trial: _Running) -> bool:
+        """Whether it uses up the time that the final training of a trial which has ended meanwhile needs."""
+        return trial.may_overrun and time.monotonic() >= self._deadline and self.study.to_beat() is None
 
     def _prunes(self, trial: _Running, epoch: Epoch) -> bool:
         trial.asked.report(epoch.angular_error_deg, epoch.number)

@@ -314,3 +314,33 @@ def test_while_a_head_on_the_frozen_backbone_is_the_best_a_trial_may_take_what_i
     assert by_freeze["none"].to_beat == pytest.approx(min(heads))
     assert by_freeze["layer2"].to_beat is None  # "none" leads, and its final training takes its time
     assert by_freeze["none"].seconds_left <= 330 < 500 < by_freeze["none"].seconds_at_most <= 510
+
+
+@pytest.mark.parametrize("deadline_s", [0.0, 600.0])
+def test_a_trial_does_not_use_up_the_time_of_one_that_beat_the_head_beside_it(tmp_path, deadline_s):
+    """Two at once that may overrun, as a head leads; "none" ends and leads, the other one is told to end."""
+    space, found = SearchSpace(trials=4, timeout=600, freeze=("backbone", "layer3", "none")), {}
+    study = Study(tmp_path, "one", space, IDENTITY, SAMPLES)
+
+    def script(spec):
+        found[spec.number] = spec
+        said = trials.done(spec)
+        return said if spec.config.freeze != "layer3" else [*[("epoch", trials.epoch(9.0, k)) for k in range(3)], *said]
+
+    workers = Scripted(script, size=2)
+    search = Search(study, workers, described)
+    hear = workers.hear
+
+    def heard(timeout):
+        said = hear(timeout)
+        if any(kind == "epoch" for _, kind, _ in said):
+            search._deadline = time.monotonic() + deadline_s
+        return said
+
+    workers.hear = heard
+    try:
+        search.run(600.0, 600.0)
+    finally:
+        study.close()
+    (slow,) = (number for number, spec in found.items() if spec.config.freeze == "layer3")
+    assert {go_on for number, go_on in workers.answers if number == slow} == {bool(deadline_s)}
