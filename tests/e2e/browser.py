@@ -1,5 +1,6 @@
 """A real Chromium, and servers with pages to look at."""
 
+import gc
 import os
 import shutil
 import socket
@@ -42,6 +43,9 @@ def started() -> Iterator["Browser"]:
             yield browser
         finally:
             browser.close()
+    # Its greenlets end here, not in whatever runs when they are collected: in the middle of a parse Python 3.11 says
+    # "AST constructor recursion depth mismatch" then.
+    gc.collect()
 
 
 @contextmanager

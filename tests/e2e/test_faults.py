@@ -51,6 +51,7 @@ def states(place: Place) -> list[str]:
     return [run.info.status for run in place.runs()]
 
 
+@pytest.mark.timeout(1200)  # five jobs, each of which is waited for: two minutes alone, many more on a busy machine
 def test_whatever_ends_the_job_the_same_study_goes_on_where_it_was(tmp_path, capsys):
     """Killed while it prepares, Ctrl-C, a scheduler's SIGTERM, killed while it searches; in the end a version."""
     place = Place(tmp_path)

@@ -121,6 +121,7 @@ def test_artifacts_that_do_not_reach_the_server_are_noticed(
 
 def refused(capsys: pytest.CaptureFixture[str], *command: str) -> str:
     """What ``python -m registry …`` says when it ends with status 2: one line."""
+    capsys.readouterr()  # what came before is not of the command
     with pytest.raises(SystemExit) as left:
         leave(cli.main, [*command])
     assert left.value.code == 2

@@ -33,7 +33,7 @@ class ServerProcess:
             )
         self.client = httpx.Client(base_url=self.address, timeout=60)
 
-    def wait_until(self, condition: Callable[[dict], bool], seconds: float = 60) -> dict:
+    def wait_until(self, condition: Callable[[dict], bool], seconds: float = 180) -> dict:
         """The first verbose readiness that fulfils ``condition``."""
         end = time.monotonic() + seconds
         last: dict = {}

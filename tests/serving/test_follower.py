@@ -267,7 +267,7 @@ def test_registry_dies_and_comes_back(make_version, tmp_path, start_server) -> N
         assert server.client.post("/v1/gaze", **raw).json()["version"] == 1
         assert server.stop() in (0, -signal.SIGTERM)  # uvicorn finishes its requests, then raises the signal again
         server = start_server("--poll", "0.5", environment=environment)
-        server.wait_until(lambda s: s["ready"] and s["stale"], seconds=30)
+        server.wait_until(lambda s: s["ready"] and s["stale"])
         assert server.client.post("/v1/gaze", **raw).json()["version"] == 1
         _move(2)
         registry = _tracking_server(tmp_path, port)

@@ -82,7 +82,8 @@ def slots(cluster):
 
 def spec(number: int, work: Path) -> TrialSpec:
     given = dict.fromkeys(TrialSpec.__dataclass_fields__)
-    about = {"number": number, "config": TrialConfig("backbone", "source", 1e-3, 1), "seconds_left": 600.0}
+    about = {"number": number, "config": TrialConfig("backbone", "source", 1e-3, 1)}
+    about |= {"seconds_left": 600.0, "seconds_at_most": 600.0}
     paths = {"base": work / "base.safetensors", "samples": (work / "drive",), "checkpoint": work / f"{number}.weights"}
     return TrialSpec(**given | about | paths | {"state": work / f"{number}.state", "accelerator": ""})
 
