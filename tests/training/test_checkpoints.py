@@ -80,7 +80,7 @@ def test_weights_swapped_after_the_check_do_not_train(registered, network, monke
         checkpoints.load_base("models:/gaze-tracker/1")
 
 
-def test_the_base_that_ships_and_a_file_have_seen_nothing_registered(tmp_path, network) -> None:
+def test_the_base_that_ships_and_a_file_have_seen_nothing_registered(tracking, tmp_path, network) -> None:
     torch.save(network.state_dict(), tmp_path / "mine.pth")
     mine = checkpoints.load_base(str(tmp_path / "mine.pth"))
     assert (mine.name, mine.holdout) == ("mine.pth", None)
