@@ -1,5 +1,6 @@
 """Damaged packets: no frame that is kept differs from the undamaged recording's, and what is left out is counted."""
 
+import re
 import shutil
 from dataclasses import replace
 from itertools import islice
@@ -10,6 +11,8 @@ import av
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recording import bitstream, decoding, endings, frames
 from tests import recordings
@@ -254,3 +257,8 @@ def test_h264_pictures_whose_data_does_not_end_with_them_are_left_out(sound, tmp
             decoding.read(damaged, replace(index, strict=strict), range(12, FRAMES), got.__setitem__, 1)
             wrong[strict] += any(apart(picture, whole[frame]) > 4 for frame, picture in got.items())
     assert wrong[True] < wrong[False]
+
+
+@given(st.lists(st.sampled_from([b"\x00", b"\x00\x00\x03", b"\x03", b"\x0a", b"\x41"]), max_size=40).map(b"".join))
+def test_padding_is_zeros_and_words_of_zeros_in_any_order(unit):
+    assert endings._unpadded(unit) == re.sub(rb"(\x00\x00\x03|\x00)+\Z", b"", unit)

@@ -159,11 +159,11 @@ def finetune(
 ) -> Outcome:
     """Train ``tail`` (changed in place) on the training samples; judge it on the validation samples.
 
-    ``keep_going`` hears every epoch and may end the trial; ``time_left`` is looked at after
-    every step. After every epoch ``keep`` gets what it takes to go on from there, to be written at once; given
-    as ``begun``, it comes to the same result as without the interruption, and ``keep_going`` hears the epochs till then
-    again. Raises :class:`memory.OutOfMemory` when the batch does not fit, :class:`FloatingPointError` when no epoch has
-    a finite error.
+    ``keep_going`` hears every epoch and may end the trial; ``time_left`` is looked at after every step. After every
+    epoch ``keep`` gets what it takes to go on from there, to be written at once; given as ``begun``, it comes to the
+    same result as without the interruption, and ``keep_going`` hears the epochs till then again. Raises
+    :class:`memory.OutOfMemory` when the batch does not fit, :class:`FloatingPointError` when no epoch has a finite
+    error.
     """
     training = _Training(tail, examples, config, recipe)
     patience = max(PATIENCE, math.ceil(PATIENT_STEPS / training.steps_per_epoch))

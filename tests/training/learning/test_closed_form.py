@@ -95,3 +95,16 @@ def test_the_penalty_is_chosen_on_whole_blocks():
 def test_an_unknown_method_is_named_with_the_known_ones(pooled):
     with pytest.raises(ValueError, match="affine, ridge, lad"):
         closed_form.solve("lasso", pooled, linear(pooled), BLOCK)
+
+
+def test_penalties_are_compared_by_what_each_of_them_gives():
+    """Each solution goes on from the one before; it is that of its own penalty all the same."""
+    random = np.random.default_rng(0)
+    inputs = random.standard_normal((80, 6))
+    target = inputs @ random.standard_normal(6) * 0.1 + random.standard_t(2, 80) * 0.03
+    largest = np.abs(target).max()
+    path = closed_form._least_absolute_path(inputs, target, np.ones(80))
+    for penalty, (slope, intercept) in zip(closed_form.PENALTIES, path, strict=True):
+        alone = closed_form.least_absolute(inputs, target, penalty)
+        off = inputs @ slope + intercept - inputs @ alone[0] - alone[1]
+        assert np.abs(off).max() < 0.08 * largest, penalty

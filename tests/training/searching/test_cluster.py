@@ -5,8 +5,10 @@ import logging
 import socket
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import databases
 import pytest
@@ -211,3 +213,20 @@ def test_a_parcel_is_unpacked_as_it_was_packed_and_reaches_nothing_outside_its_f
     nodes.unpack(content.getvalue(), tmp_path / "other" / "there")
     assert [path.name for path in (tmp_path / "other" / "there").iterdir()] == ["out"]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_time_out_of_what_was_asked_is_not_one_of_ray_that_is_silent(cluster):
+    """Ray's own are of the same kind; only whoever does not answer at all is ended."""
+    from training.searching.envoy import Envoy
+
+    ended, failed, silent = [], Future(), Future()
+    failed.set_exception(TimeoutError("its own"))
+    envoy = Envoy.__new__(Envoy)
+    envoy.address, envoy._child = "auto", SimpleNamespace(kill=lambda: ended.append(True))
+    envoy._process = SimpleNamespace(submit=lambda function: function)
+    with pytest.raises(TimeoutError, match="its own"):
+        envoy.ask(failed)
+    assert not ended
+    with pytest.raises(GazeError, match="Ray does not answer for 0 s"):
+        envoy.ask(silent, within_s=0.01)
+    assert ended

@@ -1,6 +1,7 @@
 """Trials in processes of this machine: what each gets of it, and that nobody stays or takes others along."""
 
 import os
+import signal
 import time
 
 import psutil
@@ -98,3 +99,14 @@ def test_accelerators_are_those_that_this_process_may_use(monkeypatch, device, v
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert accelerators(device) == expected
+
+
+def test_a_ctrl_c_while_trials_imports_begin_does_not_reach_them(monkeypatch):
+    """It goes to the whole group, and a process that imports would die of it with a page of its own."""
+    blocked = []
+    monkeypatch.setattr(
+        process.forkserver, "ensure_running", lambda: blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    )
+    process.warm_up()
+    assert signal.SIGINT in blocked[0]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
