@@ -39,7 +39,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "optimiser: Adam": {"optimizer_class": torch.optim.Adam},
     "dropout 0.4, as built": {"dropout": 0.4},
     "no dropout": {"dropout": 0.0},
-    "shift 4 %, scale 5 %": {"augmentation": Augmentation(shift=0.04, scale=0.05)},
+    "all pictures changed far": {"augmentation": Augmentation(often=1.0)},
+    "all pictures changed little": {"augmentation": Augmentation(often=0.0)},
     "no augmentation": {"augmentation": None},
 }
 
