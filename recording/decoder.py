@@ -1,7 +1,8 @@
 """One decoder that says of every picture whether it is sound, as far as its format lets it.
 
 - H.264, MPEG-4 part 2, MJPEG: FFmpeg's decoders mark pictures that they had to mend, or refuse the packet.
-- MJPEG: what libjpeg-turbo finds wrong counts as well, and brightness that no picture has (:mod:`recording.overshoot`).
+- MJPEG: what libjpeg-turbo finds wrong counts as well, brightness that no picture has (:mod:`recording.overshoot`), and
+  a step in it from one block on (:mod:`recording.stairs`).
 
 The last two only where they find nothing wrong with a recording's first pictures: there are cameras whose every picture
 has a few bytes too many.
@@ -9,11 +10,13 @@ has a few bytes too many.
   decoder does is looked at apart (:mod:`recording.endings`).
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import av
+import numpy as np
 
-from recording import endings, pictures
+from recording import endings, pictures, segments, stairs
 
 if TYPE_CHECKING:
     Packet = av.Packet[av.VideoStream]
@@ -40,6 +43,7 @@ class Decoder:
     def __init__(self, stream: av.VideoStream, threads: int, strict: bool = False) -> None:
         self.context, self.threads = stream.codec_context, threads
         self.strict = strict and self.context.name == "mjpeg"
+        self.blocks: segments.Blocks | None = None
         self.endings = endings.of(stream) if strict else None
         self.context.thread_type, self.context.thread_count = ("AUTO" if threads > 1 else "SLICE"), threads
         detecting = DETECTING.get(self.context.name, USUAL)
@@ -54,14 +58,30 @@ class Decoder:
         """
         if self.endings is not None and packet is not None and not self.endings.fit(packet, everything):
             raise Damaged("its data does not end where the picture does")
-        if self.strict and packet is not None and not pictures.is_sound_jpeg(bytes(packet)):
-            raise Damaged("libjpeg-turbo finds it damaged, or its brightness is none")
+        if self.strict and packet is not None:
+            data = bytes(packet)
+            if not pictures.is_sound_jpeg(data):
+                raise Damaged("libjpeg-turbo finds it damaged, or its brightness is none")
+            self.blocks = segments.blocks(data)
         self.context.skip_frame = "DEFAULT" if everything else "NONREF"
         try:
-            return [(picture, not picture.is_corrupt) for picture in self.context.decode(packet)]
+            return [(picture, self._is_sound(picture)) for picture in self.context.decode(packet)]
         except av.error.FFmpegError as error:
             raise Damaged(str(error)) from error
+
+    def _is_sound(self, picture: av.VideoFrame) -> bool:
+        return not (picture.is_corrupt or (self.strict and self.blocks and _has_stair(picture, self.blocks)))
 
     def flush(self) -> None:
         """Forget everything: what comes next is decoded from a key frame on."""
         self.context.flush_buffers()
+
+
+def _has_stair(picture: av.VideoFrame, blocks: segments.Blocks) -> bool:
+    """Whether brightness or a colour of an 8-bit picture steps between these blocks."""
+    for plane in picture.planes:
+        lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+        width, height = blocks.width * plane.width // picture.width, blocks.height * plane.height // picture.height
+        if stairs.has_stair(lines, replace(blocks, width=width, height=height)):
+            return True
+    return False

@@ -22,7 +22,7 @@ import numpy as np
 
 from recording import bitstream, endings, layouts, pictures, video
 from recording.decoder import Damaged, Decoder
-from recording.exceptions import DriveError
+from recording.exceptions import DriveError, InputError
 
 log = logging.getLogger("recording.frames")
 
@@ -253,8 +253,17 @@ def _first_are_sound(path: Path, track: int) -> bool:
             first = [packet for packet in islice(container.demux(stream), STRICTLY_CHECKED) if packet.size]
         except av.error.FFmpegError:
             return False
-    sound = [looked_at.fit(packet) if looked_at else pictures.is_sound_jpeg(bytes(packet)) for packet in first]
+    sound = [looked_at.fit(packet) if looked_at else _is_sound(bytes(packet)) for packet in first]
     return sum(sound) >= 0.75 * len(first)
+
+
+def _is_sound(jpeg: bytes) -> bool:
+    """Whether a picture of an MJPEG passes what single pictures and those of strictly read recordings are asked."""
+    try:
+        pictures.decode(jpeg)
+    except InputError:
+        return False
+    return pictures.is_sound_jpeg(jpeg)
 
 
 def _first_end_rightly(container: av.container.InputContainer, stream: av.VideoStream) -> bool:

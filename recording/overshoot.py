@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import simplejpeg
 
-_DQT, _SOS = 0xDB, 0xDA
-_FRAMES = (0xC0, 0xC1)
+from recording import segments
+
 _DIVISORS = (2, 3, 4, 5, 6)
 _DEVIATIONS = 10
 """Ripples of sound pictures reach 7: noise of black and white, text, and contrast times six, at qualities 5 to 100."""
@@ -42,15 +42,13 @@ def is_decodable(data: bytes) -> bool:
 
 def _paler(data: bytes) -> _Paler | None:
     """None for a progressive JPEG, and for tables of 16 bits or that are not where they should be."""
-    tables, luma, at = dict[int, int](), None, 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _SOS:
-        kind, end = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4])
-        if kind == _DQT:
-            places = range(at + 4, end - 64, 65)
+    tables, luma = dict[int, int](), None
+    for marker, start, end in segments.headers(data):
+        if marker == segments.DQT:
+            places = range(start, end - 64, 65)
             tables |= {data[place]: place + 1 for place in places}  # of 8 bits: the number alone
-        elif kind in _FRAMES and at + 13 <= len(data):
-            luma = data[at + 12]
-        at = end
+        elif marker in (segments.BASELINE, segments.SEQUENTIAL) and start + 9 <= len(data):
+            luma = data[start + 8]
     if luma is None or luma not in tables:
         return None
     place = tables[luma]

@@ -3,7 +3,8 @@
 The usual decoders conceal damage: half a JPEG comes out with a grey half. Here a picture is read whole and as its
 writer made it, or refused:
 
-* JPEG by libjpeg-turbo (simplejpeg), where every warning counts. The pixels are those of OpenCV's JPEG reader.
+* JPEG by libjpeg-turbo (simplejpeg), where every warning counts, and a step in brightness from one block on
+  (:mod:`recording.stairs`). The pixels are those of OpenCV's JPEG reader.
 * PNG by OpenCV, after the checksum of every chunk was compared.
 * It comes out the way up that it is to be shown (EXIF orientation).
 
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from recording import overshoot
+from recording import overshoot, segments, stairs
 from recording.exceptions import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -142,9 +143,12 @@ def _decode_jpeg(data: bytes, name: str) -> tuple[Picture, bytes]:
         raise InputError(f"{name}: a JPEG in print colours (CMYK); save it in RGB")
     exif = _walk(data, name)
     try:
-        return simplejpeg.decode_jpeg(data, "RGB", strict=True), exif
+        picture: Picture = simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except ValueError as error:
         raise _damaged(name, str(error)) from None
+    if stairs.has_stair(picture, segments.blocks(data)):
+        raise _damaged(name, "from one block on it is brighter or darker")
+    return picture, exif
 
 
 def is_sound_jpeg(data: bytes) -> bool:

@@ -60,3 +60,20 @@ def encode(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def hard_pictures() -> list[np.ndarray]:
+    """Black and white in every pixel, text on both, checks, and a driver with six times the contrast."""
+    random = np.random.default_rng(0)
+    shape = (180, 160)
+    grains = [random.integers(0, 2, (*shape, colours)) * 255 for colours in (1, 3)]
+    checks = (np.indices(shape) // size % 2 for size in (1, 2, 3, 8))
+    found = [np.broadcast_to(one, (*shape, 3)).astype(np.uint8) for one in grains]
+    found += [np.repeat((rows ^ columns)[..., None] * 255, 3, axis=2).astype(np.uint8) for rows, columns in checks]
+    for ground in (0, 255):
+        page = np.full((*shape, 3), ground, np.uint8)
+        for line in range(9):
+            cv2.putText(page, "42 km/h GPS", (line, 20 * line + 14), line % 8, 0.6, (255 - ground,) * 3, 1 + line % 2)
+        found.append(page)
+    drivers = drive(1, seed=0)
+    return [*found, *drivers, *(np.clip(6.0 * one - 500, 0, 255).astype(np.uint8) for one in drivers)]
