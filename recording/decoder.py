@@ -2,12 +2,12 @@
 
 - H.264, MPEG-4 part 2, MJPEG: FFmpeg's decoders mark pictures that they had to mend, or refuse the packet.
 - MJPEG: what libjpeg-turbo finds wrong counts as well, brightness that no picture has (:mod:`recording.overshoot`), and
-  a step in it from one block on (:mod:`recording.stairs`).
-
-The last two only where they find nothing wrong with a recording's first pictures: there are cameras whose every picture
-has a few bytes too many.
+  a step from one block on (:mod:`recording.stairs`).
 - H.265: FFmpeg's decoder has no such check; it paints whatever the damaged bytes mean. Whether its data ends where the
   decoder does is looked at apart (:mod:`recording.endings`).
+
+Of what is looked at besides FFmpeg's word, each only where it finds nothing wrong with a recording's first pictures:
+there are cameras whose every picture has a few bytes too many, or a caption between blocks.
 """
 
 from dataclasses import replace
@@ -36,13 +36,15 @@ class Damaged(Exception):
 class Decoder:
     """The decoder of an opened track. ``threads`` of them decode packets ahead of each other.
 
-    ``strict``: whether libjpeg-turbo is asked about MJPEG, and the endings of H.265 are looked at: not where they find
-    fault with a recording's first pictures (:class:`recording.frames.Index`).
+    ``strict``: whether libjpeg-turbo is asked about MJPEG, and the endings of H.265 are looked at; ``even``: whether a
+    step between the blocks of an MJPEG is damage. Not where they find fault with a recording's first pictures
+    (:class:`recording.frames.Index`).
     """
 
-    def __init__(self, stream: av.VideoStream, threads: int, strict: bool = False) -> None:
+    def __init__(self, stream: av.VideoStream, threads: int, strict: bool = False, even: bool = False) -> None:
         self.context, self.threads = stream.codec_context, threads
         self.strict = strict and self.context.name == "mjpeg"
+        self.even = even and self.context.name == "mjpeg"
         self.blocks: segments.Blocks | None = None
         self.endings = endings.of(stream) if strict else None
         self.context.thread_type, self.context.thread_count = ("AUTO" if threads > 1 else "SLICE"), threads
@@ -51,18 +53,18 @@ class Decoder:
         self.context.options = {"err_detect": detecting + strictly}
 
     def decode(self, packet: "Packet | None", everything: bool = True) -> list[tuple[av.VideoFrame, bool]]:
-        """The pictures that come out for a packet (None: for the end), each with whether it is sound.
+        """The pictures that come out for a packet (None: for the end), each with whether it is sound. (One that is not
+        though FFmpeg does not call it corrupt spoils no other.)
 
         ``everything``: also a picture that no other refers to. Raises :class:`Damaged`: with several threads, an
         earlier packet may be meant.
         """
         if self.endings is not None and packet is not None and not self.endings.fit(packet, everything):
             raise Damaged("its data does not end where the picture does")
-        if self.strict and packet is not None:
-            data = bytes(packet)
-            if not pictures.is_sound_jpeg(data):
-                raise Damaged("libjpeg-turbo finds it damaged, or its brightness is none")
-            self.blocks = segments.blocks(data)
+        if self.strict and packet is not None and not pictures.is_sound_jpeg(bytes(packet)):
+            raise Damaged("libjpeg-turbo finds it damaged, or its brightness is none")
+        if self.even and packet is not None:
+            self.blocks = segments.blocks(bytes(packet))
         self.context.skip_frame = "DEFAULT" if everything else "NONREF"
         try:
             return [(picture, self._is_sound(picture)) for picture in self.context.decode(packet)]
@@ -70,7 +72,7 @@ class Decoder:
             raise Damaged(str(error)) from error
 
     def _is_sound(self, picture: av.VideoFrame) -> bool:
-        return not (picture.is_corrupt or (self.strict and self.blocks and _has_stair(picture, self.blocks)))
+        return not (picture.is_corrupt or (self.even and self.blocks and _has_stair(picture, self.blocks)))
 
     def flush(self) -> None:
         """Forget everything: what comes next is decoded from a key frame on."""
@@ -79,9 +81,9 @@ class Decoder:
 
 def _has_stair(picture: av.VideoFrame, blocks: segments.Blocks) -> bool:
     """Whether brightness or a colour of an 8-bit picture steps between these blocks."""
-    for plane in picture.planes:
+    for component, plane in enumerate(picture.planes):
         lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
         width, height = blocks.width * plane.width // picture.width, blocks.height * plane.height // picture.height
-        if stairs.has_stair(lines, replace(blocks, width=width, height=height)):
+        if stairs.has_stair(lines, replace(blocks, width=width, height=height), component):
             return True
     return False

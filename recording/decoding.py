@@ -216,16 +216,15 @@ def _counted(path: Path, index: Index, threads: int) -> Iterator[tuple[int, av.V
     given = 0
     for tried in dict.fromkeys((threads, 1)):
         held: deque[tuple[int, av.VideoFrame]] = deque()
-        sound = True
         for number, (picture, sound) in enumerate(_all_pictures(path, index, tried)):
-            if picture is None or not sound:
+            if picture is None or picture.is_corrupt:
                 break
-            if number >= given:
+            if number >= given and sound:
                 held.append((number, picture))
             if len(held) > HELD_BACK:
-                given += 1
+                given = held[0][0] + 1
                 yield held.popleft()
-        if sound:
+        else:
             yield from held
             return
     log.warning("video %s: damaged after frame %d; what follows cannot be counted", path, given - 1)
@@ -234,7 +233,7 @@ def _counted(path: Path, index: Index, threads: int) -> Iterator[tuple[int, av.V
 def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.VideoFrame | None, bool]]:
     """Every picture that decodes, in presentation order, with whether it is sound; None where a packet does not."""
     with video.opened(path, index.track) as (container, stream):
-        decoder = Decoder(stream, threads, index.strict)
+        decoder = Decoder(stream, threads, index.strict, index.even)
         packets = (packet for packet in container.demux(stream) if packet.size)  # an empty one would end the decoding
         ended = False
         while not ended:

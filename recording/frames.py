@@ -22,7 +22,7 @@ import numpy as np
 
 from recording import bitstream, endings, layouts, pictures, video
 from recording.decoder import Damaged, Decoder
-from recording.exceptions import DriveError, InputError
+from recording.exceptions import DriveError
 
 log = logging.getLogger("recording.frames")
 
@@ -50,7 +50,8 @@ class Index:
     ``times``: presentation time per packet, in the order in which packets are stored and decoded; ``numbers``: the
     frame that each packet holds; ``keys``: positions of the packets where decoding can start; ``damaged``: positions
     of packets whose bytes no encoder writes. Empty where not exact. ``strict``: pictures of MJPEG and H.265
-    are looked at in another way as well (:class:`recording.decoder.Decoder`).
+    are looked at in another way as well, ``even``: those of MJPEG for steps between blocks, too
+    (:class:`recording.decoder.Decoder`).
     """
 
     track: int
@@ -64,6 +65,7 @@ class Index:
     keys: np.ndarray
     damaged: frozenset[int]
     strict: bool = False
+    even: bool = False
 
     @property
     def width(self) -> int:
@@ -111,6 +113,7 @@ def scan(path: Path, track: int | None = None) -> Index:
         if silent := SILENT_CODECS.get(stream.codec_context.name):
             log.warning("video %s: damage in %s is not seen; compare checksums if the file was copied", path, silent)
         strict = stream.codec_context.name in STRICT_CODECS and _first_are_sound(path, number)
+        even = stream.codec_context.name == "mjpeg" and _first_are_even(path, number)
     stored = np.array(packets.presented if exact else [], dtype=np.int64)
     return Index(
         number,
@@ -124,6 +127,7 @@ def scan(path: Path, track: int | None = None) -> Index:
         np.array(packets.keys if exact else [], dtype=np.int64),
         frozenset(packets.damaged if exact else ()),
         strict,
+        even,
     )
 
 
@@ -253,17 +257,20 @@ def _first_are_sound(path: Path, track: int) -> bool:
             first = [packet for packet in islice(container.demux(stream), STRICTLY_CHECKED) if packet.size]
         except av.error.FFmpegError:
             return False
-    sound = [looked_at.fit(packet) if looked_at else _is_sound(bytes(packet)) for packet in first]
+    sound = [looked_at.fit(packet) if looked_at else pictures.is_sound_jpeg(bytes(packet)) for packet in first]
     return sum(sound) >= 0.75 * len(first)
 
 
-def _is_sound(jpeg: bytes) -> bool:
-    """Whether a picture of an MJPEG passes what single pictures and those of strictly read recordings are asked."""
-    try:
-        pictures.decode(jpeg)
-    except InputError:
-        return False
-    return pictures.is_sound_jpeg(jpeg)
+def _first_are_even(path: Path, track: int) -> bool:
+    """Whether the first pictures of an MJPEG have no steps between blocks: one may be damaged."""
+    with video.opened(path, track) as (container, stream):
+        decoder, sound = Decoder(stream, 1, even=True), list[bool]()
+        for packet in islice((packet for packet in container.demux(stream) if packet.size), CHECKED_FRAMES):
+            try:
+                sound += [one for _, one in decoder.decode(packet)]
+            except Damaged:
+                continue  # what does not decode says nothing about the others
+    return sum(sound) >= max(1, len(sound) - 1)
 
 
 def _first_end_rightly(container: av.container.InputContainer, stream: av.VideoStream) -> bool:

@@ -126,7 +126,7 @@ class Reader:
         """Open the file, anew where it was open."""
         self.opening.close()
         self.container, self.stream = self.opening.enter_context(video.opened(self.path, self.index.track))
-        self.decoder = Decoder(self.stream, self.threads, self.index.strict)
+        self.decoder = Decoder(self.stream, self.threads, self.index.strict, self.index.even)
         self.packets = self.container.demux(self.stream)
         self.position = 0  # of the packet that is read next
 

@@ -1,9 +1,9 @@
-"""Exposure, contrast, shift and scale, on whole batches: mostly little, often far.
+"""Exposure, contrast, shift and scale, on whole batches: half of the pictures a little, half of them far.
 
 A driver comes back in other light and sits closer to the camera. A network trained on pictures of one sitting that are
 changed a little takes exposure and place in the picture for gaze: on real faces of two sittings that made errors half
-as large again. With all pictures changed far, drives in one light lose as much; with half of them they do not
-(docs/benchmarks.md).
+as large again. With all pictures changed far, a drive in one light is learnt more slowly (docs/benchmarks.md). Behind a
+frozen trunk, where one of two stored copies is changed, it is a quarter of what is drawn.
 """
 
 from dataclasses import dataclass
