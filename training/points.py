@@ -224,7 +224,7 @@ class Trainings:
         files.write_text(self._file(point.plan), json.dumps(kept))
 
     def _file(self, plan: Plan) -> Path:
-        made_of: dict[str, Any] = {"format": FORMAT, "config": asdict(plan.config)}
+        made_of: dict[str, Any] = {"format": FORMAT, "config": asdict(plan.config), "changes": self.job.samples.changes}
         seen = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode() + plan.train.astype(np.int64).tobytes())
         return self.folder / f"{seen.hexdigest()[:24]}.json"
 

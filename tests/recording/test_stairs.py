@@ -1,7 +1,6 @@
 """What a lost mean of a block leaves in a JPEG is damage; no edge of a scene is taken for it."""
 
 import fractions
-import time
 from pathlib import Path
 
 import av
@@ -132,13 +131,74 @@ def test_a_slope_that_is_coded_coarsely_has_none() -> None:
             pictures.decode(_encoded(np.dstack([grey] * 3), quality))
 
 
-def test_a_picture_made_of_steps_takes_no_time() -> None:
+def test_only_the_highest_of_many_places_are_looked_at_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = list[int]()
+
+    def is_plain(stair: np.ndarray, beside: np.ndarray) -> bool:
+        looked_at.append(len(stair))
+        return False
+
+    monkeypatch.setattr(stairs, "_is_plain", is_plain)
+    driver = _drive(0.1, seed=0)[0]
+    for row in range(1, 30, 3):
+        driver = _brighter_from(driver, row, 14, 20 if row % 2 else -20)
+    assert not stairs.has_stair(driver, Blocks(16, 16))
+    assert len(looked_at) == stairs._CANDIDATES, "else a picture could be made that keeps a server busy for seconds"
+
+
+def test_steps_of_different_heights_are_a_scene() -> None:
+    driver = _drive(0.1, seed=0)[0]
+    uneven = driver.astype(np.int16)
+    columns = driver.shape[1] // 16
+    uneven[16 * 4 :] += np.repeat(np.where(np.arange(columns) % 2, 4, 26), 16)[None, :, None]
+    uneven[16 * 4 : 16 * 5, : 16 * 14] = driver[16 * 4 : 16 * 5, : 16 * 14]
+    assert not stairs.has_stair(np.clip(uneven, 0, 255).astype(np.uint8), Blocks(16, 16))
+
+
+def test_a_flat_box_that_ends_on_the_blocks_is_none() -> None:
     random = np.random.default_rng(0)
-    steps = np.cumsum(random.choice([-9, 9], (200, 100)), axis=0)
-    made = np.kron(steps % 200, np.ones((8, 8))) + random.integers(0, 3, (1600, 800))
-    began = time.process_time()
-    stairs.has_stair(made.astype(np.uint8), Blocks(8, 8))
-    assert time.process_time() - began < 1
+    scene = np.clip(random.normal(120, 4, (240, 320)), 0, 255).astype(np.uint8)
+    box, moved = scene.copy(), scene.copy()
+    box[96:112, 160:] = 150
+    moved[96:112, 160:] += 30
+    every_row = Blocks(16, 16, 20)
+    assert stairs.has_stair(moved, every_row) and not stairs.has_stair(box, every_row)
+
+
+def test_what_begins_anew_every_second_row_has_stairs_above_and_bars_below() -> None:
+    driver = _drive(0.1, seed=0)[0].astype(np.int16)
+    blocks = Blocks(16, 16, 2 * (driver.shape[1] // 16))
+    stair, bar = driver.copy(), driver.copy()
+    stair[16 * 6 : 16 * 7, 16 * 12 :] += 20  # rows 6 and 7 begin anew together
+    stair[16 * 7 : 16 * 8] += 20
+    bar[16 * 7 : 16 * 8, 16 * 12 :] += 20
+    elsewhere = np.roll(bar, -16, axis=0)
+    assert all(stairs.has_stair(np.clip(one, 0, 255).astype(np.uint8), blocks) for one in (stair, bar))
+    assert not stairs.has_stair(np.clip(elsewhere, 0, 255).astype(np.uint8), blocks)
+
+
+def test_a_step_in_a_colour_alone_is_seen_in_a_recording(tmp_path: Path) -> None:
+    shown = _drive(1.7, seed=3)[:20]
+    random = np.random.default_rng(0)
+    for one in shown:  # colours of a dark cabin have no detail
+        one[:] = np.clip(one + random.normal(0, 12, one.shape), 0, 255)
+    tinted = cv2.cvtColor(shown[15], cv2.COLOR_BGR2YCrCb)
+    tinted[..., 1] = _brighter_from(tinted[..., 1], 10, 12, 30)
+    shown[15] = cv2.cvtColor(tinted, cv2.COLOR_YCrCb2BGR)
+    assert pictures.decode(_encoded(shown[15], 95)).size, "single pictures are not asked about colours"
+    _mjpeg(tmp_path / "drive.mov", shown, [_encoded(one, 95) for one in shown])
+    assert _kept(tmp_path / "drive.mov") == set(range(20)) - {15}
+
+
+def test_frames_are_given_once_where_a_step_and_then_damage_are_counted_past(tmp_path: Path) -> None:
+    shown = _drive(4, seed=3)[:45]
+    packets = [_encoded(one) for one in shown]
+    packets[4] = _stepped(packets[4])
+    packets[40] = packets[40][:9000]
+    _mjpeg(tmp_path / "drive.avi", shown, packets)
+    given = [number for number, _ in decoding.in_order(tmp_path / "drive.avi", frames.scan(tmp_path / "drive.avi"))]
+    assert given == sorted(set(given)) and 4 not in given and 40 not in given
+    assert set(range(20)) - {4} <= set(given)
 
 
 @pytest.mark.parametrize("ending", [".mov", ".avi"])

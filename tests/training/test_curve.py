@@ -14,7 +14,9 @@ import pytest
 from recording.exceptions import GazeError
 from training import chosen, cli, curve, points
 from training.config import CurveConfig
+from training.learning.augmentation import Augmentation
 from training.learning.finetune import TrialConfig
+from training.learning.trunk import Dataset
 from training.points import planned_epochs
 
 
@@ -332,3 +334,14 @@ def test_a_damaged_file_of_a_training_is_trained_again(tmp_path, caplog):
     path.write_text(json.dumps({"answers_deg": [1, 2]}))
     assert trainings.known(plan) is None
     assert "trained again" in caplog.text
+
+
+def test_a_training_on_pictures_that_are_changed_otherwise_is_another_one(tmp_path):
+    config = TrialConfig("backbone", "target", 1e-3, 5)
+    plan = points.Plan(size=30, repeat=0, train=np.arange(17), config=config)
+    starts = SimpleNamespace(variants={"target": SimpleNamespace(path=tmp_path)}, answers_deg=None)
+    little, far = (
+        points.Trainings(SimpleNamespace(samples=Dataset(None, {}, None, None, one)), starts, config, tmp_path, "k")
+        for one in (Augmentation(often=0.0), Augmentation())
+    )
+    assert little._file(plan) != far._file(plan)

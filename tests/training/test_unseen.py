@@ -66,7 +66,13 @@ def job(*learnt: str, dea: int = EACH) -> SimpleNamespace:
     base = SimpleNamespace(holdout=held if learnt else None, digest="b")
     config = SimpleNamespace(folds=0, seed=0)
     return SimpleNamespace(
-        recordings=data, base=base, config=config, study="one", work=Path(), groups=data.driver_index
+        recordings=data,
+        base=base,
+        config=config,
+        study="one",
+        work=Path(),
+        groups=data.driver_index,
+        samples=SimpleNamespace(changes={"often": 0.5}),
     )
 
 
@@ -133,6 +139,10 @@ def test_a_job_that_was_cut_off_trains_no_model_again(trained, monkeypatch):
     other.base.digest = "another"
     estimate(other)
     assert len(trained) == 16
+    brighter = job()
+    brighter.samples.changes = {"often": 1.0}
+    estimate(brighter)
+    assert len(trained) == 20
 
 
 def test_answers_that_were_kept_and_are_damaged_are_made_again(trained, caplog):

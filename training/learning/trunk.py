@@ -75,6 +75,11 @@ class Dataset:
         """One generator per copy and sample: a copy does not depend on the batch it is computed in."""
         return torch.Generator().manual_seed(self.seed * 1_000_003 + copy * 100_000_007 + sample)
 
+    @property
+    def changes(self) -> dict[str, float] | None:
+        """How far pictures are changed, for keys of what was made of them."""
+        return asdict(self.augmentation) if self.augmentation else None
+
     def activation_key(self, trunk: nn.Module, freeze: str) -> dict[str, Any]:
         """Everything that the activations behind ``freeze`` depend on."""
         chosen = hashlib.sha256(b"".join(indices.tobytes() for _, indices in self.passes())).hexdigest()
@@ -84,7 +89,7 @@ class Dataset:
             "samples": chosen,
             "copies": len(self.passes()),
             "seed": self.seed,
-            "augmentation": self.augmentation and asdict(self.augmentation),
+            "augmentation": self.changes,
         }
 
 

@@ -128,3 +128,14 @@ def test_pictures_and_activations_go_through_without_staying_in_memory(network, 
         assert found.plain(np.arange(at, at + 5)).sum() > 0
         look([], [])
     assert 2**20 < max(peaks) < 2**23 < mapped.nbytes + found.rows.nbytes
+
+
+def test_trials_draw_half_of_their_pictures_in_other_light(monkeypatch, tmp_path):
+    grey = np.full((400, 8, 8, 3), 100, dtype=np.uint8)
+    monkeypatch.setattr(trunk.pictures, "array", lambda recordings, cache: grey)
+    monkeypatch.setattr(trunk.pictures, "key", lambda recordings: {"test": 1})
+    used = trunk.dataset(None, None, np.arange(400), np.array([], dtype=np.int64), 0)
+    source = trunk.features(model.build(), "none", used, None, CPU)
+    stops = torch.log2(source.drawn(used.train, torch.Generator().manual_seed(0)).mean(dim=(1, 2, 3)) * 255 / 100)
+    far = (stops.abs() > 0.35).float().mean()
+    assert 0.25 < far < 0.45
