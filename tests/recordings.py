@@ -11,6 +11,12 @@ import numpy as np
 
 from recording import drive_list
 
+SAME_EVERYWHERE = {
+    "libx264": ("x264-params", "threads=1:cpu-independent=1"),
+    "libx265": ("x265-params", "frame-threads=1"),
+}
+"""What makes an encoder write the same bytes on every machine: x264 works in as many threads as there are processors.
+Damage at a place of the file is the same damage only then."""
 BITS = 12
 LEFT, TOP, SIDE, TALL = 12, 24, 8, 24
 """The number is drawn in binary, lowest bit left, as bars inside the driver view of a composite of COMPOSITE size."""
@@ -55,7 +61,7 @@ def video(
     ``matrix``: FFmpeg's display matrix; ``pixel``: width and height of one, for pixels that are not square."""
     clock = fractions.Fraction(1, 30) if times_ms is None else fractions.Fraction(1, 1000)
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=30, options=options or {})
+        stream: Any = container.add_stream(codec, rate=30, options=same_everywhere(codec, options))
         stream.width, stream.height = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.gop_size = gop
@@ -77,6 +83,15 @@ def video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def same_everywhere(codec: str, options: dict[str, str] | None = None) -> dict[str, str]:
+    """An encoder's ``options``, and those that make it write the same bytes on every machine."""
+    if codec not in SAME_EVERYWHERE:
+        return options or {}
+    name, fixed = SAME_EVERYWHERE[codec]
+    given = (options or {}).get(name)
+    return (options or {}) | {name: f"{given}:{fixed}" if given else fixed}
 
 
 def joined(path: Path, *parts: Path, cover: int | None = None, default: int | None = None) -> Path:

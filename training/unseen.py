@@ -158,7 +158,7 @@ def _file(job: Job, train: Integers, test: Integers, config: TrialConfig, epochs
     made_of = {
         "format": FORMAT, "data": data.digest, "face": data.cut_in_words(), "base": job.base.digest,
         "seed": job.config.seed, "config": asdict(config), "steps": round(epochs * steps_per_epoch(len(train), config)),
-        "changes": job.samples.changes,
+        "changes": job.everything.changes,
     }  # fmt: skip
     seen = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
     for indices in (train, test, job.groups):

@@ -41,7 +41,7 @@ def scene(path: Path, codec: str, options: dict[str, str]) -> Path:
     random = np.random.default_rng(0)
     wide = cv2.resize(random.integers(30, 220, (30, 48, 3), dtype=np.uint8), None, fx=12, fy=12)
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=30, options=options)
+        stream: Any = container.add_stream(codec, rate=30, options=recordings.same_everywhere(codec, options))
         stream.width, stream.height = SIZE
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.bit_rate = 4_000_000

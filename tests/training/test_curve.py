@@ -323,7 +323,7 @@ def test_a_versions_configuration_is_in_its_contract_and_a_base_has_none(make_ve
 
 
 def test_a_damaged_file_of_a_training_is_trained_again(tmp_path, caplog):
-    work = SimpleNamespace(split=SimpleNamespace(test=np.arange(3)))
+    work = SimpleNamespace(split=SimpleNamespace(test=np.arange(3)), samples=SimpleNamespace(changes={"often": 0.5}))
     trainings = object.__new__(points.Trainings)
     trainings.job, trainings.folder = work, tmp_path
     plan = points.Plan(30, 0, np.arange(9), TrialConfig("none", "source", 1e-3, 1))

@@ -72,7 +72,7 @@ def job(*learnt: str, dea: int = EACH) -> SimpleNamespace:
         study="one",
         work=Path(),
         groups=data.driver_index,
-        samples=SimpleNamespace(changes={"often": 0.5}),
+        everything=SimpleNamespace(changes={"often": 0.5}),
     )
 
 
@@ -140,7 +140,7 @@ def test_a_job_that_was_cut_off_trains_no_model_again(trained, monkeypatch):
     estimate(other)
     assert len(trained) == 16
     brighter = job()
-    brighter.samples.changes = {"often": 1.0}
+    brighter.everything.changes = {"often": 1.0}
     estimate(brighter)
     assert len(trained) == 20
 
