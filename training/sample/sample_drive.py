@@ -1,6 +1,6 @@
 """Rendered drives as files, first of all the sample drive: what the main job works on when it is given no recording.
 
-A video (by default a composite in the DashGaze layout at half size) and the CSV that an eye tracker would have
+A video (by default a small composite in the DashGaze layout) and the CSV that an eye tracker would have
 written, blemishes included, drawn by :mod:`training.sample.rendering` after a :class:`~training.sample.recipe.Recipe`.
 The driver is none of the lab people that the base checkpoint was trained on. ``python -m training.sample.sample_drive
 --out DIR`` writes the sample drive by hand.

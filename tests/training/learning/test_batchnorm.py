@@ -43,6 +43,18 @@ def test_adapting_takes_the_statistics_of_the_given_frames_and_nothing_else():
     assert (variance - 1).abs().max() < 0.15
 
 
+def test_of_a_long_drive_enough_frames_are_looked_at_spread_over_all_of_it():
+    network, looked_at = body(3), []
+    network.register_forward_pre_hook(lambda _, given: looked_at.append(given[0].mean(dim=(1, 2, 3)) * 255))
+    count = 8 * batchnorm.ENOUGH
+    crops = np.broadcast_to(np.linspace(0, 250, count).astype(np.uint8)[:, None, None, None], (count, 8, 8, 3))
+    batchnorm.adapt(network, crops, np.arange(count), CPU)
+    seen = np.sort(torch.cat(looked_at).round().int().numpy())
+    assert len(seen) == batchnorm.ENOUGH
+    assert (seen[0], seen[-1]) == (0, 250)
+    assert np.diff(seen).max() <= 2
+
+
 class Rows:
     """A tail's inputs, as finetune gets them."""
 
