@@ -55,8 +55,8 @@ def reestimate(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
 def adapt(network: nn.Module, crops: np.ndarray, indices: np.ndarray, device: torch.device) -> nn.Module:
     """``network`` with all statistics re-estimated on ``crops[indices]`` (``bn=target``, AdaBN); changed in place.
 
-    ``crops`` is (n, h, w, 3) uint8 RGB. Of more than :data:`ENOUGH` frames so many are looked at. The order is shuffled (a fixed permutation): a batch of neighbouring frames
-    has far less variance than the drive.
+    ``crops`` is (n, h, w, 3) uint8 RGB. Of more than :data:`ENOUGH` frames so many are looked at, spread evenly. The
+    order is shuffled (a fixed permutation): a batch of neighbouring frames has far less variance than the drive.
     """
     spread = indices[np.linspace(0, len(indices) - 1, min(len(indices), ENOUGH)).astype(int)]
     shuffled = np.random.default_rng(0).permutation(spread)
