@@ -19,9 +19,6 @@ from training.measuring.familiarity import Familiarity, Statistics, distance
 
 log = logging.getLogger(__name__)
 
-FRAMES = 128
-"""Of the drive, for its statistics, where ``bn=target`` is not searched."""
-
 
 @dataclass(frozen=True)
 class BaseVariant:
@@ -82,13 +79,12 @@ def variant(job: Job, bn: str, as_it_is: Alignment, into: Path) -> tuple[BaseVar
 
 
 def _distance(job: Job, drive: list[Statistics] | None) -> float:
-    """Of the base's statistics from the ``drive``'s, which are estimated on some frames where no variant has them."""
+    """Of the base's statistics from the ``drive``'s, which are estimated here where no variant has them."""
     if drive is None:
         network = model.build()
         network.load_state_dict(job.base.network.state_dict())
-        train = job.samples.train
-        spread = train[np.linspace(0, len(train) - 1, min(len(train), FRAMES)).astype(int)]
-        drive = batchnorm.statistics(batchnorm.adapt(network, job.samples.pictures, spread, job.device))
+        adapted = batchnorm.adapt(network, job.samples.pictures, job.samples.train, job.device)
+        drive = batchnorm.statistics(adapted)
     return distance(batchnorm.statistics(job.base.network), drive)
 
 

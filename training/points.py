@@ -37,9 +37,9 @@ from training.searching.space import ENOUGH_PICTURES
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
-"""Of the files that are kept, and of how a tail is trained (1: by the absolute error); another number means that
-everything is trained again."""
+FORMAT = 3
+"""Of the files that are kept, and of how a tail is trained (1: by the absolute error; 2: from statistics of all
+frames); another number means that everything is trained again."""
 
 
 @dataclass(frozen=True)

@@ -60,9 +60,9 @@ log = logging.getLogger(__name__)
 
 LISTEN_S = 5.0
 
-FORMAT = 2
+FORMAT = 3
 """Of the answers that are kept, and of how their models are trained (1: LAD's penalties were compared one by one, by
-another solver); another number: all are trained again."""
+another solver; 2: statistics of all frames); another number: all are trained again."""
 
 
 def base_answers(job: Job) -> Floats:
