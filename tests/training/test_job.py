@@ -284,7 +284,7 @@ def test_one_seed_gives_one_result_also_two_trials_at_once_and_a_leaking_split_i
     (parent,) = _runs("tags.study = 'c' and attributes.status = 'KILLED'")
     assert [run.info.status for run in children] == ["FINISHED", "FINISHED"]
     # Trials so short need not overlap by their runs' clocks: what counts is that none waits for the other to end.
-    assert beside == [0, 0] + [0, 0] + [0, 1]
+    assert beside == [0, 0, 0, 0, 0, 1]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert all(run.data.metrics["peak_memory_mib"] > 100 for run in children)
 
