@@ -16,6 +16,9 @@ BASE = (204, 121, 167)
 # Where the eyes are in the driver view, as shares of its width and height: the view is cut around the head.
 EYES = (0.5, 0.42)
 
+SHOWN_HEIGHT = 640
+"""Pixels that a picture has at least, on a page that stretches it: lines and letters would be stretched too."""
+
 # Right and down, in pixels.
 Point = tuple[float, float]
 
@@ -53,6 +56,15 @@ def draw(picture: np.ndarray, arrows: list[Arrow], *, legend: bool = True) -> np
     if legend:
         _legend(drawn, arrows)
     return drawn
+
+
+def show(picture: np.ndarray, arrows: list[Arrow]) -> np.ndarray:
+    """:func:`draw` for a page: small pictures (h, w, 3) are enlarged first, to :data:`SHOWN_HEIGHT`."""
+    height, width = picture.shape[:2]
+    if height < SHOWN_HEIGHT:
+        size = max(1, round(width * SHOWN_HEIGHT / height)), SHOWN_HEIGHT
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+    return draw(picture, arrows)
 
 
 def stroke(picture: NDArray[np.uint8], start: Point, end: Point, colour: tuple[int, int, int], thickness: int) -> None:

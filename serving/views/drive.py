@@ -130,7 +130,7 @@ def _worst(drive: Samples, table: pd.DataFrame) -> None:
     columns = st.columns(3)
     for place, (row, sample) in enumerate(worst.iterrows()):
         path = drive.driver_file(int(row))
-        drawn = arrows.draw(
+        drawn = arrows.show(
             preprocess.decode(path.read_bytes(), path.name),
             [
                 Arrow(sample["azimuth predicted"], sample["elevation predicted"], arrows.PREDICTED, "predicted"),

@@ -83,7 +83,7 @@ def _compare(drive: Samples, row: int, part: str, found: Predictor, others: list
     views = st.columns(2) if road_file else [st.container(width=700)]
     with views[0]:
         st.image(
-            arrows.draw(picture, drawn), caption=_caption(sample, float(drive.seconds[row]), part), width="stretch"
+            arrows.show(picture, drawn), caption=_caption(sample, float(drive.seconds[row]), part), width="stretch"
         )
     if road_file:
         with views[1]:

@@ -68,7 +68,7 @@ def _picture(found: Predictor, data: bytes, crop: str) -> None:
     azimuth, elevation = shared.answer(found, picture, crop)
     left, right = st.columns([2, 1])
     left.image(
-        arrows.draw(view, [Arrow(azimuth, elevation, arrows.PREDICTED, "predicted")]),
+        arrows.show(view, [Arrow(azimuth, elevation, arrows.PREDICTED, "predicted")]),
         caption=f"Answered by {shared.version_label(found.version)}",
         width="stretch",
     )
@@ -101,7 +101,7 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
             shown = (
                 shown
                 if shown is not None
-                else arrows.draw(view, [Arrow(azimuth, elevation, arrows.PREDICTED, "predicted")])
+                else arrows.show(view, [Arrow(azimuth, elevation, arrows.PREDICTED, "predicted")])
             )
             bar.progress((number + 1) / first)
         bar.empty()

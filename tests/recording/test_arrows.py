@@ -23,3 +23,11 @@ def test_arrow_reaches_from_the_eyes_to_its_tip_and_leaves_the_picture_given_alo
     assert columns.min() == pytest.approx(100 + 180 * across, abs=3)
     assert rows.min() == pytest.approx(84 + 180 * down, abs=3)
     assert (columns.max(), rows.max()) == pytest.approx((100, 84), abs=4)
+
+
+def test_for_a_page_small_pictures_are_enlarged_before_anything_is_drawn_into_them() -> None:
+    one = [arrows.Arrow(20, 10, arrows.PREDICTED, "predicted")]
+    small, large = (np.full((height, height * 9 // 10, 3), 128, np.uint8) for height in (320, 1000))
+    large_enough = np.full((arrows.SHOWN_HEIGHT, arrows.SHOWN_HEIGHT * 9 // 10, 3), 128, np.uint8)
+    assert np.array_equal(arrows.show(small, one), arrows.draw(large_enough, one))
+    assert np.array_equal(arrows.show(large, one), arrows.draw(large, one))
