@@ -122,11 +122,12 @@ def _fitted(
 ) -> np.ndarray:
     """The (n, 2) answers, pitch and yaw in radians, to the tested frames."""
     tail = model.cut(network, "backbone" if method == "ridge" else method)[1]
+    block = (seconds // 5).astype(int)
     if method == "ridge":
-        closed_form.install("ridge", network, source, targets, train, (seconds // 5).astype(int))
+        closed_form.install("ridge", network, source, targets, train, block)
     else:
         config = TrialConfig(method, "target", RATE, EPOCHS)
-        finish(tail, Examples(source, targets, train), config, EPOCHS * steps_per_epoch(len(train), config))
+        finish(tail, Examples(source, targets, train, block), config, EPOCHS * steps_per_epoch(len(train), config))
     return predict(tail, source, test)
 
 

@@ -74,7 +74,7 @@ def main() -> None:
                 config = TrialConfig("none", "target", given.lr, given.epochs, seed=seed)
                 source = features(network, "none", used, cache, CPU)
                 _, tail = model.cut(network, "none")
-                examples = Examples(source, data.targets, split.train, split.validation)
+                examples = Examples(source, data.targets, split.train, split.block, split.validation)
                 outcome = finetune(tail, examples, config, recipe=Recipe(**changed))
                 results.append(outcome.best)
             means = [

@@ -111,7 +111,7 @@ def _ours(
     _, tail = model.cut(_base(), freeze)
     began = time.perf_counter()
     config = TrialConfig(freeze, "source", 1e-3, epochs, seed=seed)
-    outcome = finetune(tail, Examples(source, data.targets, split.train, split.validation), config)
+    outcome = finetune(tail, Examples(source, data.targets, split.train, split.block, split.validation), config)
     seconds = (time.perf_counter() - began) * epochs / outcome.epochs[-1].number
     return seconds, (outcome.best.azimuth_error_deg + outcome.best.elevation_error_deg) / 2
 

@@ -94,7 +94,8 @@ def _continued(job: Job, found: SearchResult, samples: Dataset, config: TrialCon
         source.keep_on_device()
         _, tail = model.cut(network, config.freeze)
         steps = round(epochs * steps_per_epoch(len(samples.train), config))
-        examples = Examples(source, job.recordings.targets, samples.train, share=job.share(samples.train))
+        targets, train = job.recordings.targets, samples.train
+        examples = Examples(source, targets, train, job.groups, share=job.share(train))
         try:
             finish(tail, examples, config, steps)
         except OutOfMemory as error:

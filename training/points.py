@@ -37,9 +37,9 @@ from training.searching.space import ENOUGH_PICTURES
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Of the files that are kept, and of how a tail is trained (1: by the absolute error; 2: from statistics of all
-frames); another number means that everything is trained again."""
+frames; 3: heads stayed as trained); another number means that everything is trained again."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,8 @@ class Trainings:
             network = self._start(plan)
             tail = self._tail(network)
             try:
-                examples = Examples(self._source, targets, plan.train, self.job.split.validation)
+                split = self.job.split
+                examples = Examples(self._source, targets, plan.train, split.block, split.validation)
                 outcome = finetune(tail, examples, config, keep_going=_told)
             except OutOfMemory as error:
                 if config.batch_size == 1:
@@ -166,7 +167,7 @@ class Trainings:
                 config = replace(config, batch_size=config.batch_size // 2)
                 log.warning("%s: out of memory; again with batches of %d", plan.name, config.batch_size)
                 continue
-            tail.load_state_dict(outcome.tail)  # shares its modules with the network
+            tail.load_state_dict(outcome.completed)  # shares its modules with the network
             return outcome, network
 
     def _start(self, plan: Plan) -> nn.Module:

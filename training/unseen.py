@@ -60,9 +60,9 @@ log = logging.getLogger(__name__)
 
 LISTEN_S = 5.0
 
-FORMAT = 3
+FORMAT = 4
 """Of the answers that are kept, and of how their models are trained (1: LAD's penalties were compared one by one, by
-another solver; 2: statistics of all frames); another number: all are trained again."""
+another solver; 2: statistics of all frames; 3: heads stayed as trained); another number: all are trained again."""
 
 
 def base_answers(job: Job) -> Floats:
@@ -193,7 +193,7 @@ def _trained(fold: Job, config: TrialConfig, epochs: float, base_deg: Floats) ->
     try:
         if steps:
             source.keep_on_device()
-            finish(tail, Examples(source, targets, train, share=fold.share(train)), config, steps)
+            finish(tail, Examples(source, targets, train, fold.groups, share=fold.share(train)), config, steps)
     except OutOfMemory as error:
         raise GazeError(
             f"leaving out drivers: out of memory ({error}); free some, then go on with the study"

@@ -42,7 +42,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_samples_are_seen_as_often(m
     monkeypatch.setattr(final, "finish", finish)
     monkeypatch.setattr(final.model, "load", lambda path: network)
     monkeypatch.setattr(final, "features", lambda *_: SimpleNamespace(keep_on_device=lambda: None))
-    job = SimpleNamespace(cache=None, device=None, recordings=SimpleNamespace(targets=None), share=lambda samples: None)
+    recordings = SimpleNamespace(targets=None)
+    job = SimpleNamespace(cache=None, device=None, recordings=recordings, groups=None, share=lambda samples: None)
     samples, config = SimpleNamespace(train=np.arange(160)), TrialConfig("none", "target", 1e-3, 5, batch_size=16)
     final._continued(job, SimpleNamespace(checkpoint=None), samples, config, 2.5)
     assert tried == [(16, 25), (8, 50), (4, 100)]

@@ -18,23 +18,34 @@ def forward(tail: nn.Sequential, inputs: torch.Tensor) -> torch.Tensor:
 
     bfloat16 has 8 bits: a head computed in it answers in steps of about 0.05°.
     """
-    body, head = tail[:-1], tail[-1]
+    answers: torch.Tensor = tail[-1](_before_head(tail, inputs))
+    return answers
+
+
+def _before_head(tail: nn.Sequential, inputs: torch.Tensor) -> torch.Tensor:
+    body = tail[:-1]
     if isinstance(body, nn.Sequential) and len(body):
         with reduced_precision(inputs.device):
             inputs = body(inputs.contiguous(memory_format=torch.channels_last))
-    answers: torch.Tensor = head(inputs.float())
-    return answers
+    return inputs.float()
+
+
+@torch.no_grad()
+def pooled(tail: nn.Sequential, source: Features, indices: np.ndarray) -> torch.Tensor:
+    """(len(indices), 512) float32 on the CPU: what the tail's head reads of samples as they are, in eval mode."""
+    tail.eval()
+    return torch.cat([_before_head(tail, source.plain(part)).cpu() for part in _batches(indices)])
 
 
 @torch.no_grad()
 def predict(tail: nn.Sequential, source: Features, indices: np.ndarray) -> np.ndarray:
     """(len(indices), 2) ``(pitch, yaw)`` radians for samples as they are, in eval mode."""
     tail.eval()
-    parts = [
-        forward(tail, source.plain(indices[at : at + EVALUATION_BATCH])).cpu()
-        for at in range(0, len(indices), EVALUATION_BATCH)
-    ]
-    return torch.cat(parts).double().numpy()
+    return torch.cat([forward(tail, source.plain(part)).cpu() for part in _batches(indices)]).double().numpy()
+
+
+def _batches(indices: np.ndarray) -> list[np.ndarray]:
+    return [indices[at : at + EVALUATION_BATCH] for at in range(0, len(indices), EVALUATION_BATCH)]
 
 
 def refresh_statistics(tail: nn.Sequential, source: Features, train: np.ndarray) -> None:

@@ -23,6 +23,9 @@ FOLDS = 5
 REWEIGHTINGS = 8
 FURTHER_REWEIGHTINGS = 4
 """From the answer of the next smaller penalty on: comparing penalties is nine tenths of the work."""
+KEPT_SHARE = 0.75
+"""Of a trained head's answers, when it is completed: with all of them the ridge has little to say where training fitted
+its own samples, with none it forgets what only the hidden units know (docs/benchmarks.md)."""
 SMALLEST_RESIDUAL = np.radians(0.25)  # below it a residual weighs as in least squares: labels are no finer
 
 Solution = tuple[np.ndarray, float]
@@ -169,11 +172,47 @@ def fold(head: LinearHead, fc: nn.Sequential) -> None:
         last.weight.copy_(mixed)
         last.bias.copy_(shift)
         return
-    usual = first.weight.norm(dim=1).mean().double()
-    matters = last.weight.norm(dim=0) * first.weight.norm(dim=1)
-    units = matters.argsort(stable=True)[:4].view(2, 2)
+    units = _least(first, last)
     last.weight.zero_()
-    last.bias.copy_(bias)
+    last.bias.zero_()
+    _add(weight, bias, first, last, units)
+
+
+@torch.no_grad()
+def complete(
+    fc: nn.Sequential, pooled: torch.Tensor, targets: np.ndarray, block: np.ndarray, share: np.ndarray | None = None
+) -> None:
+    """Keep three quarters of what ``fc = Linear(k, h), ReLU, Dropout, Linear(h, 2)`` answers, add the ridge of what
+    that leaves; in place.
+
+    A head that was trained for a few hundred steps is far from the best one on the features that it reads, which these
+    steps have changed; what is missing is a linear map of them, or nearly. It takes the places of the four hidden units
+    that matter least; what these said is part of what is left. ``pooled`` (n, k) are what ``fc`` reads, ``targets``
+    (n, 2) radians, ``block`` (n,) and ``share`` (n,) as for :func:`solve`, which follows what shows on blocks that were
+    left out and no more.
+    """
+    first, last = fc[0], fc[-1]
+    assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+    units = _least(first, last)
+    last.weight[:, units.flatten()] = 0
+    last.weight.mul_(KEPT_SHARE)
+    last.bias.mul_(KEPT_SHARE)
+    left = targets - fc.eval()(pooled.to(first.weight.device)).cpu().double().numpy()
+    head = solve("ridge", pooled.cpu().numpy(), left, block, share)
+    weight, bias = (torch.tensor(part, dtype=torch.float64) for part in (head.weight, head.bias))
+    _add(weight, bias, first, last, units)
+
+
+def _least(first: nn.Linear, last: nn.Linear) -> torch.Tensor:
+    """(2, 2) indices of the four hidden units that matter least, a pair for each angle."""
+    matters: torch.Tensor = last.weight.norm(dim=0) * first.weight.norm(dim=1)
+    return matters.argsort(stable=True)[:4].view(2, 2)
+
+
+def _add(weight: torch.Tensor, bias: torch.Tensor, first: nn.Linear, last: nn.Linear, units: torch.Tensor) -> None:
+    """Let ``units``, which have no say, add the linear map with these (2, k) and (2,) to the answers."""
+    usual = first.weight.norm(dim=1).mean().double()
+    last.bias.add_(bias)
     for angle, pair in enumerate(units):
         # As large as its neighbours: one learning rate serves all units.
         size = (usual / weight[angle].norm().clamp_min(1e-12)).item()

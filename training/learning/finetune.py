@@ -17,7 +17,10 @@ their alternatives; docs/benchmarks.md says which of them were measured so far):
   answers through four hidden units: dropping one would drop the answer.
 - What is registered goes on from the best trial on all samples that may be trained on, at a rate that falls to zero
   (:func:`finish`): the average does much of what a falling rate does, not all of it.
-- Before each validation the tail's BatchNorm statistics are re-estimated for the averaged weights.
+- Before each validation the tail's BatchNorm statistics are re-estimated for the averaged weights, and the head is
+  completed: a ridge of what it leaves, on features that its few hundred steps have changed faster than it could follow
+  (:func:`training.learning.closed_form.complete`). Training goes on without that: from a completed head the layers
+  before it learnt less (docs/benchmarks.md).
 - Pictures have their full size from the first step on: smaller ones at first, three times as many steps in the same
   time, made gaze worse on a rendered drive (eyes are small; docs/benchmarks.md).
 """
@@ -36,7 +39,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recording.angles import pitch_yaw_to_deg
 from training.learning import closed_form, memory, progress
-from training.learning.answers import forward, predict, refresh_statistics
+from training.learning.answers import forward, pooled, predict, refresh_statistics
 from training.learning.batchnorm import BN_CHOICES
 from training.learning.model import FREEZE_CHOICES
 from training.learning.time_left import UNLIMITED, TimeLeft, foreseen
@@ -48,6 +51,7 @@ WARM_UP_STEPS = 20
 WEIGHT_DECAY = 1e-4
 DROPOUT = 0.1
 GRADIENT_NORM = 1.0  # a single odd batch of 16 cannot throw a trial off
+COMPLETING_SAMPLES = 512  # of the training samples, that the head is completed on
 PATIENCE = 5  # epochs without a better validation error before a trial stops early; with few samples more
 PATIENT_STEPS = 60
 
@@ -111,7 +115,10 @@ class Outcome:
     """The best epoch (not the last) of a fine-tuning, and why it ended."""
 
     best: Epoch
-    tail: dict[str, torch.Tensor]
+    trained: dict[str, torch.Tensor]
+    """Its weights: what training goes on from."""
+    completed: dict[str, torch.Tensor]
+    """The same with the head completed behind layers that were trained: what was judged."""
     epochs: list[Epoch]
     ended: str  # "complete", "early stop", "pruned", "timeout"
     sample_seconds: float
@@ -128,6 +135,8 @@ class Examples:
     """(n, 2) ``(pitch, yaw)`` radians of all samples."""
     train: np.ndarray
     """(n_train,) indices of the samples that are trained on."""
+    block: np.ndarray
+    """(n,) time block (or driver) of every sample: the ridge that completes a head is cross-validated over them."""
     validation: np.ndarray = field(default_factory=lambda: np.array([], dtype=np.int64))
     """(n_validation,) indices of those that judge; none where nothing does."""
     share: np.ndarray | None = None
@@ -167,10 +176,10 @@ def finetune(
     """
     training = _Training(tail, examples, config, recipe)
     patience = max(PATIENCE, math.ceil(PATIENT_STEPS / training.steps_per_epoch))
-    best, best_tail, ended = None, None, "complete"
+    best, best_state, ended = None, None, "complete"
     epochs: list[Epoch] = []
     if begun is not None:
-        told, best_tail = progress.restore(training, begun)
+        told, best_state = progress.restore(training, begun)
         epochs = [Epoch(**one) for one in told]
         best = _best(epochs)
         for epoch in epochs:
@@ -186,11 +195,12 @@ def finetune(
                 if training.out_of_time and number > 1:
                     ended = "timeout"
                     break  # the epoch is not whole; what is known so far stands (of a first one: better than nothing)
-            judged = training.averaged() if number else tail
+            averaged = training.averaged() if number else tail
+            judged = training.completed(averaged) if number else tail
             epoch = _judge(judged, examples, recipe, number, loss, began)
             epochs.append(epoch)
             if _best(epochs) is epoch:
-                best, best_tail = epoch, deepcopy(judged.state_dict())
+                best, best_state = epoch, deepcopy((averaged.state_dict(), judged[-1].state_dict()))
             if training.out_of_time:
                 ended = "timeout"
                 break
@@ -201,11 +211,12 @@ def finetune(
                 ended = "early stop"
                 break
             if number:
-                keep(progress.state(training, [asdict(one) for one in epochs], best_tail))
-    if best is None or best_tail is None:
+                keep(progress.state(training, [asdict(one) for one in epochs], best_state))
+    if best is None or best_state is None:
         raise FloatingPointError(f"diverged: no epoch with a finite error at lr={config.lr:g}")
-    state = {key: value.cpu() for key, value in best_tail.items()}
-    return Outcome(best, state, epochs, ended, training.seconds / max(1, training.seen))
+    trained, head = ({key: value.cpu() for key, value in part.items()} for part in best_state)
+    completed = trained | {f"{len(tail) - 1}.{key}": value for key, value in head.items()}
+    return Outcome(best, trained, completed, epochs, ended, training.seconds / max(1, training.seen))
 
 
 def finish(tail: nn.Sequential, examples: Examples, config: TrialConfig, steps: int) -> None:
@@ -218,8 +229,8 @@ def finish(tail: nn.Sequential, examples: Examples, config: TrialConfig, steps: 
     with memory.named():
         while training.step < steps:
             training.epoch(lambda step: _warming_up(step) * (1 - step / steps), last_step=steps)
-        averaged = training.averaged().state_dict()
-    tail.load_state_dict(averaged)
+        whole = training.completed(training.averaged()).state_dict()
+    tail.load_state_dict(whole)
 
 
 def steps_per_epoch(samples: int, config: TrialConfig) -> int:
@@ -232,7 +243,8 @@ class _Training:
 
     def __init__(self, tail: nn.Sequential, examples: Examples, config: TrialConfig, recipe: Recipe):
         self.share = None if examples.share is None else torch.from_numpy(examples.share)
-        self.source, self.train, self.lr, self.criterion = examples.source, examples.train, config.lr, recipe.criterion
+        self.source, self.train, self.block = examples.source, examples.train, examples.block
+        self.lr, self.criterion = config.lr, recipe.criterion
         self.tail = tail.to(self.source.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.targets = torch.tensor(examples.targets, dtype=torch.float32)
         self.draw = torch.Generator().manual_seed(config.seed)
@@ -295,6 +307,20 @@ class _Training:
         assert isinstance(judged, nn.Sequential)
         refresh_statistics(judged, self.source, self.train)
         return judged
+
+    def completed(self, tail: nn.Sequential) -> nn.Sequential:
+        """``tail`` with a head of its own that fits what the layers before it have become; the tail itself where there
+        are none. From samples spread over the drive."""
+        if len(tail) == 1:
+            return tail
+        at = np.linspace(0, len(self.train) - 1, min(len(self.train), COMPLETING_SAMPLES)).astype(int)
+        rows, share = self.train[at], None if self.share is None else self.share.numpy()[at]
+        read, head = pooled(tail, self.source, rows), deepcopy(tail[-1])
+        if not read.isfinite().all():
+            return tail  # diverged: nothing to solve, and it is judged as what it is
+        assert isinstance(head, nn.Sequential)
+        closed_form.complete(head, read, self.targets[rows].double().numpy(), self.block[rows], share)
+        return nn.Sequential(*list(tail)[:-1], head)
 
 
 def _warming_up(step: int) -> float:

@@ -11,6 +11,8 @@ from recording import files
 
 State = dict[str, Any]
 """Everything that the next epoch depends on, random numbers included, and what was found so far."""
+Best = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]
+"""Weights of the best epoch's tail, and those of its completed head."""
 
 
 class Training(Protocol):
@@ -25,7 +27,7 @@ class Training(Protocol):
     seconds: float
 
 
-def state(training: Training, epochs: list[dict[str, Any]], best_tail: dict[str, torch.Tensor] | None) -> State:
+def state(training: Training, epochs: list[dict[str, Any]], best: Best | None) -> State:
     """The state now; its tensors are those that training goes on to change."""
     return {
         "tail": training.tail.state_dict(),
@@ -36,12 +38,12 @@ def state(training: Training, epochs: list[dict[str, Any]], best_tail: dict[str,
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         "counts": (training.step, training.seen, training.seconds),
         "epochs": epochs,
-        "best_tail": best_tail,
+        "best": best,
     }
 
 
-def restore(training: Training, begun: State) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor] | None]:
-    """Put a new fine-tuning of the same configuration where :func:`state` was; its epochs and best tail till then."""
+def restore(training: Training, begun: State) -> tuple[list[dict[str, Any]], Best | None]:
+    """Put a new fine-tuning of the same configuration where :func:`state` was; its epochs and the best till then."""
     training.tail.load_state_dict(begun["tail"])
     training.optimizer.load_state_dict(begun["optimizer"])
     training.average.load_state_dict(begun["average"])
@@ -50,7 +52,7 @@ def restore(training: Training, begun: State) -> tuple[list[dict[str, Any]], dic
     if begun["cuda"] and len(begun["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(begun["cuda"])
     training.step, training.seen, training.seconds = begun["counts"]
-    return begun["epochs"], begun["best_tail"]
+    return begun["epochs"], begun["best"]
 
 
 def save(path: Path, whole: State) -> None:

@@ -30,6 +30,8 @@ choice that is not named searches all of it."""
 HEADS = {"backbone": HEAD_CHOICES}
 """Where the head may start, by freeze choice; at the base's (aligned) where nothing is named: once layers before it
 learn, a solved head first gets far worse and does not make up for it (docs/benchmarks.md)."""
+TRAINING = 2
+"""Of how trials are trained (1, not written down: heads stayed as trained): others are not compared with them."""
 ENOUGH_PICTURES = 6400
 """Seen by the trial that trains most of the network: with few samples, so many more epochs."""
 USUAL_BATCH, SMALL_BATCH, FEW_SAMPLES = 16, 8, 400
@@ -179,6 +181,7 @@ class SearchSpace:
         """The part that must not change between a study and its resumption, as JSON keeps it."""
         kept = {name: value for name, value in asdict(self).items() if name not in ("trials", "timeout")}
         kept["heads"] = {freeze: list(heads) for freeze, heads in HEADS.items()}
+        kept["training"] = TRAINING
         return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
 
 

@@ -61,7 +61,8 @@ class TrialSpec:
     """(n,) time block (or driver) of every sample: heads in closed form are cross-validated over them."""
     cache: Path
     checkpoint: Path
-    """Where the best epoch's weights go (safetensors, whole network)."""
+    """Where the best epoch's weights go (safetensors, whole network), the head as trained: the final training goes on
+    from them."""
     device: str
     tracking_uri: str
     experiment_id: str
@@ -259,14 +260,14 @@ def _train(
         _, tail = model.cut(network, config.freeze)
         outcome = finetune(
             tail,
-            Examples(source, data.targets, spec.train, spec.validation, spec.share),
+            Examples(source, data.targets, spec.train, spec.block, spec.validation, spec.share),
             config,
             keep_going=keep_going,
             time_left=time_left,
             begun=begun,
             keep=partial(_keep, spec, config, [time.monotonic()]),
         )
-        tail.load_state_dict(outcome.tail)  # shares its modules with the network
+        tail.load_state_dict(outcome.trained)  # shares its modules with the network
         _save(network, spec.checkpoint)
         return outcome, cache_seconds
     finally:

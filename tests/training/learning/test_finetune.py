@@ -27,7 +27,7 @@ class Pooled:
         self.targets = hidden[:, :2] * 0.2
 
     def examples(self) -> finetune.Examples:
-        return finetune.Examples(self, self.targets, TRAIN, VALIDATION)
+        return finetune.Examples(self, self.targets, TRAIN, BLOCK, VALIDATION)
 
     def plain(self, indices):
         return self.rows[indices]
@@ -65,7 +65,7 @@ def test_a_start_that_training_makes_worse_is_what_is_kept(network):
     before = {key: value.clone() for key, value in tail.state_dict().items()}
     outcome = finetune.finetune(tail, source.examples(), config("ridge", lr=0.5))
     assert outcome.best.number == 0
-    assert all(torch.equal(outcome.tail[key], value) for key, value in before.items())
+    assert all(torch.equal(outcome.completed[key], value) for key, value in before.items())
 
 
 def test_no_hidden_unit_of_a_head_in_closed_form_is_dropped_in_training(network):
@@ -146,4 +146,4 @@ def test_a_fine_tuning_that_was_cut_off_goes_on_elsewhere_to_the_same_result(net
     assert [epoch.number for epoch in goes_on.epochs] == [0, 1, 2, 3, 4]
     assert [epoch.val_loss for epoch in goes_on.epochs] == [epoch.val_loss for epoch in whole.epochs]
     assert goes_on.best.number == whole.best.number
-    assert all(torch.equal(goes_on.tail[key], value) for key, value in whole.tail.items())
+    assert all(torch.equal(goes_on.completed[key], value) for key, value in whole.completed.items())

@@ -69,7 +69,7 @@ def test_training_from_the_cache_moves_the_weights_as_training_from_a_plain_forw
         tail.load_state_dict(begin.state_dict())
         config = TrialConfig(freeze, "source", 1e-3, 4, batch_size=3)
         # Not finetune, which would keep the start: nothing is learnt here.
-        finish(tail, Examples(source, targets, TRAIN), config, steps=8)
+        finish(tail, Examples(source, targets, TRAIN, np.arange(N)), config, steps=8)
         after = tail.state_dict()
         parameters = dict(tail.named_parameters())
         return torch.cat([(after[key] - start[key]).flatten() for key in parameters])
