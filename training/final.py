@@ -17,7 +17,6 @@ from recording.exceptions import GazeError
 from training.bases import Bases
 from training.context import Job
 from training.learning import closed_form, model
-from training.learning.augmentation import Augmentation
 from training.learning.finetune import Examples, TrialConfig, finish, steps_per_epoch
 from training.learning.memory import OutOfMemory
 from training.learning.trunk import Dataset, dataset, features
@@ -28,9 +27,6 @@ log = logging.getLogger(__name__)
 MORE_EPOCHS = 0.5  # of those that led to the chosen trial's best epoch
 CUT_OFF_EPOCHS = 1.5  # the same, where the time ended that trial: it had not learnt what it could
 FEWEST_EPOCHS = 2
-CLOSING = Augmentation(often=0.25)
-"""At the end most pictures are changed a little: this driver as the drive shows him. The search has taught what other
-light and another place look like, and most of that stays (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,6 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
     """
     config, result = found.config(), found.best.user_attrs["result"]
     samples = dataset(job.recordings, job.cache, job.split.final, np.array([], dtype=np.int64), config.seed)
-    samples = replace(samples, augmentation=CLOSING)
     if not result["best"]["number"]:
         return Final(_solved(job, starts, found, samples), len(samples.train), 0)
     config = replace(config, batch_size=result["batch_size"])
