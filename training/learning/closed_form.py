@@ -197,8 +197,8 @@ def complete(
     last.weight[:, units.flatten()] = 0
     last.weight.mul_(KEPT_SHARE)
     last.bias.mul_(KEPT_SHARE)
-    left = targets - fc.eval()(pooled.to(first.weight.device)).cpu().double().numpy()
-    head = solve("ridge", pooled.cpu().numpy(), left, block, share)
+    left = targets - fc.eval()(pooled).double().numpy()
+    head = solve("ridge", pooled.numpy(), left, block, share)
     weight, bias = (torch.tensor(part, dtype=torch.float64) for part in (head.weight, head.bias))
     _add(weight, bias, first, last, units)
 

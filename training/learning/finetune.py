@@ -315,12 +315,12 @@ class _Training:
             return tail
         at = np.linspace(0, len(self.train) - 1, min(len(self.train), COMPLETING_SAMPLES)).astype(int)
         rows, share = self.train[at], None if self.share is None else self.share.numpy()[at]
-        read, head = pooled(tail, self.source, rows), deepcopy(tail[-1])
+        read, head = pooled(tail, self.source, rows), deepcopy(tail[-1]).cpu()
         if not read.isfinite().all():
             return tail  # diverged: nothing to solve, and it is judged as what it is
         assert isinstance(head, nn.Sequential)
         closed_form.complete(head, read, self.targets[rows].double().numpy(), self.block[rows], share)
-        return nn.Sequential(*list(tail)[:-1], head)
+        return nn.Sequential(*list(tail)[:-1], head.to(self.source.device))
 
 
 def _warming_up(step: int) -> float:
