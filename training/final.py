@@ -88,9 +88,9 @@ def _continued(job: Job, found: SearchResult, samples: Dataset, config: TrialCon
         source = features(network, config.freeze, samples, job.cache, job.device)
         source.keep_on_device()
         _, tail = model.cut(network, config.freeze)
-        steps = round(epochs * steps_per_epoch(len(samples.train), config))
-        targets, train = job.recordings.targets, samples.train
-        examples = Examples(source, targets, train, job.groups, share=job.share(train))
+        train = samples.train
+        steps = round(epochs * steps_per_epoch(len(train), config))
+        examples = Examples(source, job.recordings.targets, train, job.groups, share=job.share(train))
         try:
             finish(tail, examples, config, steps)
         except OutOfMemory as error:

@@ -316,9 +316,9 @@ class _Training:
         at = np.linspace(0, len(self.train) - 1, min(len(self.train), COMPLETING_SAMPLES)).astype(int)
         rows, share = self.train[at], None if self.share is None else self.share.numpy()[at]
         read, head = pooled(tail, self.source, rows), deepcopy(tail[-1]).cpu()
-        if not read.isfinite().all():
-            return tail  # diverged: nothing to solve, and it is judged as what it is
         assert isinstance(head, nn.Sequential)
+        if not (read.isfinite().all() and head(read).isfinite().all()):
+            return tail  # diverged: nothing to solve, and it is judged as what it is
         closed_form.complete(head, read, self.targets[rows].double().numpy(), self.block[rows], share)
         return nn.Sequential(*list(tail)[:-1], head.to(self.source.device))
 

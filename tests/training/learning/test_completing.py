@@ -171,6 +171,15 @@ def test_a_network_that_diverged_is_judged_as_what_it_is():
         outcome(source)
 
 
+def test_a_head_that_diverged_behind_sound_layers_is_left_as_it_is():
+    source, network = Pictures(), tail()
+    with torch.no_grad():
+        network[-1][-1].weight[0, 0] = torch.nan
+    config = TrialConfig("none", "target", 1e-4, 1, batch_size=4)
+    training = finetune._Training(network, Examples(source, np.ones((N, 2)), TRAIN, BLOCK), config, finetune.AS_SHIPPED)
+    assert training.completed(network) is network
+
+
 def test_what_the_head_reads_is_what_the_layers_before_it_answer():
     source, network = Pictures(), tail()
     network.train()
