@@ -181,7 +181,7 @@ class SearchSpace:
         """The part that must not change between a study and its resumption, as JSON keeps it."""
         kept = {name: value for name, value in asdict(self).items() if name not in ("trials", "timeout")}
         kept["heads"] = {freeze: list(heads) for freeze, heads in HEADS.items()}
-        kept["training"] = TRAINING
+        kept["way of training"] = TRAINING
         return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
 
 

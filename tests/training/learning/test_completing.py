@@ -47,6 +47,19 @@ def test_the_units_that_make_room_are_made_up_for():
     assert answers(fc, rows) == pytest.approx(targets, abs=1e-3 * np.abs(targets).max())
 
 
+def test_three_quarters_of_what_only_the_hidden_units_know_are_kept():
+    """Training has fitted its own samples: the head leaves nothing of them, and is believed no further than that."""
+    fc, rows = head(), inputs()
+    with torch.no_grad():
+        fc[-1].weight[:, closed_form._least(fc[0], fc[-1]).flatten()] = 0
+    targets = answers(fc, rows)
+    design = np.column_stack([rows.numpy(), np.ones(N)])
+    linear = design @ np.linalg.lstsq(design, targets, rcond=None)[0]
+    closed_form.complete(fc, rows, targets, BLOCK)
+    assert answers(fc, rows) - targets == pytest.approx(0.25 * (linear - targets), abs=0.005)
+    assert np.abs(linear - targets).mean() > 0.04
+
+
 def test_noise_is_not_followed():
     """Ridge chooses its penalty on blocks that it was not fitted to."""
     fc, rows, noise = head(), inputs(), np.random.default_rng(3)

@@ -42,6 +42,15 @@ def test_a_study_resumes_only_with_the_settings_it_was_begun_with(study, tmp_pat
     again.close()
 
 
+def test_trials_are_not_compared_with_those_that_were_trained_in_another_way(tmp_path):
+    """A study of before heads were completed: its errors are of other models."""
+    now = SearchSpace().identity()
+    before = {key: value for key, value in now.items() if key != "way of training"}
+    Study(tmp_path, "one", SearchSpace(), before, 1000).close()
+    with pytest.raises(InputError, match=r"way of training \(None then, 2 now\); use another study name"):
+        Study(tmp_path, "one", SearchSpace(), now, 1000)
+
+
 def test_a_trial_that_a_kill_left_running_is_tried_again_with_the_same_parameters(study, tmp_path):
     parameters = asked(study).params
     study.close()

@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from training.learning import model
+from training.learning import finetune, model
 from training.learning.augmentation import Augmentation
 from training.learning.finetune import Epoch, TrialConfig
 from training.learning.memory import OutOfMemory
@@ -58,6 +58,18 @@ def test_frozen_means_frozen_statistics_too(spec):
     moved = [key for key in trains if not torch.equal(before[key], after[key])]
     assert any(key.endswith("running_mean") for key in moved)
     assert any(key.startswith("fc") for key in moved)
+
+
+def test_what_a_trial_leaves_has_the_head_as_it_was_trained(spec, monkeypatch):
+    """The final training goes on from it; what was judged has another head."""
+    monkeypatch.setattr(
+        finetune, "_best", lambda epochs: epochs[-1] if epochs else None
+    )  # the start may be better on made-up pictures
+    outcome, *_ = trial.train(spec)
+    tail = model.cut(model.load(spec.checkpoint), "layer3")[1].state_dict()
+    assert outcome.best.number == 1
+    assert all(torch.equal(tail[key], value) for key, value in outcome.trained.items())
+    assert any(not torch.equal(tail[key], value) for key, value in outcome.completed.items())
 
 
 def test_a_trial_that_was_cut_off_goes_on_after_the_last_epoch_that_was_kept(spec, monkeypatch, tmp_path):
