@@ -21,6 +21,7 @@ import numpy as np
 from recording.exceptions import InputError
 from registry.command_line import leave
 from training.sample import film, recipe, scene, tracker
+from training.sample.compiling import compile_renderer
 from training.sample.recipe import SECONDS, Recipe
 from training.sample.rendering import sheet
 from training.sample.scene import Scene, head_pose
@@ -78,6 +79,7 @@ def _code_digest() -> str:
 
 
 def _write(folder: Path, chosen: Recipe, mark: dict[str, Any]) -> None:
+    compile_renderer(chosen)
     try:
         film.encode(folder / "sample_drive.mp4", Scene(chosen), NAME)
         (folder / "sample_drive.csv").write_text(tracker.labels_text(chosen), encoding="utf-8")

@@ -191,8 +191,9 @@ def _march(position, rays, ahead, points, normals, material, occlusion):
                 else:
                     near = _behind(x + h * g[0], y + h * g[1], z + h * g[2])[0]
                 closed += 0.72**k * max(h - near, 0.0) / h
-            points[row, column] = (x, y, z)
-            normals[row, column] = g
+            points[row, column, 0], points[row, column, 1], points[row, column, 2] = x, y, z
+            for k in range(3):  # element by element: an assignment of slices takes seconds to compile
+                normals[row, column, k] = g[k]
             material[row, column] = m
             occlusion[row, column] = max(0.12, 1.0 - 0.42 * closed)
 

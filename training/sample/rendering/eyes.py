@@ -94,7 +94,7 @@ def trace(
     if hit < 0.0:
         albedo[0], albedo[1], albedo[2] = 0.42, 0.20, 0.17
         normal[0], normal[1], normal[2] = 0.0, 0.0, 1.0
-        gloss[:] = normal
+        gloss[0], gloss[1], gloss[2] = 0.0, 0.0, 1.0
         return 0
     px, py, pz = ox + hit * dx, oy + hit * dy, oz + hit * dz
     # Iris disc behind the cornea.
@@ -128,7 +128,7 @@ def trace(
                 (cz + front * dz) / CORNEA,
             )
             if front < 0.0:
-                gloss[:] = normal
+                gloss[0], gloss[1], gloss[2] = gx, gy, gz
             kind = 3 if pupil > 0.5 else 2
     if kind == 1:
         nx, ny, nz = px / EYEBALL, py / EYEBALL, pz / EYEBALL

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(numba.float64(numba.int64, numba.int64, numba.int64), cache=True, nogil=True)
 def lattice(x: int, y: int, seed: int) -> float:
     """Pseudo-random value in [0, 1) of a lattice point (integer hash, no state)."""
     h = (x * 374761393 + y * 668265263 + seed * 974634777) & 0xFFFFFFFF
@@ -15,7 +15,7 @@ def lattice(x: int, y: int, seed: int) -> float:
     return (h ^ (h >> 15)) / 4294967296.0
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(numba.float64(numba.float64, numba.float64, numba.int64), cache=True, nogil=True)
 def value(x: float, y: float, seed: int) -> float:
     """Smooth noise in [0, 1): lattice values blended with Hermite weights."""
     x0, y0 = math.floor(x), math.floor(y)
@@ -28,7 +28,7 @@ def value(x: float, y: float, seed: int) -> float:
     return top * (1.0 - fy) + bottom * fy
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(numba.float64(numba.float64, numba.float64, numba.int64), cache=True, nogil=True)
 def fractal(x: float, y: float, seed: int) -> float:
     """Three octaves of :func:`value`, in [0, 1)."""
     return (
@@ -46,7 +46,7 @@ def field(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(numba.float64(numba.float64, numba.float64, numba.float64), cache=True, nogil=True)
 def step(low: float, high: float, x: float) -> float:
     """Smooth step from 0 at ``low`` to 1 at ``high``."""
     t = min(max((x - low) / (high - low), 0.0), 1.0)

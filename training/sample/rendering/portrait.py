@@ -13,6 +13,7 @@ from training.sample.rendering.head import CLOTH, HAIR, NECK, Head
 
 SHADOW = 256  # texels of the shadow map's side
 SHADOW_MM = 420.0  # what its side covers
+_LIFTED = 1000.0  # mm towards the sun: the z-buffer's nearness has to be positive
 SAMPLES = 2  # samples per pixel and side
 
 
@@ -86,7 +87,7 @@ def _shadow(x: float, y: float, z: float, frame: np.ndarray, map_: np.ndarray, b
     scale = size / SHADOW_MM
     px = (frame[0, 0] * x + frame[0, 1] * y + frame[0, 2] * z) * scale + frame[3, 0]
     py = (frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z) * scale + frame[3, 1]
-    near = 1000.0 + frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z
+    near = _LIFTED + frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z
     x0, y0 = math.floor(px), math.floor(py)
     if x0 < 1 or y0 < 1 or x0 >= size - 2 or y0 >= size - 2:
         return 1.0
@@ -390,6 +391,43 @@ def _glasses(x, y, nearness, picture, pose, shift, view, lens, eye, above):
             picture[y, x, k] += 0.006 * above[k]
 
 
+# These three and `_developed` are loops, not array expressions: those read and write every vertex and pixel ten times.
+@numba.njit(cache=True, nogil=True)
+def _deform(points, normals, fixed, matrix, moved, placed, turned):
+    """Vertices in the head's pose: the head turns about the neck, what is ``fixed`` moves along a little."""
+    for n in range(points.shape[0]):
+        stays = fixed[n]
+        for k in range(3):
+            turn = swing = 0.0
+            for j in range(3):
+                swing += matrix[k, j] * (points[n, j] - NECK[j])
+                turn += matrix[k, j] * normals[n, j]
+            placed[n, k] = stays * (points[n, k] + 0.4 * moved[k]) + (1.0 - stays) * (swing + NECK[k] + moved[k])
+            turned[n, k] = stays * normals[n, k] + (1.0 - stays) * turn
+
+
+@numba.njit(cache=True, nogil=True)
+def _project(points, axes, position, focal, centre, screen):
+    """As :meth:`~training.sample.rendering.camera.Camera.project`."""
+    for n in range(points.shape[0]):
+        x, y, z = points[n, 0] - position[0], points[n, 1] - position[1], points[n, 2] - position[2]
+        inverse = 1.0 / (axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z)
+        for k in range(2):
+            along = axes[k, 0] * x + axes[k, 1] * y + axes[k, 2] * z
+            screen[n, k] = along * inverse * focal + centre[k]
+        screen[n, 2] = inverse
+
+
+@numba.njit(cache=True, nogil=True)
+def _flatten(points, right, down, towards, offset, screen):
+    """Points (n, 3) along three axes, and ``offset`` added to them."""
+    for n in range(points.shape[0]):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        screen[n, 0] = right[0] * x + right[1] * y + right[2] * z + offset[0]
+        screen[n, 1] = down[0] * x + down[1] * y + down[2] * z + offset[1]
+        screen[n, 2] = towards[0] * x + towards[1] * y + towards[2] * z + offset[2]
+
+
 class Studio:
     """Takes pictures of one head with one camera; keeps the buffers between pictures. Not for two threads at once."""
 
@@ -407,6 +445,9 @@ class Studio:
             np.empty((SHADOW, SHADOW), np.int32),
             np.empty((SHADOW, SHADOW, 2), np.float32),
         )
+        # The pose's vertices: world positions, world normals, and where they lie in a picture.
+        shape = head.surface.positions.shape
+        self._vertices = (np.empty(shape), np.empty(shape), np.empty(shape))
         person = head.person
         self._colours = np.array([person.skin_colour, person.hair_colour, person.cloth_colour, person.iris_colour])
 
@@ -420,13 +461,13 @@ class Studio:
         Returns (h, w, 3) float32 linear RGB (premultiplied) and (h, w) float32 cover in [0, 1].
         """
         surface, person, camera = self.head.surface, self.head.person, self.camera
+        positions, normals, screen = self._vertices
         matrix = pose.matrix()
         shift = NECK + np.array(pose.shift)
-        lean = np.array(pose.shift) * 0.4  # the trunk moves less than the head
-        stays = surface.fixed[:, None]
-        positions = stays * (surface.positions + lean) + (1.0 - stays) * pose.place(surface.positions)
-        normals = stays * surface.normals + (1.0 - stays) * (surface.normals @ matrix.T)
-        screen = camera.project(positions)
+        _deform(
+            surface.positions, surface.normals, surface.fixed, matrix, np.array(pose.shift), positions, normals
+        )  # fmt: skip
+        _project(positions, camera.axes, camera.position, camera.focal, camera.centre, screen)
         raster.rasterise(screen, surface.triangles, self._near, self._index, self._inside)
         frame = self._cast(positions, light)
         axes = np.concatenate([camera.axes, camera.position[None]])
@@ -458,13 +499,9 @@ class Studio:
         scale = SHADOW / SHADOW_MM
         middle = np.array([0.0, -20.0, -70.0])
         offset = np.array([SHADOW / 2 - scale * right @ middle, SHADOW / 2 - scale * down @ middle, 0.0])
-        screen = np.column_stack(
-            [
-                positions @ right * scale + offset[0],
-                positions @ down * scale + offset[1],
-                1000.0 + positions @ light.sun,
-            ]
-        )
+        screen = self._vertices[2]
+        nearer = offset + np.array([0.0, 0.0, _LIFTED])
+        _flatten(positions, right * scale, down * scale, light.sun, nearer, screen)
         raster.rasterise(screen, self.head.surface.triangles, *self._shadow)
         return np.stack([right, down, light.sun, offset])
 
@@ -472,17 +509,30 @@ class Studio:
 def develop(linear: np.ndarray, exposure: float, grain: float, rng: np.random.Generator) -> np.ndarray:
     """Linear RGB (h, w, 3) → uint8 sRGB: exposure, shot and read noise of relative strength ``grain``, a filmic
     shoulder (Narkowicz's fit of ACES), the sRGB curve."""
-    x = np.maximum(linear * np.float32(exposure), 0.0)
-    if grain > 0:
-        noise_ = rng.standard_normal(x.shape, dtype=np.float32)
-        x = np.maximum(x + noise_ * np.float32(grain) * np.sqrt(x * np.float32(0.06) + np.float32(0.0006)), 0.0)
-    x = np.clip(x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14), 0.0, 1.0)
-    return _encode(x)
+    # Random numbers are drawn whole, in the order of the pixels.
+    noise_ = rng.standard_normal(linear.shape, dtype=np.float32) if grain > 0 else np.zeros((1, 1, 3), np.float32)
+    out = np.empty(linear.shape, np.uint8)
+    _developed(linear.astype(np.float32, copy=False), np.float32(exposure), np.float32(grain), noise_, _CURVE, out)
+    return out
 
 
-def _encode(x: np.ndarray) -> np.ndarray:
-    """[0, 1] linear → uint8 sRGB."""
-    return _CURVE[(x * 4095.0 + 0.5).astype(np.uint16)]
+_F = np.float32
+_SHOT, _READ = _F(0.06), _F(0.0006)
+_A, _B, _C, _D, _E = _F(2.51), _F(0.03), _F(2.43), _F(0.59), _F(0.14)
+_ZERO, _ONE, _HALF, _STEPS = _F(0.0), _F(1.0), _F(0.5), _F(4095.0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _developed(linear, exposure, grain, noise_, curve, out):
+    """:func:`develop` pixel by pixel, in float32 throughout; ``curve``: [0, 4095] linear → sRGB."""
+    for row in range(linear.shape[0]):
+        for column in range(linear.shape[1]):
+            for k in range(3):
+                x = max(linear[row, column, k] * exposure, _ZERO)
+                if grain > _ZERO:
+                    x = max(x + noise_[row, column, k] * grain * math.sqrt(x * _SHOT + _READ), _ZERO)
+                x = x * (_A * x + _B) / (x * (_C * x + _D) + _E)
+                out[row, column, k] = curve[int(min(x, _ONE) * _STEPS + _HALF)]
 
 
 _GRID = np.arange(4096) / 4095.0
