@@ -52,6 +52,11 @@ def _errors(sealed: Contract) -> str:
     note = f"{errors.samples} samples, split `{errors.split}`."
     if errors.leaking:
         note += " **This split leaks:** near copies of these frames were trained on, the figures are too good."
+    if sealed.has_twin:
+        note += (
+            " **It was trained on these samples too:** the figures are those of its twin, trained in the same way "
+            "without them and their neighbours, which travels with it."
+        )
     lines = ["| mean error | azimuth | elevation | 3-D angle |", "|---|---|---|---|"]
     lines += [f"| {name} | {_cells(found)} |" for name, found in rows if found is not None]
     return "\n".join(lines) + "\n\n" + note

@@ -35,7 +35,10 @@ class Package:
     version: versions.Version
     contract: Contract
     network: GazeNetwork
+    """What is measured: the registered network, or its twin where it was trained on the held-out samples too."""
     holdout: Holdout
+    registered: GazeNetwork | None = None
+    """The registered network, where its twin is measured."""
 
     @property
     def label(self) -> str:
@@ -136,7 +139,8 @@ class ScenarioChange:
 def open_package(version: versions.Version, scratch: Path) -> Package:
     """Fetch a version into ``scratch``, verify and open it; ``ContractError`` names the file at fault."""
     fetched = opening.fetch(version.model_name, version.number, version.seal, scratch)
-    return Package(version, fetched.contract, fetched.network(), fetched.holdout())
+    registered = fetched.network() if fetched.contract.has_twin else None
+    return Package(version, fetched.contract, fetched.measured_network(), fetched.holdout(), registered)
 
 
 def errors(package: Package, held_out: Holdout) -> Floats:
@@ -209,10 +213,11 @@ def suits(samples: Holdout, package: Package) -> bool:
 
 
 def trained_on(samples: Holdout, package: Package) -> Booleans:
-    """(n,) bool: which samples the package's model has seen, or a near copy (the same recording within a second)."""
+    """(n,) bool: which samples the package's network that is measured has seen, or a near copy (the same recording
+    within a second)."""
     seen = np.zeros(len(samples), dtype=bool)
     for place, part in samples.parts():
-        seen[place] = package.holdout.saw(part.footage)
+        seen[place] = package.holdout.measured_saw(part.footage)
     return seen
 
 

@@ -1,8 +1,9 @@
 """What a registered gaze model promises, sealed at registration and checked at every load.
 
-A package is a folder with ``model.safetensors``, ``model.onnx``, ``holdout.npz`` and ``contract.json``. The
-contract names the sha256 of the other three, and its own ``seal`` is the sha256 of its own bytes with the seal
-blanked out, so that one flipped byte anywhere is found and the file is named.
+A package is a folder with ``model.safetensors``, ``model.onnx``, ``holdout.npz`` and ``contract.json``, and with
+``twin.onnx`` where the model was trained on all samples: the network that was trained in the same way without the
+held-out ones, and is measured in its place. The contract names the sha256 of the other files, and its own ``seal`` is
+the sha256 of its own bytes with the seal blanked out, so that one flipped byte anywhere is found and the file is named.
 """
 
 import base64
@@ -30,11 +31,16 @@ FILE_NAME = "contract.json"
 WEIGHTS = "model.safetensors"
 NETWORK = "model.onnx"
 FILES = (WEIGHTS, NETWORK, holdout.FILE_NAME)
+TWIN = "twin.onnx"
+ALL_FILES = (*FILES, TWIN)
+"""Those that a package may have beside its contract."""
 
 CONTRACT_VERSION: Literal[3] = 3
-"""What is written; 2 came with the face rectangle (``crop.face``), ``seen`` and ``digests.weights``, 3 with
-``output.label_frame``, ``unseen_driver`` and held-out samples of several drives."""
-KNOWN_VERSIONS = (1, 2, CONTRACT_VERSION)
+"""What is written where there is no twin; 2 came with the face rectangle (``crop.face``), ``seen`` and
+``digests.weights``, 3 with ``output.label_frame``, ``unseen_driver`` and held-out samples of several drives."""
+TWIN_VERSION: Literal[4] = 4
+"""What is written where there is one: software that does not know it must not measure the model itself."""
+KNOWN_VERSIONS = (1, 2, CONTRACT_VERSION, TWIN_VERSION)
 """What is read; fields that came later may be missing."""
 GOLDEN_EXAMPLES = 5
 GOLDEN_TOLERANCE_DEG = 0.1
@@ -146,7 +152,7 @@ class Golden(Strict):
 class Contract(Strict):
     """The promise of one registered version; see :func:`seal` and :func:`verify`."""
 
-    contract_version: Literal[1, 2, 3] = CONTRACT_VERSION
+    contract_version: Literal[1, 2, 3, 4] = CONTRACT_VERSION
     model_name: str
     created: datetime
     input: InputPromise = InputPromise()
@@ -165,6 +171,16 @@ class Contract(Strict):
     files: dict[str, Sha256]
     golden: list[Golden]
     seal: Sha256
+
+    @property
+    def has_twin(self) -> bool:
+        """Whether the errors are those of a twin: the model itself was trained on the held-out samples too."""
+        return TWIN in self.files
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The package's files beside the contract."""
+        return ALL_FILES if self.has_twin else FILES
 
     @property
     def told_label_frame(self) -> str:
@@ -191,18 +207,22 @@ class Statement:
 def seal(folder: Path, golden_jpegs: list[bytes], stated: Statement) -> Contract:
     """Write ``contract.json`` for the files in ``folder``: what is stated, their sha256s, the network's golden answers.
 
-    The folder already holds ``model.safetensors``, ``model.onnx`` and ``holdout.npz``. ``golden_jpegs`` are five
-    encoded pictures. Raises :class:`ContractError` when a file is missing or a field does not fit.
+    The folder already holds ``model.safetensors``, ``model.onnx`` and ``holdout.npz``, and ``twin.onnx`` where the
+    samples say that there is a twin. ``golden_jpegs`` are five encoded pictures. Raises :class:`ContractError` when a
+    file is missing or a field does not fit.
     """
     folder = Path(folder)
     if len(golden_jpegs) != GOLDEN_EXAMPLES:
         raise ContractError(f"contract of {folder}: {len(golden_jpegs)} golden pictures, not {GOLDEN_EXAMPLES}")
     contents = {name: _read(folder / name) for name in FILES}
     answers = GazeNetwork(contents[NETWORK]).predict_encoded(golden_jpegs)
-    learnt = holdout.Holdout.read(contents[holdout.FILE_NAME]).learnt
+    kept = holdout.Holdout.read(contents[holdout.FILE_NAME])
+    if kept.twin:
+        contents[TWIN] = _read(folder / TWIN)
     fields = vars(stated) | {
+        "contract_version": TWIN_VERSION if kept.twin else CONTRACT_VERSION,
         "created": datetime.now(UTC).replace(microsecond=0),
-        "seen": {part.recording: part.frames.tolist() for part in learnt},
+        "seen": {part.recording: part.frames.tolist() for part in kept.learnt},
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
         "golden": [
             {"jpeg": base64.b64encode(jpeg).decode(), "azimuth_deg": answer[0], "elevation_deg": answer[1]}
@@ -239,7 +259,7 @@ def load(folder: Path, seal: str = "") -> tuple[Contract, GazeNetwork]:
             f"{folder / FILE_NAME}: not the one that was registered (another seal); the package was replaced, "
             "register the model again"
         )
-    for name in FILES:
+    for name in sealed.file_names:
         if name != NETWORK:  # looked at and not kept: a server holds two versions at times
             content(folder, sealed, name)
     network = GazeNetwork(content(folder, sealed, NETWORK))
@@ -275,6 +295,10 @@ class VerifiedPackage:
     def network(self, threads: int | None = None, providers: tuple[str, ...] = CPU) -> GazeNetwork:
         """The network, run by ONNX Runtime in float32; see :class:`~registry.network.GazeNetwork`."""
         return GazeNetwork(self.content(NETWORK), threads, providers)
+
+    def measured_network(self) -> GazeNetwork:
+        """The network that the contract's errors are of: the model's twin where it has one."""
+        return GazeNetwork(self.content(TWIN)) if self.contract.has_twin else self.network()
 
     def holdout(self) -> holdout.Holdout:
         """The held-out samples that came with the version."""

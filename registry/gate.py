@@ -20,7 +20,7 @@ from recording.exceptions import ContractError, InputError, RegistryError
 from registry import comparison, contract, rule, versions, worst
 from registry.comparison import Package
 from registry.holdout import Holdout
-from registry.intervals import MIN_BLOCKS, Floats
+from registry.intervals import MIN_BLOCKS, Answer, Floats, mean_interval
 from registry.rule import BASELINES, Check
 from registry.versions import Version
 
@@ -199,7 +199,19 @@ def on_its_own(new: Package, configuration: Configuration) -> list[Check]:
         checks = list(rule.assess(found, limits).checks)
     else:
         checks = [*rule.limits_held(found, limits), *_stated_baselines(found, new.contract.errors, configuration)]
-    return [*checks, _reproduced({"model": measured} | baselines, new.contract.errors, configuration)]
+    checks.append(_reproduced({"model": measured} | baselines, new.contract.errors, configuration))
+    return [*checks, *_as_its_twin(new, measured)]
+
+
+def _as_its_twin(new: Package, measured: Floats) -> list[Check]:
+    """Of a model that was trained on all samples, and is measured by its twin: whether it can be what was trained in
+    the same way. On samples that it has seen it must not be worse than what has not seen them."""
+    if new.registered is None:
+        return []
+    own = comparison.errors_of(comparison.answers(new.registered, new.contract.crop, new.holdout), new.holdout)
+    change = mean_interval((own - measured)[:, 2], new.holdout.blocks)
+    name = "trained on all samples, errors are its twin's: itself on these, less the twin"
+    return [Check(name, f"{change.answer} ({change.describe()})", "not worse", change.answer is not Answer.WORSE)]
 
 
 def _reproduced(measured: dict[str, Floats], stated: contract.Errors, configuration: Configuration) -> Check:

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ _BASELINE = "baseline."  # and its name: an array of the file
 _MOMENTS = "moments."  # and the name of an array of the fingerprint
 _ELSEWHERE = "elsewhere."  # and the recording's number
 _SOURCE = "source."  # and the drive's number
+_TWIN = "twin."  # and the recording's number
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Source:
 
 @dataclass
 class Holdout:
-    """n samples that the model of the same package was neither trained nor validated on.
+    """n samples that the model of the same package was neither trained nor validated on, or its ``twin`` was not.
 
     Of one drive, or, where ``sources`` says so, of one or several whose drivers are known (:meth:`parts`).
     """
@@ -78,6 +79,9 @@ class Holdout:
     """The drives, where whole drivers are held out; empty otherwise: then all is of ``drive``."""
     source: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """(n,) which of ``sources`` each sample is from; empty where there are none."""
+    twin: tuple[Footage, ...] = ()
+    """Where the model was trained on these samples too (``final=all``): what its twin has seen, which was trained in
+    the same way without them and is measured in its place; empty otherwise."""
 
     def __post_init__(self) -> None:
         self.source = np.asarray(self.source, dtype=np.int64)
@@ -102,6 +106,9 @@ class Holdout:
                 raise ValueError(f"Holdout: baseline {name} has not one finite answer a sample")
         if len(self.scenarios) and not (self.scenarios.min() >= 1 and self.scenarios.max() <= COUNT):
             raise ValueError(f"Holdout: scenarios must be 1 to {COUNT}")
+        unknown = {part.recording for part in self.twin} - {part.recording for part in self.learnt}
+        if unknown:
+            raise ValueError("Holdout: the twin has seen recordings that the model has not")
         if not self.fps > 0:
             raise ValueError(f"Holdout: fps is {self.fps}, not a positive number")
 
@@ -159,10 +166,19 @@ class Holdout:
 
         Of a recording of which it is only known that the model was trained on it every frame counts.
         """
+        return self._among(footage, self.learnt)
+
+    def measured_saw(self, footage: Footage) -> np.ndarray:
+        """The same of the network that is measured: the model's twin where there is one."""
+        moments = {part.recording: part.moments for part in self.learnt}  # the file has them once
+        twin = [replace(part, moments=max(part.moments, moments[part.recording], key=len)) for part in self.twin]
+        return self._among(footage, twin or self.learnt)
+
+    def _among(self, footage: Footage, learnt: Iterable[Footage]) -> np.ndarray:
         if footage.recording in self.trained_drives:
             return np.ones(len(footage.frames), dtype=bool)
         seen = np.zeros(len(footage.frames), dtype=bool)
-        for part in self.learnt:
+        for part in learnt:
             seen |= lineage.near_copies(footage, part)
         return seen
 
@@ -188,6 +204,8 @@ class Holdout:
         arrays |= _packed(_MOMENTS, self.moments)
         for number, part in enumerate(self.elsewhere):
             arrays |= _packed_footage(f"{_ELSEWHERE}{number}.", part)
+        for number, part in enumerate(self.twin):
+            arrays |= _packed_footage(f"{_TWIN}{number}.", replace(part, moments=Fingerprint()))
         for number, one in enumerate(self.sources):
             arrays |= _packed_source(f"{_SOURCE}{number}.", one)
         if self.sources:
@@ -229,7 +247,8 @@ class Holdout:
                     },
                     face=_face(stored["face"].tolist()) if "face" in stored.files else None,
                     moments=_moments(stored, _MOMENTS),
-                    elsewhere=_footage(stored),
+                    elsewhere=_footage(stored, _ELSEWHERE),
+                    twin=_footage(stored, _TWIN),
                     sources=_sources(stored),
                     source=stored["source"] if "source" in stored.files else np.empty(0, np.int64),
                 )
@@ -282,9 +301,9 @@ def _moments(stored: Mapping[str, np.ndarray], prefix: str) -> Fingerprint:
     return Fingerprint(**{name: stored[prefix + name] for name in names})
 
 
-def _footage(stored: Mapping[str, np.ndarray]) -> tuple[Footage, ...]:
+def _footage(stored: Mapping[str, np.ndarray], kind: str) -> tuple[Footage, ...]:
     parts: list[Footage] = []
-    while (prefix := f"{_ELSEWHERE}{len(parts)}.") + "recording" in stored:
+    while (prefix := f"{kind}{len(parts)}.") + "recording" in stored:
         name, fps = str(stored[prefix + "recording"]), float(stored[prefix + "fps"])
         parts.append(Footage(name, fps, stored[prefix + "frames"], _moments(stored, prefix + _MOMENTS)))
     return tuple(parts)

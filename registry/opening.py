@@ -55,7 +55,7 @@ def _download(model_name: str, number: int, into: Path) -> Path:
             ) from error
         folder = into / f"version-{number}"
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (*contract.FILES, contract.FILE_NAME):
+        for name in (*contract.ALL_FILES, contract.FILE_NAME):
             if (Path(fetched) / name).is_file():
                 shutil.move(Path(fetched) / name, folder / name)
     return folder

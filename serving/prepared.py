@@ -35,8 +35,8 @@ def parts(samples: Samples, holdout: Holdout | None) -> np.ndarray:
     known = np.full(len(frames), "neither", dtype=object)
     for _, part in holdout.parts() if holdout is not None else ():
         if part.drive == samples.drive:
-            known[np.isin(frames, part.trained_frames)] = "trained on"
             known[np.isin(frames, part.frames)] = "held out"
+            known[np.isin(frames, part.trained_frames)] = "trained on"  # all of them, where a twin is measured
     return known
 
 

@@ -73,17 +73,19 @@ def make_holdout(
     moments: Fingerprint | None = None,
     elsewhere: tuple[Footage, ...] = (),
     drivers: tuple[str, ...] = (),
+    twin: bool = False,
 ) -> Holdout:
     """n painted samples in six time blocks, two a second at 30 fps; by default trained on far-away frames.
 
     ``answers_deg`` (n, 2) is what the unbiased tiny network answers to them, the labels by default. Without
     ``baselines`` it is as versions were before these were kept. ``drivers``: of each an equal part, from a drive of
-    their own, in six time blocks each.
+    their own, in six time blocks each. ``twin``: the model was trained on the samples too, and its twin was not.
     """
     rng = np.random.default_rng(seed)
     labels = rng.uniform([-20, -15], [20, 15], size=(n, 2))
     frames = first_frame + 15 * np.arange(n)
     constant = np.broadcast_to(labels.mean(axis=0), labels.shape)
+    trained = np.arange(0, 3000, 15) if trained_frames is None else trained_frames
     return Holdout(
         jpegs=[picture(*answer) for answer in (labels if answers_deg is None else answers_deg)],
         names=[f"frame_{frame:05d}_driver.jpg" for frame in frames],
@@ -93,7 +95,8 @@ def make_holdout(
         scenarios=np.arange(n) % 10 + 1,
         drive=drive,
         fps=30.0,
-        trained_frames=np.arange(0, 3000, 15) if trained_frames is None else trained_frames,
+        trained_frames=np.union1d(trained, frames) if twin else trained,
+        twin=(Footage(drive, 30.0, trained),) if twin else (),
         baselines_deg={"constant": constant, "calibrated": 0.9 * constant} if baselines else {},
         moments=moments or Fingerprint(),
         elsewhere=elsewhere,
@@ -140,12 +143,13 @@ def make_package(
     label_frame: Kind = "unknown",
     unseen_driver: dict | None = None,
     training: dict | None = None,
+    twin_bias_deg: tuple[float, float] = (0.0, 0.0),
     **errors: dict | None,
 ) -> contract.Contract:
     """A valid package in ``folder``: a model ``bias_deg`` off, its held-out samples, honest errors, a seal.
 
     ``graph`` is an ONNX file in place of the tiny network, ``weights`` a safetensors file in place of two numbers.
-    ``crop`` defaults to what older versions say.
+    ``crop`` defaults to what older versions say. ``twin_bias_deg``: of the twin, where ``holdout`` has one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     held_out = holdout or make_holdout(n_holdout, seed=seed)
@@ -157,7 +161,10 @@ def make_package(
     (folder / contract.WEIGHTS).write_bytes(two_numbers if weights is None else weights)
     held_out.write(folder / "holdout.npz")
     cut = (crop or Crop(layout="dashgaze")).settled(held_out.face).cut_driver_view
-    predicted = contract.GazeNetwork(folder / contract.NETWORK).predict_encoded(held_out.jpegs, cut=cut)
+    if held_out.twin:
+        write_network(folder / contract.TWIN, twin_bias_deg)
+    measured = folder / (contract.TWIN if held_out.twin else contract.NETWORK)
+    predicted = contract.GazeNetwork(measured).predict_encoded(held_out.jpegs, cut=cut)
     constant = np.broadcast_to(held_out.labels_deg.mean(axis=0), held_out.labels_deg.shape)
     known = {"constant": constant, "calibrated": constant * 0.9} | held_out.baselines_deg
     stated = {

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CLUSTER = r"auto|(ray://)?([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}"
 """What names a Ray cluster."""
+HELD_OUT, ALL = "held-out", "all"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,9 @@ class JobConfig(DriveParameters):
     """Samples a step; 0: 16, or 8 where fewer than 400 are trained on."""
     split: str = splits.AUTO
     """blocks (time blocks with gaps), by-drive, by-driver, or random (leaks); auto: blocks, of a list by-driver."""
+    final: str = HELD_OUT
+    """What the registered model is trained on: held-out (all but the test samples and their neighbours), or all; its
+    errors are then measured on a twin that is trained as with held-out."""
     folds: int = 0
     """With by-driver, parts of the drivers that are left out one by one for the error on an unseen one; 0: each."""
     study: str = ""
@@ -130,6 +134,8 @@ class JobConfig(DriveParameters):
             )
         if self.split not in splits.SPLIT_CHOICES:
             raise InputError(f"split={self.split!r} is unknown: choose one of {', '.join(splits.SPLIT_CHOICES)}")
+        if self.final not in (HELD_OUT, ALL):
+            raise InputError(f"final={self.final!r} is unknown: choose {HELD_OUT} or {ALL}")
         if self.study and not all(c.isalnum() or c in "-_." for c in self.study):
             raise InputError(f"study={self.study!r}: use letters, digits, '-', '_' and '.' only")
         check_name(self.model_name)

@@ -102,7 +102,10 @@ def held_out(data: Recordings, kept: Holdout) -> tuple[np.ndarray, str]:
         mine = data.drive_index == index
         allowed[mine] = ~kept.saw(lineage.of(data, mine, index))
     if not allowed.any():
-        raise InputError("evaluate: the model was trained on (neighbours of) every frame given; give another drive")
+        own = "; what its twin did on the test blocks is in its contract (final=all)" * bool(kept.twin)
+        raise InputError(
+            f"evaluate: the model was trained on (neighbours of) every frame given; give another drive{own}"
+        )
     source = RENDERED if data.rendered else "recording"
     if allowed.all():
         return np.flatnonzero(allowed), f"{source}, all {len(data)} samples, none of them near a training frame"

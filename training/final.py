@@ -15,6 +15,7 @@ from torch import nn
 
 from recording.exceptions import GazeError
 from training.bases import Bases
+from training.config import ALL
 from training.context import Job
 from training.learning import closed_form, model
 from training.learning.finetune import Examples, TrialConfig, finish, steps_per_epoch
@@ -38,28 +39,41 @@ class Final:
     """Samples that it was trained on."""
     epochs: float
     """Passes over them after the search; 0 for a head in closed form."""
+    twin: nn.Module | None = None
+    """With ``final=all`` what is measured in the network's place: trained in the same way on ``split.final`` alone."""
 
 
 def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Final:
-    """The chosen configuration on ``split.final``; ``deadline`` is on ``time.monotonic``'s clock.
+    """The chosen configuration on ``split.final``, and with ``final=all`` then on all samples; ``deadline`` is on
+    ``time.monotonic``'s clock.
 
-    However late it is, one epoch is run. Raises :class:`GazeError` when not even single samples fit into memory.
+    However late it is, one epoch is run of each. Raises :class:`GazeError` when not even single samples fit into
+    memory.
     """
     config, result = found.config(), found.best.user_attrs["result"]
-    samples = dataset(job.recordings, job.cache, job.split.final, np.array([], dtype=np.int64), config.seed)
-    if not result["best"]["number"]:
-        return Final(_solved(job, starts, found, samples), len(samples.train), 0)
-    config = replace(config, batch_size=result["batch_size"])
-    # Before the time that is left is shared out: behind a frozen trunk these are passes over all samples.
-    features(model.load(found.checkpoint), config.freeze, samples, job.cache, job.device)
-    epochs = planned_epochs(
-        result["best"]["number"],
-        result["sample_seconds"] * len(samples.train),
-        deadline - time.monotonic(),
-        cut_off=result["ended"] == "timeout",
-    )
-    log.info("final training: %.1f epochs on %d samples, from %s", epochs, len(samples.train), found.checkpoint.stem)
-    return Final(_continued(job, found, samples, config, epochs), len(samples.train), epochs)
+    parts = [job.split.final, *([np.arange(len(job.recordings))] if job.config.final == ALL else [])]
+    nothing = np.array([], dtype=np.int64)
+    sets = [dataset(job.recordings, job.cache, part, nothing, config.seed) for part in parts]
+    epochs = 0.0
+    if result["best"]["number"]:
+        config = replace(config, batch_size=result["batch_size"])
+        for samples in sets:
+            # Before the time that is left is shared out: behind a frozen trunk these are passes over all samples.
+            features(model.load(found.checkpoint), config.freeze, samples, job.cache, job.device)
+        epochs = planned_epochs(
+            result["best"]["number"],
+            result["sample_seconds"] * sum(len(samples.train) for samples in sets),
+            deadline - time.monotonic(),
+            cut_off=result["ended"] == "timeout",
+        )
+    networks = []
+    for samples in sets:
+        log.info(
+            "final training: %.1f epochs on %d samples, from %s", epochs, len(samples.train), found.checkpoint.stem
+        )
+        made = _continued(job, found, samples, config, epochs) if epochs else _solved(job, starts, found, samples)
+        networks.append(made)
+    return Final(networks[-1], len(sets[-1].train), epochs, networks[0] if len(networks) > 1 else None)
 
 
 def planned_epochs(best_epoch: int, epoch_seconds: float, seconds_left: float, *, cut_off: bool) -> float:

@@ -259,7 +259,8 @@ def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchR
     """
     split, kept = job.split, packages.holdout
     truth, block = kept.labels_deg, kept.blocks
-    network = GazeNetwork(packages.model / contract.NETWORK)
+    # With final=all the registered network was trained on these samples: its twin, which was not, answers for it.
+    network = GazeNetwork(packages.model / (contract.TWIN if kept.twin else contract.NETWORK))
     answers = {
         "base": packages.base_deg,
         **kept.baselines_deg,
@@ -279,7 +280,8 @@ def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchR
     )
     before = versions.tested_on(job.config.model_name, kept.drive)
     lines = alignment.describe(), packages.baselines.describe()
-    return Report(job.recordings, split, answers, errors, verdict, *lines, found, starts.familiarity, tuple(before))
+    known = starts.familiarity, tuple(before)
+    return Report(job.recordings, split, answers, errors, verdict, *lines, found, *known, twin=bool(kept.twin))
 
 
 def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, trained: Final, run_name: str) -> str:
@@ -299,7 +301,8 @@ def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, tr
             f"search: {trials_run(config, result.search)}",
             f"chosen: trial-{result.search.best.number:03d} of study {result.search.study} "
             f"(freeze={best.freeze}, bn={best.bn}, head={best.head}, lr={best.lr:.2e})",
-            f"final training: {trained.epochs:.2g} epochs on {trained.samples} of {len(result.recordings)} samples",
+            f"final training: {trained.epochs:.2g} epochs on {trained.samples} of {len(result.recordings)} samples"
+            + f"; the errors are its twin's, trained on {len(result.split.final)}" * (trained.twin is not None),
             f"registered: {config.model_name} version {version}",
             f"promote it: {promote}",
             f"look at it: mlflow ui (run {run_name}, report/report.html)",

@@ -46,13 +46,13 @@ class Packages:
 
 def assemble(job: Job, trained: Final, starts: Bases, into: Path) -> Packages:
     """All files of both packages but their contracts; the baselines' answers travel with the held-out samples."""
-    kept = package.held_out(job.recordings, job.split, job.base.holdout)
+    kept = package.held_out(job.recordings, job.split, job.base.holdout, everything=trained.twin is not None)
     package.assemble(into / "base", job.base.network, package.with_lineage(kept, job.base.holdout))
     base = GazeNetwork(into / "base" / contract.NETWORK)
     base_deg = pictures.predict(base, job.samples.pictures, job.split.test)
     fitted = baselines.fit(starts.answers_deg, job.recordings.labels_deg[job.split.train])
     kept = replace(kept, baselines_deg=fitted.answers(base_deg))
-    package.assemble(into / "model", trained.network, kept)
+    package.assemble(into / "model", trained.network, kept, trained.twin)
     crop = Crop.of(*job.recordings.layouts(job.config.layout), job.recordings.faces)
     return Packages(into / "model", into / "base", kept, base_deg, fitted, crop)
 
@@ -107,6 +107,7 @@ def _training(job: Job, found: SearchResult, bases: Bases, trained: Final) -> di
         "base": job.base.name,
         "train_samples": trained.samples,
         "final_epochs": trained.epochs,
+        "final": job.config.final,
         contract.LABEL_FRAME: "" if job.config.label_frame == AUTO else job.config.label_frame,
         "label_offset_frames": inspection.label_offsets(job.recordings),
         "alignment": bases.variants[chosen.bn].alignment.describe(),

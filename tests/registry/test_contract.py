@@ -65,9 +65,43 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
         contract.verify(folder)
 
 
+# Software that knows no twins would take the model's answers to its own training frames for errors.
+def test_a_package_with_a_twin_is_of_a_version_of_its_own_and_the_twin_is_checked_like_every_file(
+    tmp_path: Path,
+) -> None:
+    promise = packages.make_package(tmp_path, holdout=packages.make_holdout(twin=True), twin_bias_deg=(4, 0))
+    assert contract.verify(tmp_path).contract_version == promise.contract_version == 4
+    assert promise.has_twin and set(promise.files) == {*contract.FILES, "twin.onnx"}
+    assert promise.errors.model.azimuth_error_deg == pytest.approx(4, abs=0.1)  # the twin's: the model is right
+    answered = contract.VerifiedPackage(tmp_path, promise)
+    shown = [packages.picture(5, 5)]
+    assert answered.measured_network().predict_encoded(shown)[0] == pytest.approx([9, 5], abs=0.3)
+    assert answered.network().predict_encoded(shown)[0] == pytest.approx([5, 5], abs=0.3)
+    twin = tmp_path / contract.TWIN
+    twin.write_bytes(twin.read_bytes()[:-1] + b"!")
+    with pytest.raises(ContractError, match=r"twin\.onnx: changed"):
+        contract.verify(tmp_path)
+    twin.unlink()
+    with pytest.raises(ContractError, match=r"twin\.onnx: cannot be read"):
+        contract.verify(tmp_path)
+
+
+def test_a_twin_that_the_samples_tell_of_has_to_be_there_to_be_sealed(folder: Path) -> None:
+    packages.make_holdout(twin=True).write(folder / "holdout.npz")
+    fields = json.loads((folder / contract.FILE_NAME).read_text())
+    statement = contract.Statement(
+        **{name: fields[name] for name in ("model_name", "crop", "errors", "digests", "training")},
+        rendered_sample_drive=True,
+    )
+    with pytest.raises(ContractError, match=r"twin\.onnx: cannot be read"):
+        contract.seal(folder, [packages.picture(0, 0)] * 5, statement)
+
+
 def test_an_unknown_contract_version_is_refused_with_both_versions(folder: Path) -> None:
-    reseal(folder, contract_version=4)
-    with pytest.raises(ContractError, match=r"contract version 4 is not known here .*knows 1, 2, 3\); update the soft"):
+    reseal(folder, contract_version=5)
+    with pytest.raises(
+        ContractError, match=r"contract version 5 is not known here .*knows 1, 2, 3, 4\); update the soft"
+    ):
         contract.verify(folder)
 
 

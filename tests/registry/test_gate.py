@@ -50,6 +50,34 @@ def test_each_angle_has_its_absolute_limit(judge: Callable) -> None:
     assert failed(judge({"bias_deg": (0, 6.5)})) == ["elevation error"]
 
 
+# What was trained on everything is measured by what was trained in the same way without the held-out samples.
+def test_a_model_trained_on_all_samples_is_measured_by_its_twin(judge: Callable) -> None:
+    outcome = judge({"holdout": packages.make_holdout(twin=True), "twin_bias_deg": (2, 3), "bias_deg": (1, 1)})
+    assert outcome.passed
+    assert found(outcome, "azimuth error") == "2.00°"
+    assert found(outcome, "held-out samples") == "60"
+    assert found(outcome, "trained on all samples, errors are its twin's: itself on these, less the twin").startswith(
+        "better"
+    )
+    too_bad = judge({"holdout": packages.make_holdout(twin=True), "twin_bias_deg": (5.5, 0)})
+    assert failed(too_bad) == ["azimuth error"]  # the model itself is right, on frames that it knows
+
+
+def test_a_model_that_is_worse_than_its_twin_on_what_it_has_seen_is_not_its_twin(judge: Callable) -> None:
+    outcome = judge({"holdout": packages.make_holdout(twin=True), "twin_bias_deg": (1, 1), "bias_deg": (4, 3)})
+    assert failed(outcome) == ["trained on all samples, errors are its twin's: itself on these, less the twin"]
+
+
+def test_versions_trained_on_all_of_a_drive_are_compared_on_its_test_blocks_by_their_twins(judge: Callable) -> None:
+    samples = packages.make_holdout(twin=True)
+    champion = {"holdout": samples, "twin_bias_deg": (3, 3), "bias_deg": (0, 0)}
+    for held_out in (samples, packages.make_holdout()):
+        better = judge({"holdout": held_out, "twin_bias_deg": (1, 1), "bias_deg": (1, 1)}, champion)
+        assert better.passed, better.failures()
+    worse = judge({"holdout": packages.make_holdout(), "bias_deg": (4, 4)}, champion)
+    assert any(name.startswith("against champion") and name.endswith("3-D error") for name in failed(worse))
+
+
 def webcam_like(n: int = 120, elevation_noise_deg: float = 5.0) -> packages.Holdout:
     """Held-out samples of a model that learnt nothing: what it answers has little to do with where the person looks.
 

@@ -23,6 +23,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     written = packages.make_holdout(
         12, moments=packages.make_moments(1), elsewhere=tuple(elsewhere), drivers=("Anna", "Бен")
     )
+    written.twin = tuple(replace(part, frames=part.frames[:-1], moments=Fingerprint()) for part in elsewhere)
     written.face = Face(950, 1068, View(300, 250, 420, 400))
     written.sources = (written.sources[0], replace(written.sources[1], face=written.face, fps=25.0))
     written.write(tmp_path / "holdout.npz")
@@ -30,6 +31,26 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     for field in fields(Holdout):
         one, other = (plain(getattr(holdout, field.name)) for holdout in (found, written))
         np.testing.assert_equal(one, other, err_msg=field.name)
+
+
+# The model has learnt from its held-out samples, its twin has not, and both have learnt from what lies before them.
+def test_what_a_model_has_seen_and_what_its_twin_has_seen_are_two_things() -> None:
+    moments = packages.make_moments(3, first_frame=0, seconds=400)
+    found = packages.make_holdout(20, twin=True, moments=moments)
+    assert found.saw(found.footage).all() and not found.measured_saw(found.footage).any()
+    before = replace(found.footage, frames=np.arange(0, 3000, 15))
+    assert found.saw(before).all() and found.measured_saw(before).all()
+    # In a copy too: the twin's footage is known by the moments of the model's, which are stored once.
+    copy = replace(before, recording="c" * 64)
+    assert found.twin[0].moments.arrays()["frames"].size == 0 and found.measured_saw(copy).mean() > 0.9
+    usual = packages.make_holdout(20)
+    assert not usual.saw(usual.footage).any() and not usual.measured_saw(usual.footage).any()
+
+
+def test_a_twin_has_seen_nothing_that_its_model_has_not() -> None:
+    found = packages.make_holdout(20, twin=True)
+    with pytest.raises(ValueError, match="the twin has seen recordings that the model has not"):
+        replace(found, twin=(Footage("e" * 64, 30.0, np.arange(3)),))
 
 
 def plain(value: object) -> object:

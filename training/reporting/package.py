@@ -38,16 +38,21 @@ def export(network: nn.Module, folder: Path) -> None:
     onnx.save(graph.of(network), folder / contract.NETWORK)  # one file: one digest covers it
 
 
-def held_out(recordings: Recordings, split: Split, before: Holdout | None = None) -> Holdout:
-    """The test samples as they travel with the version, and what the model has seen.
+def held_out(
+    recordings: Recordings, split: Split, before: Holdout | None = None, *, everything: bool = False
+) -> Holdout:
+    """The test samples as they travel with the version, and what the model has seen: ``split.final``, or all samples
+    where a twin without the test samples is measured in its place (``everything``).
 
     Their pictures show the driver view: a version that reads another part of it can be compared on them.
 
-    ``split.final`` is what it was trained on in the end, and all that trained or validated before. ``before`` is the
+    ``split.final`` has all that trained or validated before. ``before`` is the
     holdout of the registered version that training started from; what that one saw, this one saw too.
     """
     drives, place = np.unique(recordings.drive_index[split.test], return_inverse=True)
-    footage = [footage_of(recordings, split.final, index) for index in range(len(recordings.drives))]
+    final = [footage_of(recordings, split.final, index) for index in range(len(recordings.drives))]
+    every = np.arange(len(recordings))
+    footage = [footage_of(recordings, every, index) for index in range(len(recordings.drives))] if everything else final
     first = int(drives[0])
     whole_drivers = split.name == "by-driver"
     now = Holdout(
@@ -68,7 +73,7 @@ def held_out(recordings: Recordings, split: Split, before: Holdout | None = None
         sources=tuple(_source(recordings, int(k)) for k in drives) if whole_drivers else (),
         source=place if whole_drivers else np.empty(0, np.int64),
     )
-    return with_lineage(now, before, footage)
+    return with_lineage(now, before, footage, final if everything else ())
 
 
 def _source(recordings: Recordings, drive: int) -> Source:
@@ -81,16 +86,23 @@ def _standing_for(drives: list[str]) -> str:
     return drives[0] if len(drives) == 1 else hashlib.sha256(" ".join(sorted(drives)).encode()).hexdigest()
 
 
-def with_lineage(kept: Holdout, before: Holdout | None, footage: Iterable[Footage] = ()) -> Holdout:
-    """The held-out samples with all that their model learnt from: ``footage``, and what its registered base saw."""
+def with_lineage(
+    kept: Holdout, before: Holdout | None, footage: Iterable[Footage] = (), twin: Iterable[Footage] = ()
+) -> Holdout:
+    """The held-out samples with all that their model learnt from: ``footage``, and what its registered base saw.
+
+    ``twin``: of a model that was trained on all samples, what its twin was trained on, beside what the base saw.
+    """
     unknown = () if before is None else tuple(name for name in before.trained_drives if name != kept.drive)
-    learnt = joined([*footage, *(() if before is None else before.learnt)])
+    inherited = () if before is None else before.learnt
+    learnt, of_the_twin = joined([*footage, *inherited]), tuple(twin)
     here = [part.frames for part in learnt if part.recording == kept.drive]
     return replace(
         kept,
         trained_frames=here[0] if here else np.array([], dtype=np.int64),
         trained_drives=unknown,
         elsewhere=tuple(part for part in learnt if part.recording != kept.drive),
+        twin=joined([*of_the_twin, *inherited]) if of_the_twin else (),
     )
 
 
@@ -139,7 +151,9 @@ def encode(crop: np.ndarray) -> bytes:
     return pictures.encode(cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
 
 
-def assemble(folder: Path, network: nn.Module, kept: Holdout) -> None:
-    """All files of a package but its contract."""
+def assemble(folder: Path, network: nn.Module, kept: Holdout, twin: nn.Module | None = None) -> None:
+    """All files of a package but its contract; ``twin``: of a network that was trained on ``kept`` too."""
     export(network, folder)
+    if twin is not None:
+        onnx.save(graph.of(twin.cpu().float().eval()), folder / contract.TWIN)
     kept.write(folder / holdout.FILE_NAME)

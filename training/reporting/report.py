@@ -46,6 +46,8 @@ class Report:
     """What was found about the labels of each drive that was trained on."""
     unseen: ByDriver | None = None
     """The error on an unseen driver, where whole drivers are held out."""
+    twin: bool = False
+    """Whether the fine-tuned answers are a twin's: the registered model was trained on these samples too."""
 
     @property
     def labels_deg(self) -> Floats:
@@ -68,7 +70,8 @@ class Report:
         """What was measured on what; names the rendered sample drive wherever it is used."""
         source = RENDERED if self.recordings.rendered else "recording"
         leaking = ", LEAKING random split" if self.split.leaking else ""
-        return f"{source}, {len(self.split.test)} held-out samples (split={self.split.name}{leaking})"
+        twin = "; fine-tuned: a twin that was not trained on them, the registered model was (final=all)" * self.twin
+        return f"{source}, {len(self.split.test)} held-out samples (split={self.split.name}{leaking}){twin}"
 
     def side_by_side(self) -> pd.DataFrame:
         """One row a model: per angle mean error, interval, median, 95th percentile, mean over gaze cells, degrees."""
