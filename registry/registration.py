@@ -181,6 +181,8 @@ def _tags(sealed: contract.Contract) -> dict[str, str]:
         versions.FACE_TAG: sealed.crop.face_in_words,
         "label_frame": sealed.output.label_frame,
     }
+    if sealed.has_twin:
+        tags[versions.TWIN_TAG] = "true"
     for whose in ("model", "base", "constant", "calibrated"):
         errors = getattr(sealed.errors, whose)
         if errors is not None:

@@ -18,6 +18,8 @@ from registry.store import database_file
 SEAL_TAG = "contract_seal"
 # The face rectangle that it reads, in the contract's words.
 FACE_TAG = "face"
+# Of a version that was trained on all samples: its errors are its twin's.
+TWIN_TAG = "twin"
 WEIGHTS_TAG = "digest.weights"
 
 

@@ -33,10 +33,14 @@ def parts(samples: Samples, holdout: Holdout | None) -> np.ndarray:
     """
     frames = samples.table["frame"].to_numpy()
     known = np.full(len(frames), "neither", dtype=object)
-    for _, part in holdout.parts() if holdout is not None else ():
+    if holdout is None:
+        return known
+    for _, part in holdout.parts():
         if part.drive == samples.drive:
             known[np.isin(frames, part.frames)] = "held out"
-            known[np.isin(frames, part.trained_frames)] = "trained on"  # all of them, where a twin is measured
+    for learnt in holdout.learnt:  # drives that none is held out of, too; held-out ones, where a twin is measured
+        if learnt.recording == samples.drive:
+            known[np.isin(frames, learnt.frames)] = "trained on"
     return known
 
 

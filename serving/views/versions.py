@@ -5,7 +5,7 @@ import streamlit as st
 
 from recording.exceptions import GazeError
 from registry.history import Line
-from registry.versions import Version
+from registry.versions import TWIN_TAG, Version
 from serving import prepared
 from serving.views import shared
 
@@ -62,6 +62,10 @@ def _production(by_number: dict[int, Version], lines: list[Line]) -> None:
         st.caption("Trained on the rendered sample drive: it shows how the software works, not how real drivers look.")
     if version.tags.get("leaking") == "true":
         st.warning("Its errors come from a random split, which leaks: neighbours of the test frames were trained on.")
+    if version.tags.get(TWIN_TAG) == "true":
+        st.caption(
+            "Trained on all samples: the errors are its twin's, trained in the same way without the held-out ones."
+        )
     columns = st.columns(4)
     for column, (prefix, whose) in zip(columns, _WHOSE.items(), strict=True):
         stated = [version.error(f"{prefix}{name}") for name in _ERRORS]

@@ -9,6 +9,7 @@ import pytest
 
 from recording import prepared as reader
 from recording.exceptions import InputError
+from registry.lineage import Footage
 from serving import prepared
 from tests import packages
 
@@ -53,6 +54,16 @@ def test_parts_of_the_drive_that_a_model_was_trained_on(tmp_path: Path) -> None:
     held_out.drive = "f" * 64
     assert set(prepared.parts(samples, held_out)) == {"neither"}
     assert set(prepared.parts(samples, None)) == {"neither"}
+
+
+# A version of several drives is tested on the last of them: the others were called new to it.
+def test_frames_of_a_drive_that_a_model_was_trained_on_and_not_tested_on_are_known_too(tmp_path: Path) -> None:
+    for frame in range(10):
+        sample(tmp_path, frame, {"azimuth_deg": 1.0, "elevation_deg": -1})
+    samples = prepared.read(tmp_path)
+    elsewhere = (Footage("e" * 64, 30.0, np.arange(9)), Footage(samples.drive, 30.0, np.arange(6)))
+    held_out = packages.make_holdout(4, drive="f" * 64, elsewhere=elsewhere)
+    assert prepared.parts(samples, held_out).tolist() == ["trained on"] * 6 + ["neither"] * 4
 
 
 def test_the_middle_sample_stands_for_a_scenario_a_held_out_one_first(tmp_path: Path) -> None:

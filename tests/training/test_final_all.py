@@ -65,6 +65,7 @@ def test_the_errors_are_those_of_the_model_that_held_the_test_blocks_out(jobs, t
         jobs.said
     )
     assert "It was trained on these samples too" in jobs.all.description
+    assert (jobs.all.tags.get(versions.TWIN_TAG), jobs.held_out.tags.get(versions.TWIN_TAG)) == ("true", None)
 
 
 def test_the_lineage_says_that_everything_was_seen(jobs, tmp_path):
