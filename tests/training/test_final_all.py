@@ -36,7 +36,7 @@ def jobs(empty_database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[J
     folder = drives.prepared_folder(tmp_path_factory.mktemp("data") / "samples", n=100)
     place = tmp_path_factory.mktemp("job")
     with pytest.MonkeyPatch.context() as patch, registries.fresh(place, empty_database, patch):
-        arguments = ["--data", str(folder), "--study", "one", "--trials", "1", "--freeze", "layer3"]
+        arguments = ["--data", str(folder), "--study", "one", "--trials", "1", "--freeze", "backbone"]
         arguments += ["--bn", "target", "--epochs_min", "2", "--epochs_max", "2"]
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             assert cli.main(["main", *arguments]) == 0
