@@ -103,6 +103,7 @@ def _pair(version: Version, prefix: str) -> str:
 
 def _marks(version: Version) -> str:
     marks = {"rendered_sample_drive": "rendered sample drive", "leaking": "LEAKING split"}
+    marks[versions.TWIN_TAG] = "trained on all samples, errors of its twin"
     return ", ".join(text for tag, text in marks.items() if version.tags.get(tag) == "true")
 
 
@@ -155,7 +156,7 @@ def _compare(arguments: argparse.Namespace) -> None:
             f"{name} {first.label} and {second.label} cannot be compared: every held-out sample of one "
             "is, or lies within a second of, a frame that the other was trained on"
         )
-    figure = arguments.figure or Path("outputs") / f"compare-{first.label}-{second.label}.png"
+    figure = arguments.figure or Path("outputs") / f"compare-v{pair[0].number}-v{pair[1].number}.png"
     comparison.draw(compared, figure)
     _print_comparison(compared)
     print(f"figure: {figure}")

@@ -1,7 +1,7 @@
 """Two versions side by side on the same held-out samples, none of which either was trained on."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from registry.intervals import (
     lower_bound_of_one,
     mean_interval,
 )
+from registry.lineage import Footage
 from registry.network import GazeNetwork
 
 Booleans = NDArray[np.bool_]
@@ -42,8 +43,8 @@ class Package:
 
     @property
     def label(self) -> str:
-        """``v3``."""
-        return f"v{self.version.number}"
+        """``v3``, and whether a twin stands for it."""
+        return f"v{self.version.number}" + " (its twin)" * (self.registered is not None)
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,14 @@ def open_package(version: versions.Version, scratch: Path) -> Package:
 def errors(package: Package, held_out: Holdout) -> Floats:
     """(n, 3) azimuth, elevation and 3-D angular error of a version on every held-out sample, degrees.
 
-    Held-out pictures show the driver view, so that each version reads of it what its own contract says.
+    Held-out pictures show the driver view, so that each version reads of it what its own contract says. A twin answers
+    to what its model has seen and it has not; to all else the model itself.
     """
-    return errors_of(answers(package.network, package.contract.crop, held_out), held_out)
+    answered, registered = answers(package.network, package.contract.crop, held_out), package.registered
+    if registered is not None:
+        new = np.flatnonzero(~seen(held_out, package.holdout.saw))
+        answered[new] = answers(registered, package.contract.crop, held_out.subset(new))
+    return errors_of(answered, held_out)
 
 
 def answers(network: GazeNetwork, crop: Crop, held_out: Holdout) -> Floats:
@@ -215,10 +221,15 @@ def suits(samples: Holdout, package: Package) -> bool:
 def trained_on(samples: Holdout, package: Package) -> Booleans:
     """(n,) bool: which samples the package's network that is measured has seen, or a near copy (the same recording
     within a second)."""
-    seen = np.zeros(len(samples), dtype=bool)
+    return seen(samples, package.holdout.measured_saw)
+
+
+def seen(samples: Holdout, saw: Callable[[Footage], Booleans]) -> Booleans:
+    """(n,) bool: ``saw`` of each drive's samples."""
+    found = np.zeros(len(samples), dtype=bool)
     for place, part in samples.parts():
-        seen[place] = package.holdout.measured_saw(part.footage)
-    return seen
+        found[place] = saw(part.footage)
+    return found
 
 
 def compare(first: Package, second: Package, samples: Holdout) -> Comparison:

@@ -172,6 +172,16 @@ class Contract(Strict):
     golden: list[Golden]
     seal: Sha256
 
+    @pydantic.model_validator(mode="after")
+    def _twins_have_a_version_of_their_own(self) -> "Contract":
+        if self.has_twin != (self.contract_version == TWIN_VERSION):
+            raise ValueError(
+                f"contract version {self.contract_version} {'with' if self.has_twin else 'without'} {TWIN}"
+            )
+        if self.has_twin and self.files[TWIN] == self.files.get(NETWORK):
+            raise ValueError(f"{TWIN} is {NETWORK} itself, which has seen the held-out samples")
+        return self
+
     @property
     def has_twin(self) -> bool:
         """Whether the errors are those of a twin: the model itself was trained on the held-out samples too."""
@@ -219,6 +229,9 @@ def seal(folder: Path, golden_jpegs: list[bytes], stated: Statement) -> Contract
     kept = holdout.Holdout.read(contents[holdout.FILE_NAME])
     if kept.twin:
         contents[TWIN] = _read(folder / TWIN)
+        GazeNetwork(contents[TWIN], name=str(folder / TWIN))  # now, not when the gate measures it
+        if contents[TWIN] == contents[NETWORK]:
+            raise ContractError(f"{folder / TWIN}: is {NETWORK} itself, which has seen the held-out samples")
     fields = vars(stated) | {
         "contract_version": TWIN_VERSION if kept.twin else CONTRACT_VERSION,
         "created": datetime.now(UTC).replace(microsecond=0),
@@ -261,7 +274,12 @@ def load(folder: Path, seal: str = "") -> tuple[Contract, GazeNetwork]:
         )
     for name in sealed.file_names:
         if name != NETWORK:  # looked at and not kept: a server holds two versions at times
-            content(folder, sealed, name)
+            kept = content(folder, sealed, name)
+            if name == holdout.FILE_NAME and holdout.Holdout.tells_of_a_twin(kept) != sealed.has_twin:
+                raise ContractError(
+                    f"{folder / FILE_NAME}: contract and held-out samples disagree on whether a twin is measured; "
+                    "register the model again"
+                )
     network = GazeNetwork(content(folder, sealed, NETWORK))
     replay(sealed, network, folder / NETWORK)
     return sealed, network
@@ -298,7 +316,7 @@ class VerifiedPackage:
 
     def measured_network(self) -> GazeNetwork:
         """The network that the contract's errors are of: the model's twin where it has one."""
-        return GazeNetwork(self.content(TWIN)) if self.contract.has_twin else self.network()
+        return GazeNetwork(self.content(TWIN), name=TWIN) if self.contract.has_twin else self.network()
 
     def holdout(self) -> holdout.Holdout:
         """The held-out samples that came with the version."""

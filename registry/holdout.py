@@ -106,9 +106,9 @@ class Holdout:
                 raise ValueError(f"Holdout: baseline {name} has not one finite answer a sample")
         if len(self.scenarios) and not (self.scenarios.min() >= 1 and self.scenarios.max() <= COUNT):
             raise ValueError(f"Holdout: scenarios must be 1 to {COUNT}")
-        unknown = {part.recording for part in self.twin} - {part.recording for part in self.learnt}
-        if unknown:
-            raise ValueError("Holdout: the twin has seen recordings that the model has not")
+        learnt = {part.recording: part.frames for part in self.learnt} if self.twin else {}
+        if not all(np.isin(part.frames, learnt.get(part.recording, [])).all() for part in self.twin):
+            raise ValueError("Holdout: the twin has seen frames that the model has not")
         if not self.fps > 0:
             raise ValueError(f"Holdout: fps is {self.fps}, not a positive number")
 
@@ -181,6 +181,17 @@ class Holdout:
         for part in learnt:
             seen |= lineage.near_copies(footage, part)
         return seen
+
+    @staticmethod
+    def tells_of_a_twin(content: bytes) -> bool:
+        """Whether the bytes of a ``holdout.npz`` say what a twin has seen; the samples are not looked at."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                return any(name.startswith(_TWIN) for name in archive.namelist())
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            raise ContractError(
+                f"{FILE_NAME}: not the held-out samples of a version ({error}); register again"
+            ) from error
 
     def write(self, path: Path) -> None:
         """Write ``holdout.npz``, whole or not at all; the same samples give the same bytes."""

@@ -62,6 +62,7 @@ class GazeNetwork(Network):
         onnx_path: The file, or its bytes (what was hashed is then what is run).
         threads: Threads of one prediction; ``None`` leaves it to ONNX Runtime (all cores).
         providers: ONNX Runtime's execution providers, best first.
+        name: What messages call bytes.
     """
 
     def __init__(
@@ -69,8 +70,9 @@ class GazeNetwork(Network):
         onnx_path: Path | str | bytes,
         threads: int | None = None,
         providers: tuple[str, ...] = CPU,
+        name: str = "model.onnx",
     ) -> None:
-        name = "model.onnx" if isinstance(onnx_path, bytes) else str(onnx_path)
+        name = name if isinstance(onnx_path, bytes) else str(onnx_path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # warnings about graph optimisation tell a user nothing
         if threads is not None:

@@ -10,6 +10,7 @@ from recording.prepared import Samples
 from recording.scenarios import scenarios
 from registry.contract import Contract
 from registry.holdout import Holdout
+from registry.lineage import Clock, Footage
 
 COLUMNS = ["frame", "driver", "road", "azimuth_deg", "elevation_deg"]
 
@@ -27,7 +28,8 @@ def read(folder: Path) -> Samples:
 
 
 def parts(samples: Samples, holdout: Holdout | None) -> np.ndarray:
-    """(n,) what each sample was to a model: ``held out``, ``trained on`` (or validated), ``neither``.
+    """(n,) what each sample was to a model: ``held out``, ``trained on`` (or validated, or within a second of such a
+    frame), ``neither``.
 
     ``neither`` are samples of another drive, or between the parts.
     """
@@ -38,9 +40,8 @@ def parts(samples: Samples, holdout: Holdout | None) -> np.ndarray:
     for _, part in holdout.parts():
         if part.drive == samples.drive:
             known[np.isin(frames, part.frames)] = "held out"
-    for learnt in holdout.learnt:  # drives that none is held out of, too; held-out ones, where a twin is measured
-        if learnt.recording == samples.drive:
-            known[np.isin(frames, learnt.frames)] = "trained on"
+    shown = Footage(samples.drive, samples.fps, frames, clock=Clock(frames, samples.seconds))
+    known[holdout.saw(shown)] = "trained on"  # held-out ones too, where a twin is measured
     return known
 
 

@@ -65,6 +65,9 @@ class ModelAnswer(BaseModel):
     since: str = Field(description="ISO 8601 time of the last change of stage; empty where it is not known.")
     created: str
     errors: Errors = Field(description="Mean errors on held-out samples at registration, degrees.")
+    errors_of_twin: bool = Field(
+        description="Whether they are those of a twin: the model itself was trained on these samples too (final=all)."
+    )
     rendered_sample_drive: bool
     crop: dict[str, Any]
     input: dict[str, Any]

@@ -71,9 +71,14 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
         log.info(
             "final training: %.1f epochs on %d samples, from %s", epochs, len(samples.train), found.checkpoint.stem
         )
-        made = _continued(job, found, samples, config, epochs) if epochs else _solved(job, starts, found, samples)
-        networks.append(made)
-    return Final(networks[-1], len(sets[-1].train), epochs, networks[0] if len(networks) > 1 else None)
+        if epochs:
+            network, config = _continued(job, found, samples, config, epochs)  # a batch that did not fit, fits neither
+        else:
+            network = _solved(job, starts, found, samples)
+        networks.append(network)
+    if len({model.digest(network) for network in networks}) == 1:  # the base's own head: nothing was learnt
+        return Final(networks[0], len(sets[0].train), epochs)
+    return Final(networks[-1], len(sets[-1].train), epochs, networks[0])
 
 
 def planned_epochs(best_epoch: int, epoch_seconds: float, seconds_left: float, *, cut_off: bool) -> float:
@@ -96,7 +101,10 @@ def _solved(job: Job, starts: Bases, found: SearchResult, samples: Dataset) -> n
     return network
 
 
-def _continued(job: Job, found: SearchResult, samples: Dataset, config: TrialConfig, epochs: float) -> nn.Module:
+def _continued(
+    job: Job, found: SearchResult, samples: Dataset, config: TrialConfig, epochs: float
+) -> tuple[nn.Module, TrialConfig]:
+    """The network after so many ``epochs`` more, and the configuration with the batch size that fitted."""
     while True:
         network = model.load(found.checkpoint)
         source = features(network, config.freeze, samples, job.cache, job.device)
@@ -113,4 +121,4 @@ def _continued(job: Job, found: SearchResult, samples: Dataset, config: TrialCon
             config = replace(config, batch_size=config.batch_size // 2)
             log.warning("final training: out of memory; again with batches of %d", config.batch_size)
             continue
-        return network.cpu().eval()
+        return network.cpu().eval(), config

@@ -22,7 +22,7 @@ from registry.network import GazeNetwork
 from registry.registration import check as check_registration
 from training import bases, checkpoints, final, fleet, inspection, registration, tracking, unseen, workplace
 from training.bases import Bases
-from training.config import JobConfig, choose_device
+from training.config import ALL, HELD_OUT, JobConfig, choose_device
 from training.context import Clock, Job
 from training.final import Final
 from training.learning import pictures
@@ -78,7 +78,7 @@ def run(config: JobConfig) -> int:
         overlap.check(data, split)
         label_frames = label_frame.together(data.drives, config.label_frame)
         package.check_lineage(data, split, base.holdout)
-        describe(data, split)
+        describe(data, split, config.final)
         mlflow.set_tag("base_name", base.name)
 
         identity = space.identity() | {"data": data.digest[:16], "face": data.cut_in_words()}
@@ -187,7 +187,7 @@ def load_data(config: JobConfig, face_asked: str | None) -> Recordings:
     return recordings.load((preparation.prepare(source, config.samples, folder, face_asked),))
 
 
-def describe(data: Recordings, split: Split) -> None:
+def describe(data: Recordings, split: Split, final: str = HELD_OUT) -> None:
     """Tell the run and the terminal what the job works on, and how it is split."""
     source = RENDERED if data.rendered else "recording"
     mlflow.set_tags({"data_source": source, "leaking_split": str(split.leaking).lower()})
@@ -196,11 +196,12 @@ def describe(data: Recordings, split: Split) -> None:
         "train": split.train,
         "validation": split.validation,
         "test": split.test,
-        "final": split.final,
+        "final": data.frames if final == ALL else split.final,
     }
     mlflow.log_metrics({f"samples/{part}": len(indices) for part, indices in parts.items()})
     tracking.log_dataset(data, source)
-    log.info("%s: %d samples; %s", source, len(data), split.describe())
+    everything = "; final=all: a model trained on all of them is registered" * (final == ALL)
+    log.info("%s: %d samples; %s%s", source, len(data), split.describe(), everything)
     if split.leaking:
         log.warning(
             "split=random LEAKS: neighbouring frames are in training and test; use it only to compare with old figures"

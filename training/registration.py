@@ -15,6 +15,7 @@ from registry.intervals import Floats
 from registry.network import GazeNetwork
 from training import inspection
 from training.bases import Bases
+from training.config import ALL, HELD_OUT
 from training.context import Job
 from training.final import Final
 from training.learning import pictures
@@ -107,7 +108,7 @@ def _training(job: Job, found: SearchResult, bases: Bases, trained: Final) -> di
         "base": job.base.name,
         "train_samples": trained.samples,
         "final_epochs": trained.epochs,
-        "final": job.config.final,
+        "final": HELD_OUT if trained.twin is None else ALL,
         contract.LABEL_FRAME: "" if job.config.label_frame == AUTO else job.config.label_frame,
         "label_offset_frames": inspection.label_offsets(job.recordings),
         "alignment": bases.variants[chosen.bn].alignment.describe(),

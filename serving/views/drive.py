@@ -56,7 +56,8 @@ def _choose_part(column: DeltaGenerator, part: np.ndarray) -> np.ndarray:
         default=choices[0],
         required=True,
         format_func=lambda name: f"{name} ({counts.get(name, len(part))})",
-        help="held out: never seen in training. Errors on frames trained on are too good to be believed.",
+        help="held out: never seen in training. Errors on frames trained on, or within a second of such a frame, "
+        "are too good to be believed.",
     )
     return np.ones(len(part), dtype=bool) if shown == "all" else part == shown
 

@@ -89,6 +89,9 @@ def _compare(drive: Samples, row: int, part: str, found: Predictor, others: list
         with views[1]:
             st.image(road_file.read_bytes(), caption="The road at the same moment", width="stretch")
     _figures(measured, answered)
+    for label, other in others:
+        if prepared.parts(drive, shared.holdout(other.model, other.version))[row] == "trained on":
+            st.caption(f"{label} was trained on this frame or its neighbours: its error here says little.")
     st.caption(shared.relative(found))
 
 
@@ -96,7 +99,7 @@ def _caption(sample: pd.Series, seconds: float, part: str) -> str:
     when = f"{seconds:.1f} s"
     known = {
         "held out": "held out: the model has never seen this part of the drive",
-        "trained on": "the model was trained or validated on this frame: its error here says little",
+        "trained on": "the model was trained or validated on this frame or its neighbours: its error here says little",
         "neither": "not among the frames this model was trained or tested on",
     }
     return f"Frame {sample['frame']} ({when}), scenario {sample['scenario']}; {known[part]}"

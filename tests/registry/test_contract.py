@@ -97,6 +97,39 @@ def test_a_twin_that_the_samples_tell_of_has_to_be_there_to_be_sealed(folder: Pa
         contract.seal(folder, [packages.picture(0, 0)] * 5, statement)
 
 
+# The gate would measure the model itself on samples that it has seen, or a network that nobody has told what it saw.
+@pytest.mark.parametrize("told", [True, False], ids=["only the samples tell of a twin", "only the contract does"])
+def test_contract_and_samples_have_to_agree_on_a_twin(tmp_path: Path, told: bool) -> None:
+    packages.make_package(tmp_path, holdout=packages.make_holdout(twin=True), bias_deg=(1, 0))
+    listed = json.loads((tmp_path / contract.FILE_NAME).read_text())["files"]
+    if told:
+        del listed[contract.TWIN]
+    else:
+        packages.make_holdout().write(tmp_path / "holdout.npz")
+        listed["holdout.npz"] = contract.hashlib.sha256((tmp_path / "holdout.npz").read_bytes()).hexdigest()
+    for version in (3, 4):
+        reseal(tmp_path, files=listed, contract_version=version)
+        with pytest.raises(ContractError, match=r"disagree on whether a twin|contract version \d with(out)? twin"):
+            contract.verify(tmp_path)
+
+
+def test_a_twin_that_is_the_model_itself_or_no_network_is_not_sealed(tmp_path: Path) -> None:
+    samples = packages.make_holdout(twin=True)
+    with pytest.raises(ContractError, match=r"twin\.onnx: is model\.onnx itself, which has seen the held-out samples"):
+        packages.make_package(tmp_path, holdout=samples)
+    packages.make_package(tmp_path, holdout=samples, bias_deg=(1, 0))
+    promise = json.loads((tmp_path / contract.FILE_NAME).read_text())
+    reseal(tmp_path, files=promise["files"] | {contract.TWIN: promise["files"][contract.NETWORK]})
+    with pytest.raises(ContractError, match=r"twin\.onnx is model\.onnx itself"):
+        contract.verify(tmp_path)
+    (tmp_path / contract.TWIN).write_bytes(b"no network")
+    statement = {name: promise[name] for name in ("model_name", "crop", "errors", "digests", "training")}
+    with pytest.raises(ContractError, match=r"twin\.onnx: not a network that ONNX Runtime opens"):
+        contract.seal(
+            tmp_path, [packages.picture(0, 0)] * 5, contract.Statement(**statement, rendered_sample_drive=True)
+        )
+
+
 def test_an_unknown_contract_version_is_refused_with_both_versions(folder: Path) -> None:
     reseal(folder, contract_version=5)
     with pytest.raises(

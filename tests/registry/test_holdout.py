@@ -49,8 +49,9 @@ def test_what_a_model_has_seen_and_what_its_twin_has_seen_are_two_things() -> No
 
 def test_a_twin_has_seen_nothing_that_its_model_has_not() -> None:
     found = packages.make_holdout(20, twin=True)
-    with pytest.raises(ValueError, match="the twin has seen recordings that the model has not"):
-        replace(found, twin=(Footage("e" * 64, 30.0, np.arange(3)),))
+    for part in (Footage("e" * 64, 30.0, np.arange(3)), Footage(found.drive, 30.0, np.array([15, 16]))):
+        with pytest.raises(ValueError, match="the twin has seen frames that the model has not"):
+            replace(found, twin=(part,))
 
 
 def plain(value: object) -> object:

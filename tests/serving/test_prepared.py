@@ -1,6 +1,7 @@
 """The app reads prepared folders through the reader that training uses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -44,13 +45,19 @@ def test_an_empty_folder_says_how_to_make_one(tmp_path: Path) -> None:
 
 
 def test_parts_of_the_drive_that_a_model_was_trained_on(tmp_path: Path) -> None:
-    for frame in range(10):
+    for frame in range(0, 300, 30):  # a second apart
         sample(tmp_path, frame, {"azimuth_deg": 1.0, "elevation_deg": -1})
     samples = prepared.read(tmp_path)
-    held_out = packages.make_holdout(4, drive=samples.drive, trained_frames=np.arange(5))
-    held_out.frames = np.array([7, 8, 9, 30])
+    held_out = packages.make_holdout(4, drive=samples.drive, trained_frames=np.arange(5) * 30)
+    held_out.frames = np.array([210, 240, 270, 900])
     expected = ["trained on"] * 5 + ["neither"] * 2 + ["held out"] * 3
     assert prepared.parts(samples, held_out).tolist() == expected
+    # Prepared with another number of samples: other frames of the same stretch are near copies.
+    assert prepared.parts(samples, replace(held_out, trained_frames=np.arange(5) * 30 + 7)).tolist() == [
+        *expected[:5],
+        "trained on",
+        *expected[6:],
+    ]
     held_out.drive = "f" * 64
     assert set(prepared.parts(samples, held_out)) == {"neither"}
     assert set(prepared.parts(samples, None)) == {"neither"}
@@ -58,12 +65,25 @@ def test_parts_of_the_drive_that_a_model_was_trained_on(tmp_path: Path) -> None:
 
 # A version of several drives is tested on the last of them: the others were called new to it.
 def test_frames_of_a_drive_that_a_model_was_trained_on_and_not_tested_on_are_known_too(tmp_path: Path) -> None:
-    for frame in range(10):
+    for frame in range(0, 300, 30):
         sample(tmp_path, frame, {"azimuth_deg": 1.0, "elevation_deg": -1})
     samples = prepared.read(tmp_path)
-    elsewhere = (Footage("e" * 64, 30.0, np.arange(9)), Footage(samples.drive, 30.0, np.arange(6)))
+    elsewhere = (Footage("e" * 64, 30.0, np.arange(9)), Footage(samples.drive, 30.0, np.arange(6) * 30))
     held_out = packages.make_holdout(4, drive="f" * 64, elsewhere=elsewhere)
     assert prepared.parts(samples, held_out).tolist() == ["trained on"] * 6 + ["neither"] * 4
+
+
+# Several drives that test have one name for all of them: what was trained on them is not in `trained_frames`.
+def test_a_drive_that_a_model_holds_out_beside_others_and_was_trained_on_whole_is_known(tmp_path: Path) -> None:
+    for frame in range(0, 300, 30):
+        sample(tmp_path, frame, {"azimuth_deg": 1.0, "elevation_deg": -1})
+    samples = prepared.read(tmp_path)
+    known = Footage(samples.drive, 30.0, np.arange(10) * 30)
+    held_out = packages.make_holdout(8, drivers=("Anna", "Бен"), elsewhere=(known,))
+    held_out.sources = (replace(held_out.sources[0], drive=samples.drive), held_out.sources[1])
+    held_out.frames[:4] = [0, 30, 60, 90]
+    assert set(prepared.parts(samples, held_out)) == {"trained on"}
+    assert prepared.parts(samples, replace(held_out, elsewhere=())).tolist() == ["held out"] * 4 + ["neither"] * 6
 
 
 def test_the_middle_sample_stands_for_a_scenario_a_held_out_one_first(tmp_path: Path) -> None:

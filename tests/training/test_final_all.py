@@ -60,7 +60,7 @@ def test_the_errors_are_those_of_the_model_that_held_the_test_blocks_out(jobs, t
     assert (before.contract.contract_version, now.contract.contract_version) == (3, 4)
     assert (before.contract.training["final"], now.contract.training["final"]) == ("held-out", "all")
     assert before.contract.training["train_samples"] < now.contract.training["train_samples"] == 100
-    assert "a twin that was not trained on them" in jobs.said
+    assert "fine-tuned: its twin (final=all)" in jobs.said
     assert f"100 of 100 samples; the errors are its twin's, trained on {before.contract.training['train_samples']}" in (
         jobs.said
     )

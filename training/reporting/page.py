@@ -105,11 +105,15 @@ def as_html(report: Report, drawn: dict[str, bytes]) -> str:
         "drivers": "Drivers that the model has not seen",
     }
     kind = "verdict" if report.verdict.good_enough else "verdict bad"
+    twin = (
+        " With final=all the registered model was trained on all samples; what is called fine-tuned here is its twin, "
+        "trained in the same way without the held-out ones."
+    ) * report.twin
     parts = [
         f"<h1>Gaze fine-tuning: {html.escape(report.title)}</h1>",
         f"<p class='{kind}'>{html.escape(report.verdict.line())}</p>",
-        f"<p>{html.escape(report.split.describe())}. {html.escape(chosen)} What the network reads of the driver view: "
-        f"{html.escape(report.recordings.face_line)}.</p>",
+        f"<p>{html.escape(report.split.describe())}.{html.escape(twin)} {html.escape(chosen)} "
+        f"What the network reads of the driver view: {html.escape(report.recordings.face_line)}.</p>",
         f"<p>{html.escape(report.alignment_line)}. Linear calibration, fitted on the training samples: "
         f"{html.escape(report.calibration_line)}. {html.escape(report.looks_line)}.</p>",
         f"<p>{html.escape(report.familiarity.describe())}.</p>",

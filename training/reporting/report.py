@@ -70,7 +70,7 @@ class Report:
         """What was measured on what; names the rendered sample drive wherever it is used."""
         source = RENDERED if self.recordings.rendered else "recording"
         leaking = ", LEAKING random split" if self.split.leaking else ""
-        twin = "; fine-tuned: a twin that was not trained on them, the registered model was (final=all)" * self.twin
+        twin = "; fine-tuned: its twin (final=all)" * self.twin
         return f"{source}, {len(self.split.test)} held-out samples (split={self.split.name}{leaking}){twin}"
 
     def side_by_side(self) -> pd.DataFrame:
