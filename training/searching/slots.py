@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayActorError, RayTaskError
+from ray.exceptions import (
+    ActorUnschedulableError,
+    ObjectStoreFullError,
+    OutOfDiskError,
+    RayActorError,
+    RayTaskError,
+)
 
 from recording import files
 from recording.exceptions import GazeError
@@ -184,7 +190,7 @@ class Slots:
         answer, slot.pending = slot.pending, None
         try:
             said = ray.get(answer)
-        except RayActorError as error:
+        except (RayActorError, ActorUnschedulableError) as error:  # the second: its node was gone before it began
             return self._gone(slot, str(error))
         except RayTaskError as error:
             raise error.cause from None

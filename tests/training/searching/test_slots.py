@@ -434,3 +434,24 @@ def test_all_of_ray_killed_at_once_ends_the_search_in_one_line_and_it_goes_on(ra
         with pytest.raises(GazeError, match=r"Ray has ended what talked to it; start it again"):
             cluster.ask(os.getpid)
         assert len(searching(study, trials.Scripted(), ours, tmp_path).run().ran()) == 4
+
+
+# Rare on a real cluster: the head has noticed that a node is gone, and the slot had not begun there yet.
+def test_a_node_that_is_gone_before_its_slot_has_begun_is_a_node_that_is_gone(monkeypatch):
+    from training.searching import slots  # Ray
+
+    def get(answer):
+        raise slots.ActorUnschedulableError("The node doesn't exist any more")
+
+    monkeypatch.setattr(slots.ray, "get", get)
+    there = [SimpleNamespace(id="another")]
+    looking = SimpleNamespace(address="auto", check=lambda **_: None, nodes=lambda: there)
+    slot = slots._Slot(None, "node", "settling")
+    ours = object.__new__(slots.Slots)
+    ours.cluster, ours._slots, ours._looked = looking, [slot], 1.0
+    assert ours._heard(slot) == []
+    assert ours._slots == [] and ours._looked == 0.0  # another one takes its place at the next look
+    there.append(SimpleNamespace(id="node"))
+    ours._slots.append(slot)
+    with pytest.raises(GazeError, match=r"a slot for trials cannot be started \(.*doesn't exist any more"):
+        ours._heard(slot)
