@@ -150,10 +150,12 @@ def errors(package: Package, held_out: Holdout) -> Floats:
     Held-out pictures show the driver view, so that each version reads of it what its own contract says. A twin answers
     to what its model has seen and it has not; to all else the model itself.
     """
-    answered, registered = answers(package.network, package.contract.crop, held_out), package.registered
-    if registered is not None:
-        new = np.flatnonzero(~seen(held_out, package.holdout.saw))
-        answered[new] = answers(registered, package.contract.crop, held_out.subset(new))
+    crop = package.contract.crop
+    if package.registered is None:
+        return errors_of(answers(package.network, crop, held_out), held_out)
+    known, answered = seen(held_out, package.holdout.saw), np.empty((len(held_out), 2))
+    for network, which in ((package.network, known), (package.registered, ~known)):
+        answered[which] = answers(network, crop, subset(held_out, which))
     return errors_of(answered, held_out)
 
 

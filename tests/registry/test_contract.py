@@ -115,7 +115,7 @@ def test_contract_and_samples_have_to_agree_on_a_twin(tmp_path: Path, told: bool
 
 def test_a_twin_that_is_the_model_itself_or_no_network_is_not_sealed(tmp_path: Path) -> None:
     samples = packages.make_holdout(twin=True)
-    with pytest.raises(ContractError, match=r"twin\.onnx: is model\.onnx itself, which has seen the held-out samples"):
+    with pytest.raises(ContractError, match=r"twin\.onnx is model\.onnx itself, which has seen the held-out samples"):
         packages.make_package(tmp_path, holdout=samples)
     packages.make_package(tmp_path, holdout=samples, bias_deg=(1, 0))
     promise = json.loads((tmp_path / contract.FILE_NAME).read_text())

@@ -5,7 +5,7 @@ import pytest
 
 from recording import angles
 from training.sample.recipe import Recipe
-from training.sample.rendering import eyes, glances, lab
+from training.sample.rendering import eyes, glances, lab, portrait
 from training.sample.rendering.camera import looking, rotation
 from training.sample.rendering.head import Person, build, random_person
 from training.sample.rendering.portrait import Light, Pose, Studio
@@ -59,6 +59,36 @@ def test_mirrored_gaze_gives_the_mirrored_silhouette(studio):
 def test_head_points_where_its_pose_says():
     # The third column of the rotation is the nose's direction, in the angles of the CSV.
     np.testing.assert_allclose(rotation(20.0, -10.0, 5.0)[:, 2], _gaze(20, -10), atol=1e-12)
+
+
+# The shadow map once overwrote how near the vertices are to the camera, and pictures were a few grey levels off.
+def test_what_is_shaded_is_the_pose_as_the_camera_sees_it(studio, monkeypatch):
+    pose, camera, surface, shown = Pose(12.0, -4.0, 3.0, (4.0, -2.0, 7.0)), studio.camera, studio.head.surface, []
+    monkeypatch.setattr(portrait, "_shade", lambda *given: shown.append([given[k].copy() for k in (3, 4, 7)]))
+    studio.picture(pose, _gaze(20, -5), _flat_light())
+    (positions, normals, nearness) = shown[0]
+    stays = surface.fixed[:, None]
+    leaning = surface.positions + 0.4 * np.array(pose.shift)
+    posed = stays * leaning + (1 - stays) * pose.place(surface.positions)
+    np.testing.assert_allclose(positions, posed, atol=1e-9)
+    np.testing.assert_allclose(
+        normals, stays * surface.normals + (1 - stays) * (surface.normals @ pose.matrix().T), atol=1e-12
+    )
+    np.testing.assert_allclose(nearness, camera.project(posed)[:, 2], atol=1e-12)
+
+
+# Loops over pixels answer what the formulas of the docstring do.
+@pytest.mark.parametrize("grain", [0.0, 0.3])
+def test_a_picture_is_developed_as_the_formula_says(grain):
+    linear = np.random.default_rng(1).gamma(1.0, 0.3, (40, 30, 3)).astype(np.float32)
+    developed = portrait.develop(linear, 1.3, grain, np.random.default_rng(2))
+    x = linear * 1.3
+    noise = np.random.default_rng(2).standard_normal(x.shape, dtype=np.float32)
+    x = np.maximum(x + noise * grain * np.sqrt(x * 0.06 + 0.0006), 0.0)
+    x = np.clip(x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14), 0.0, 1.0)
+    encoded = 255.0 * np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
+    assert np.abs(developed - encoded).max() < 1.1  # a grey level: the curve is a table of 4,096 steps
+    assert np.abs(developed - encoded).mean() < 0.3
 
 
 def test_blink_covers_the_eye(studio):

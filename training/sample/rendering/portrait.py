@@ -445,9 +445,10 @@ class Studio:
             np.empty((SHADOW, SHADOW), np.int32),
             np.empty((SHADOW, SHADOW, 2), np.float32),
         )
-        # The pose's vertices: world positions, world normals, and where they lie in a picture.
+        # The pose's vertices: world positions, world normals, where they lie in the picture, and as the sun sees them.
         shape = head.surface.positions.shape
         self._vertices = (np.empty(shape), np.empty(shape), np.empty(shape))
+        self._lit = np.empty(shape)
         person = head.person
         self._colours = np.array([person.skin_colour, person.hair_colour, person.cloth_colour, person.iris_colour])
 
@@ -499,7 +500,7 @@ class Studio:
         scale = SHADOW / SHADOW_MM
         middle = np.array([0.0, -20.0, -70.0])
         offset = np.array([SHADOW / 2 - scale * right @ middle, SHADOW / 2 - scale * down @ middle, 0.0])
-        screen = self._vertices[2]
+        screen = self._lit
         nearer = offset + np.array([0.0, 0.0, _LIFTED])
         _flatten(positions, right * scale, down * scale, light.sun, nearer, screen)
         raster.rasterise(screen, self.head.surface.triangles, *self._shadow)
