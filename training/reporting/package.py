@@ -1,7 +1,7 @@
 """From a trained network to the folder that the registry takes: weights, ONNX graph, held-out samples."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,8 +46,8 @@ def held_out(
 
     Their pictures show the driver view: a version that reads another part of it can be compared on them.
 
-    ``split.final`` has all that trained or validated before. ``before`` is the
-    holdout of the registered version that training started from; what that one saw, this one saw too.
+    ``split.final`` has all that trained or validated before. ``before`` is the holdout of the registered version that
+    training started from; what that one saw, this one saw too.
     """
     drives, place = np.unique(recordings.drive_index[split.test], return_inverse=True)
     final = [footage_of(recordings, split.final, index) for index in range(len(recordings.drives))]
@@ -87,7 +87,7 @@ def _standing_for(drives: list[str]) -> str:
 
 
 def with_lineage(
-    kept: Holdout, before: Holdout | None, footage: Iterable[Footage] = (), twin: Iterable[Footage] = ()
+    kept: Holdout, before: Holdout | None, footage: Sequence[Footage] = (), twin: Sequence[Footage] = ()
 ) -> Holdout:
     """The held-out samples with all that their model learnt from: ``footage``, and what its registered base saw.
 
@@ -95,14 +95,14 @@ def with_lineage(
     """
     unknown = () if before is None else tuple(name for name in before.trained_drives if name != kept.drive)
     inherited = () if before is None else before.learnt
-    learnt, of_the_twin = joined([*footage, *inherited]), tuple(twin)
+    learnt = joined([*footage, *inherited])
     here = [part.frames for part in learnt if part.recording == kept.drive]
     return replace(
         kept,
         trained_frames=here[0] if here else np.array([], dtype=np.int64),
         trained_drives=unknown,
         elsewhere=tuple(part for part in learnt if part.recording != kept.drive),
-        twin=joined([*of_the_twin, *inherited]) if of_the_twin else (),
+        twin=joined([*twin, *inherited]) if twin else (),
     )
 
 

@@ -1,7 +1,7 @@
 """Compiling the renderer in two processes.
 
-numba compiles one function at a time in a process, whatever threads there are, and the renderer's take a quarter of the
-time of a drive on a slow machine. What a process compiles stays in numba's cache, where others find it.
+numba compiles one function at a time in a process, whatever threads there are, and the renderer's take 25 s of one slow
+core. What a process compiles stays in numba's cache, where others find it.
 """
 
 import multiprocessing
