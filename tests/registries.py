@@ -95,10 +95,11 @@ def served(folder: Path, database: str, patch: pytest.MonkeyPatch) -> Iterator[s
 
 
 @contextlib.contextmanager
-def in_production(folder: Path, template: bytes) -> Iterator[str]:
-    """A fresh registry (:func:`fresh`) whose version 1 is in Production, for what a whole module shares."""
+def in_production(folder: Path, template: bytes, **options: object) -> Iterator[str]:
+    """A fresh registry (:func:`fresh`) whose version 1, of these ``options``, is in Production, for what a whole module
+    shares."""
     with pytest.MonkeyPatch.context() as patch, fresh(folder, template, patch) as uri:
-        packages.register_package(folder / "packages")
+        packages.register_package(folder / "packages", **options)
         stages.promote("gaze-tracker", 1)
         yield uri
 

@@ -36,6 +36,24 @@ def test_show_prints_stage_aliases_run_and_tags(two: None, capsys: pytest.Captur
     assert {name: shown[name] for name in version.tags} == version.tags
 
 
+# Whoever reads its errors has to know that they are not the registered network's own.
+def test_a_version_trained_on_all_samples_says_that_its_twin_is_measured(
+    make_version: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_version(holdout=packages.make_holdout(twin=True), bias_deg=(0.9, 0.9), twin_bias_deg=(1, 1))
+    make_version(bias_deg=(3, 3))
+    cli.main(["list"])
+    marked = [
+        line for line in capsys.readouterr().out.splitlines() if "trained on all samples, errors of its twin" in line
+    ]
+    assert [line.split()[0] for line in marked] == ["1"]
+    cli.main(["card", "1"])
+    assert "**It was trained on these samples too:** the figures are those of its twin" in capsys.readouterr().out
+    cli.main(["compare", "1", "2"])
+    said = capsys.readouterr().out
+    assert "v2 - v1 (its twin)" in said and "compare-v1-v2.png" in said
+
+
 def test_show_names_the_versions_there_are(two: None) -> None:
     with pytest.raises(NoSuchVersion, match="no version 9; existing versions: 1, 2"):
         cli.main(["show", "9"])

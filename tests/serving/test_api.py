@@ -40,10 +40,10 @@ def _wait_ready(client: TestClient) -> None:
 
 
 @contextlib.contextmanager
-def _serving(folder: Path, empty_database: bytes) -> Iterator[TestClient]:
-    """Version 1 on a server that has looked into its registry once, when it started."""
+def _serving(folder: Path, empty_database: bytes, **options: object) -> Iterator[TestClient]:
+    """Version 1, of these ``options``, on a server that has looked into its registry once, when it started."""
     with contextlib.ExitStack() as stack:
-        with registries.in_production(folder, empty_database):
+        with registries.in_production(folder, empty_database, **options):
             app = _application(folder / "cache", poll=3600, max_bytes=300_000, max_images=4)
             client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
             _wait_ready(client)
@@ -305,6 +305,21 @@ def test_model_page(client: TestClient) -> None:
     assert model["errors"]["model"]["azimuth_error_deg"] < 1 < model["errors"]["constant"]["azimuth_error_deg"]
     assert model["since"].startswith("20")
     assert model["output"]["label_frame"] == "unknown"  # car, head, or not verified
+
+
+# What answers is the model, what its errors are of is its twin.
+def test_a_model_trained_on_all_samples_answers_and_says_that_its_errors_are_its_twins(
+    client: TestClient, tmp_path, empty_database
+) -> None:
+    assert client.get("/v1/model").json()["errors_of_twin"] is False
+    options = {"holdout": packages.make_holdout(twin=True), "bias_deg": (1, 1), "twin_bias_deg": (2, 2)}
+    with _serving(tmp_path, empty_database, **options) as other:
+        stated = other.get("/v1/model").json()
+        shown = packages.picture(5, 5)
+        answer = other.post("/v1/gaze", content=shown, headers={"content-type": "image/jpeg"}).json()
+    assert stated["errors_of_twin"] is True
+    assert stated["errors"]["model"]["azimuth_error_deg"] == pytest.approx(2, abs=0.1)
+    assert answer["answers"][0]["azimuth_deg"] == pytest.approx(6, abs=0.3)
 
 
 # Prometheus sees requests by route and status, refusals by reason, and the version.
