@@ -113,6 +113,16 @@ def test_contract_and_samples_have_to_agree_on_a_twin(tmp_path: Path, told: bool
             contract.verify(tmp_path)
 
 
+# Software of before, which reads versions 1 to 3, would measure the model itself.
+def test_only_a_contract_of_version_4_has_a_twin(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with_twin = tmp_path_factory.mktemp("twin")
+    packages.make_package(with_twin, holdout=packages.make_holdout(twin=True), bias_deg=(1, 0))
+    for place, version, says in ((with_twin, 3, "3 with twin"), (folder, 4, "4 without twin")):
+        reseal(place, contract_version=version)
+        with pytest.raises(ContractError, match=rf"contract version {says}\.onnx"):
+            contract.verify(place)
+
+
 def test_a_twin_that_is_the_model_itself_or_no_network_is_not_sealed(tmp_path: Path) -> None:
     samples = packages.make_holdout(twin=True)
     with pytest.raises(ContractError, match=r"twin\.onnx is model\.onnx itself, which has seen the held-out samples"):

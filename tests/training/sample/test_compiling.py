@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[3]
 SCRIPT = """
 import json
-import sys
+import multiprocessing
+from types import SimpleNamespace
 
 from numba.core.dispatcher import Dispatcher
 
@@ -28,12 +29,24 @@ def compiled():
     return {f.py_func.__name__ for f in functions if f.stats.cache_misses}
 
 
+class Counted:
+    started = 0
+
+    def __init__(self, **given):
+        Counted.started += 1
+        self.process = multiprocessing.get_context("spawn").Process(**given)
+
+    def __getattr__(self, name):
+        return getattr(self.process, name)
+
+
 def main():
+    compiling.multiprocessing = SimpleNamespace(get_context=lambda _: SimpleNamespace(Process=Counted))
     recipe = Recipe(seconds=2.0)
     compiling.compile_renderer(recipe)
     before = compiled()
     Scene(recipe).frame(0)
-    print(json.dumps([sorted(before), sorted(compiled() - before)]))
+    print(json.dumps([sorted(before), sorted(compiled() - before), Counted.started]))
 
 
 if __name__ == "__main__":
@@ -42,8 +55,9 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(scope="module")
-def started_twice(tmp_path_factory) -> list[list[list[str]]]:
-    """What a process compiled before the first frame and for it: with an empty cache, and with what that left."""
+def started_twice(tmp_path_factory) -> list[tuple[list[str], list[str], int]]:
+    """What a process compiled before the first frame and for it, and how many others it started: with an empty cache
+    and with what that left."""
     folder = tmp_path_factory.mktemp("compiling")
     script = folder / "script.py"
     script.write_text(SCRIPT)
@@ -57,11 +71,12 @@ def started_twice(tmp_path_factory) -> list[list[list[str]]]:
 
 
 def test_the_road_and_the_cabin_are_compiled_by_the_other_process(started_twice):
-    (here, for_the_frame), _ = started_twice
+    (here, for_the_frame, others), _ = started_twice
+    assert others == 1
     assert "_shade" in here
     assert not {"_ray", "_panorama", "_march", "_relight"} & set(here)
     assert for_the_frame == []  # both together compile all that a frame needs
 
 
 def test_nothing_is_compiled_where_the_cache_has_it(started_twice):
-    assert started_twice[1] == [[], []]
+    assert started_twice[1] == [[], [], 0]
