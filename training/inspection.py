@@ -13,10 +13,12 @@ import numpy as np
 from recording import files, label_frame, trace
 from recording.prepared import DRIVE, Samples
 from recording.recordings import Recordings
-from registry.intervals import Floats
+from registry.intervals import Floats, Integers
+from training import bases
 from training.bases import Bases
+from training.config import ALL
 from training.context import Job
-from training.learning.trunk import features
+from training.learning.trunk import Dataset, features
 from training.measuring.alignment import align
 from training.measuring.splits import Split
 from training.measuring.synchrony import Answers, Synchrony, compare
@@ -31,13 +33,12 @@ EDGE_S = 0.5
 def inspect(job: Job, starts: Bases, base_deg: Floats | None = None) -> tuple[DriveLabels, ...]:
     """Look at every drive that is trained on; what is wrong is logged, and what was found tagged on the run.
 
-    Only training samples, and frames away from the test blocks, are looked at. Where whole drivers are held out, what
-    is found of one drive changes nothing for another: with ``base_deg``, the base's (n, 2) answers to all samples, all
-    of all drives is looked at.
+    Only training samples, and frames away from the test blocks, are looked at. Where whole drives are held out, what
+    is found of one drive changes nothing for another: those that validate are looked at as well, and with
+    ``final=all`` the one that tests; with ``base_deg``, the base's (n, 2) answers to all samples, all of all drives.
     """
-    data, looked, answers, samples = job.recordings, job.split.train, starts.answers_deg, job.samples
-    if base_deg is not None:
-        looked, answers, samples = np.arange(len(data)), base_deg, job.everything
+    data, whole = job.recordings, job.split.name in ("by-drive", "by-driver")
+    looked, answers, samples = _looked_at(job, starts, base_deg)
     source = features(job.base.network, "backbone", samples, job.cache, job.device)
     parts = np.array_split(looked, 1 + len(looked) // 256)
     pooled = np.concatenate([source.plain(part).cpu().numpy() for part in parts])
@@ -50,7 +51,7 @@ def inspect(job: Job, starts: Bases, base_deg: Floats | None = None) -> tuple[Dr
         frames, block = data.frames[looked[rows]], job.split.block[looked[rows]]
         read = {"answers": pooled[rows], "base": answers[rows]}
         seen = {name: Answers(frames, values, block) for name, values in read.items()}
-        spans = held_out(data, job.split, index) if base_deg is None else np.empty((0, 2))
+        spans = held_out(data, job.split, index) if not whole else np.empty((0, 2))
         synchrony = _synchrony(drive, spans, seen)
         own = align(answers[rows], data.labels_deg[looked[rows]])
         differs = own.describe() if own.changes() != usual.changes() else ""
@@ -60,6 +61,19 @@ def inspect(job: Job, starts: Bases, base_deg: Floats | None = None) -> tuple[Dr
     mlflow.set_tags({"labels": line, "label_frame": label_frame.common(job.label_frames)})
     mlflow.log_metrics({f"labels/{name}": value for one in found[:1] for name, value in one.metrics().items()})
     return tuple(found)
+
+
+def _looked_at(job: Job, starts: Bases, base_deg: Floats | None) -> tuple[Integers, Floats, Dataset]:
+    """Indices of the samples to look at, the base's answers to them in degrees, and whose activations there are."""
+    split, everything = job.split, np.arange(len(job.recordings))
+    if base_deg is not None:
+        return everything, base_deg, job.everything
+    if split.name != "by-drive":
+        return split.train, starts.answers_deg, job.samples
+    looked, samples = np.concatenate([split.train, split.validation]), job.samples
+    if job.config.final == ALL:
+        looked, samples = everything, job.everything
+    return looked, bases.answers(job, job.base.network, samples, looked), samples
 
 
 def _synchrony(drive: Samples, held_out_s: np.ndarray, seen: dict[str, Answers]) -> Synchrony:

@@ -67,3 +67,14 @@ def test_a_killed_trial_costs_only_itself(said):
     assert "train/loss" in children["layer3"].data.metrics, "it was killed before its first epoch"
     assert "RUNNING" not in {run.info.status for run in runs}
     assert "1 failed" in said
+
+
+def test_with_final_all_the_labels_of_the_drive_that_tests_are_looked_at_too(said, three):
+    """It is learnt from in the end, as the one that validates always is; before, nothing of it may be looked at."""
+    arguments = ["--data", ",".join(map(str, three)), "--split", "by-drive", "--trials", "1", "--freeze", "backbone"]
+    arguments += ["--bn", "source", "--epochs_min", "1", "--epochs_max", "1", "--final", "all"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert cli.main(["main", *arguments]) == 0
+    (newest, before) = sorted(versions.every("gaze-tracker"), key=lambda version: -version.number)
+    looked_at = [mlflow.get_run(version.run_id).data.tags["labels"] for version in (before, newest)]
+    assert [("b: " in line, "c: " in line) for line in looked_at] == [(True, False), (True, True)]

@@ -26,7 +26,7 @@ def looked_at(data: recordings.Recordings, answers_deg: np.ndarray, monkeypatch,
     source = SimpleNamespace(plain=lambda indices: torch.zeros(len(indices), 4))
     monkeypatch.setattr(inspection, "features", lambda *_: source)
     everything = np.arange(len(data))
-    split = SimpleNamespace(train=everything[:-20], test=everything[-20:], block=everything // 10)
+    split = SimpleNamespace(name="blocks", train=everything[:-20], test=everything[-20:], block=everything // 10)
     job = SimpleNamespace(
         recordings=data, split=split, base=SimpleNamespace(network=None), samples=None, cache=None, device=None,
         label_frames=label_frame.together(data.drives, asked),

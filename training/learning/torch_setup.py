@@ -1,5 +1,7 @@
 """Import this before torchvision: it makes a CPU build of torch and the torchvision wheel work together.
 
+It also keeps CUDA's convolutions to those algorithms that add in one order: the same seed, the same version.
+
 The torchvision wheel on the package index is built for CUDA torch. Beside a CPU torch its compiled operators
 do not load and ``import torchvision`` stops with ``operator torchvision::nms does not exist``. Nothing here
 uses these operators (only models and weights), so declaring their schemas is enough. With a matching pair
@@ -33,3 +35,4 @@ def declare_missing_operators() -> bool:
 
 
 declare_missing_operators()
+torch.backends.cudnn.deterministic = True
