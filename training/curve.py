@@ -220,6 +220,7 @@ def _curve_folder(work: Job, configuration: Chosen) -> Iterator[tuple[Path, str]
     Runs that a kill of the same curve left RUNNING are ended.
     """
     made_of = {
+        "format": 2,  # 1: answers as they were trained
         "data": work.recordings.digest, "face": work.recordings.cut_in_words(), "split": work.split.digest(),
         "base": work.base.digest, "config": asdict(configuration.config) | {"seed": work.config.seed},
     }  # fmt: skip

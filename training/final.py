@@ -17,7 +17,7 @@ from recording.exceptions import GazeError
 from training.bases import Bases
 from training.config import ALL
 from training.context import Job
-from training.learning import closed_form, model
+from training.learning import closed_form, model, shrinkage
 from training.learning.finetune import Examples, TrialConfig, finish, steps_per_epoch
 from training.learning.memory import OutOfMemory
 from training.learning.trunk import Dataset, dataset, features
@@ -39,6 +39,8 @@ class Final:
     """Samples that it was trained on."""
     epochs: float
     """Passes over them after the search; 0 for a head in closed form."""
+    kept: shrinkage.Kept = shrinkage.WHOLE
+    """What its answers keep of their distance from the mean of the labels, pitch and yaw."""
     twin: nn.Module | None = None
     """With ``final=all`` what is measured in the network's place: trained in the same way on ``split.final`` alone."""
 
@@ -47,8 +49,9 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
     """The chosen configuration on ``split.final``, and with ``final=all`` then on all samples; ``deadline`` is on
     ``time.monotonic``'s clock.
 
-    However late it is, one epoch is run of each. Raises :class:`GazeError` when not even single samples fit into
-    memory.
+    However late it is, one epoch is run of each. Where the chosen trial's answers scatter more than gaze, those of the
+    network are drawn towards the mean (:mod:`training.learning.shrinkage`). Raises :class:`GazeError` when not even
+    single samples fit into memory.
     """
     config, result = found.config(), found.best.user_attrs["result"]
     parts = [job.split.final, *([np.arange(len(job.recordings))] if job.config.final == ALL else [])]
@@ -66,7 +69,9 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
             deadline - time.monotonic(),
             cut_off=result["ended"] == "timeout",
         )
-    networks = []
+    networks, kept = [], found.kept()
+    if kept != shrinkage.WHOLE:
+        log.info("%s", shrinkage.describe(kept))
     for samples in sets:
         log.info(
             "final training: %.1f epochs on %d samples, from %s", epochs, len(samples.train), found.checkpoint.stem
@@ -75,10 +80,11 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
             network, config = _continued(job, found, samples, config, epochs)  # a batch that did not fit, fits neither
         else:
             network = _solved(job, starts, found, samples)
+        shrinkage.fold(network.get_submodule("fc"), kept, job.recordings.targets[samples.train].mean(axis=0))
         networks.append(network)
     if len({model.digest(network) for network in networks}) == 1:  # the base's own head: nothing was learnt
-        return Final(networks[0], len(sets[0].train), epochs)
-    return Final(networks[-1], len(sets[-1].train), epochs, networks[0])
+        return Final(networks[0], len(sets[0].train), epochs, kept)
+    return Final(networks[-1], len(sets[-1].train), epochs, kept, networks[0])
 
 
 def planned_epochs(best_epoch: int, epoch_seconds: float, seconds_left: float, *, cut_off: bool) -> float:

@@ -25,7 +25,7 @@ from training.bases import Bases
 from training.config import ALL, HELD_OUT, JobConfig, choose_device
 from training.context import Clock, Job
 from training.final import Final
-from training.learning import pictures
+from training.learning import pictures, shrinkage
 from training.learning.cache import ActivationCache
 from training.learning.finetune import TrialConfig
 from training.learning.trunk import dataset
@@ -304,6 +304,7 @@ def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, tr
             f"(freeze={best.freeze}, bn={best.bn}, head={best.head}, lr={best.lr:.2e})",
             f"final training: {trained.epochs:.2g} epochs on {trained.samples} of {len(result.recordings)} samples"
             + f"; the errors are its twin's, trained on {len(result.split.final)}" * (trained.twin is not None),
+            *filter(None, [shrinkage.describe(trained.kept)]),
             f"registered: {config.model_name} version {version}",
             f"promote it: {promote}",
             f"look at it: mlflow ui (run {run_name}, report/report.html)",

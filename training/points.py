@@ -26,7 +26,7 @@ from recording.exceptions import GazeError
 from registry.intervals import Floats, Integers
 from training.bases import Bases
 from training.context import Job
-from training.learning import closed_form, model
+from training.learning import closed_form, model, shrinkage
 from training.learning.answers import predict
 from training.learning.finetune import Epoch, Examples, Outcome, TrialConfig, finetune
 from training.learning.memory import OutOfMemory
@@ -168,6 +168,7 @@ class Trainings:
                 log.warning("%s: out of memory; again with batches of %d", plan.name, config.batch_size)
                 continue
             tail.load_state_dict(outcome.completed)  # shares its modules with the network
+            shrinkage.fold(network.get_submodule("fc"), outcome.best.kept, targets[plan.train].mean(axis=0))
             return outcome, network
 
     def _start(self, plan: Plan) -> nn.Module:

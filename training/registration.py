@@ -108,6 +108,8 @@ def _training(job: Job, found: SearchResult, bases: Bases, trained: Final) -> di
         "base": job.base.name,
         "train_samples": trained.samples,
         "final_epochs": trained.epochs,
+        "kept_of_azimuth": trained.kept[1],
+        "kept_of_elevation": trained.kept[0],
         "final": HELD_OUT if trained.twin is None else ALL,
         contract.LABEL_FRAME: "" if job.config.label_frame == AUTO else job.config.label_frame,
         "label_offset_frames": inspection.label_offsets(job.recordings),

@@ -95,12 +95,14 @@ def estimate(
         *(len(parts), epochs, result["sample_seconds"] * epochs * trained),
     )
     answers = {"base": base_deg, "model": np.empty_like(base_deg)}
+    kept_deg = np.array(found.kept())[::-1]  # azimuth, elevation
     tests = [np.flatnonzero(np.isin(driver, left_out)) for left_out in parts]
     if cluster is not None:
         _train_elsewhere(cluster, job, [(_but(test, driver), test) for test in tests], config, epochs, base_deg)
     for test in tests:
         train = _but(test, driver)
-        answers["model"][test] = _kept_answers(job, train, test, config, epochs, base_deg)
+        learnt, mean = _kept_answers(job, train, test, config, epochs, base_deg), data.labels_deg[train].mean(axis=0)
+        answers["model"][test] = mean + kept_deg * (learnt - mean)
         fitted = baselines.fit(base_deg[train], data.labels_deg[train]).answers(base_deg[test])
         for who, theirs in fitted.items():
             answers.setdefault(who, np.empty_like(base_deg))[test] = theirs

@@ -31,6 +31,7 @@ EACH = 30
 FOUND = SimpleNamespace(
     best=SimpleNamespace(user_attrs={"result": {"best": {"number": 2}, "batch_size": 8, "sample_seconds": 0.1}}),
     config=lambda: TrialConfig("backbone", "source", 1e-3, 5),
+    kept=lambda: (1.0, 1.0),
 )
 
 

@@ -38,7 +38,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recording.angles import pitch_yaw_to_deg
-from training.learning import closed_form, memory, progress
+from training.learning import closed_form, memory, progress, shrinkage
 from training.learning.answers import forward, pooled, predict, refresh_statistics
 from training.learning.batchnorm import BN_CHOICES
 from training.learning.model import FREEZE_CHOICES
@@ -98,6 +98,8 @@ class Epoch:
     elevation_error_deg: float
     angular_error_deg: float
     seconds: float
+    kept: shrinkage.Kept = shrinkage.WHOLE
+    """What of the answers is worth keeping, by the validation samples; the errors above are those of all of it."""
 
     def metrics(self) -> dict[str, float]:
         """By the metric names of the run."""
@@ -335,8 +337,10 @@ def _judge(
     predicted, truth = predict(tail, examples.source, examples.validation), examples.targets[examples.validation]
     azimuth, elevation, angular = per_sample(pitch_yaw_to_deg(predicted), pitch_yaw_to_deg(truth)).mean(axis=0)
     loss = float(recipe.criterion(torch.from_numpy(predicted), torch.from_numpy(truth)))
+    trained = examples.targets[examples.train]
+    kept = shrinkage.kept(predicted, truth, trained.mean(axis=0), trained.std(axis=0))
     seconds = time.monotonic() - began
-    return Epoch(number, train_loss, loss, float(azimuth), float(elevation), float(angular), seconds)
+    return Epoch(number, train_loss, loss, float(azimuth), float(elevation), float(angular), seconds, kept)
 
 
 def _best(epochs: list[Epoch]) -> Epoch | None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from training.learning import shrinkage
 from training.measuring.errors import CELL_DEG, QUANTITIES
 from training.reporting import drivers, figures, labels
 from training.reporting.report import Report
@@ -93,7 +94,8 @@ def as_html(report: Report, drawn: dict[str, bytes]) -> str:
     chosen = (
         f"Chosen: trial-{report.search.best.number:03d}, freeze={config.freeze}, bn={config.bn}, lr={config.lr:.2e}, "
         f"best epoch {report.search.best.user_attrs['result']['best']['number']} of {config.epochs}, "
-        f"{len(report.search.ran())} trials run."
+        f"{len(report.search.ran())} trials run. "
+        + "".join(f"{line[0].upper()}{line[1:]}. " for line in filter(None, [shrinkage.describe(report.search.kept())]))
     )
     headings = {
         "before_after": "Side by side on the held-out blocks",
@@ -112,7 +114,7 @@ def as_html(report: Report, drawn: dict[str, bytes]) -> str:
     parts = [
         f"<h1>Gaze fine-tuning: {html.escape(report.title)}</h1>",
         f"<p class='{kind}'>{html.escape(report.verdict.line())}</p>",
-        f"<p>{html.escape(report.split.describe())}.{html.escape(twin)} {html.escape(chosen)} "
+        f"<p>{html.escape(report.split.describe())}.{html.escape(twin)} {html.escape(chosen)}"
         f"What the network reads of the driver view: {html.escape(report.recordings.face_line)}.</p>",
         f"<p>{html.escape(report.alignment_line)}. Linear calibration, fitted on the training samples: "
         f"{html.escape(report.calibration_line)}. {html.escape(report.looks_line)}.</p>",

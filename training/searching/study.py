@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
 from recording.exceptions import GazeError, InputError
+from training.learning import shrinkage
 from training.learning.finetune import TrialConfig
 from training.learning.time_left import foreseen
 from training.orphans import end_run
@@ -53,6 +54,11 @@ class SearchResult:
 
     def config(self) -> TrialConfig:
         return TrialConfig(**self.best.user_attrs["config"])
+
+    def kept(self) -> shrinkage.Kept:
+        """What the best trial's answers keep of their distance from the mean; all of it in studies that did not ask."""
+        pitch, yaw = self.best.user_attrs["result"]["best"].get("kept", shrinkage.WHOLE)
+        return float(pitch), float(yaw)
 
     def ran(self) -> list[FrozenTrial]:
         """The trials that came to a result or failed; others are only waiting, or were cut off."""
