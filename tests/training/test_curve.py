@@ -349,21 +349,25 @@ def test_a_training_on_pictures_that_are_changed_otherwise_is_another_one(tmp_pa
     assert little._file(plan) != far._file(plan)
 
 
-def test_a_training_is_tested_with_the_completed_head(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kept", [(1.0, 1.0), (0.5, 1.0)])
+def test_a_training_is_tested_with_the_completed_head_and_drawn_to_its_mean(kept, tmp_path, monkeypatch):
     """As a version would be registered."""
     network = model.build()
     _, tail = model.cut(network, "layer3")
     trained = {key: value.clone() for key, value in tail.state_dict().items()}
     last = max(key for key in trained if key.endswith(".bias"))
     completed = trained | {last: trained[last] + 1}
-    outcome = finetune.Outcome(finetune.Epoch(1, 0, 0, 1, 1, 1, 1), trained, completed, [], "complete", 0.1)
+    outcome = finetune.Outcome(finetune.Epoch(1, 0, 0, 1, 1, 1, 1, kept), trained, completed, [], "complete", 0.1)
     monkeypatch.setattr(points, "finetune", lambda *_, **__: outcome)
     for name, given in {"_start": lambda self, plan: network, "_source": None}.items():
         monkeypatch.setattr(points.Trainings, name, given)
     config = TrialConfig("layer3", "source", 1e-3, 1)
     split = SimpleNamespace(block=np.arange(3), validation=np.arange(3))
-    job = SimpleNamespace(split=split, recordings=SimpleNamespace(targets=None), device=torch.device("cpu"))
+    job = SimpleNamespace(
+        split=split, recordings=SimpleNamespace(targets=np.full((3, 2), 0.2)), device=torch.device("cpu")
+    )
     starts = SimpleNamespace(variants={"source": SimpleNamespace(path=tmp_path)}, answers_deg=None)
     plan = points.Plan(30, 0, np.arange(3), config)
     _, tested = points.Trainings(job, starts, config, tmp_path, "k")._train(plan)
-    assert torch.equal(tested.fc[-1].bias, completed[last])
+    expected = completed[last] * torch.tensor(kept) + (1 - torch.tensor(kept)) * 0.2
+    torch.testing.assert_close(tested.fc[-1].bias.data, expected, rtol=0, atol=1e-7)
