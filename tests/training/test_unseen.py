@@ -112,6 +112,17 @@ def test_a_driver_with_a_handful_of_samples_does_not_end_the_job_behind_its_sear
     assert len(estimate(job(dea=5)).drivers) == 4
 
 
+def test_answers_to_an_unseen_driver_are_drawn_to_the_mean_of_the_others_as_the_registered_ones_are(trained):
+    made = job()
+    kept = SimpleNamespace(best=FOUND.best, config=FOUND.config, kept=lambda: (0.25, 1.0))  # pitch, yaw
+    found = unseen.estimate(made, kept, 1.0, made.recordings.labels_deg + 3.0)
+    labels, driver = made.recordings.labels_deg[:, 1], made.recordings.driver_index
+    away = np.abs(np.array([label - labels[driver != who].mean() for label, who in zip(labels, driver, strict=True)]))
+    assert found.errors["azimuth"].mean == pytest.approx(0, abs=1e-9)
+    by_driver = [0.75 * away[driver == who].mean() for who in range(4)]  # a quarter of the way is kept
+    assert [one.model_deg[1] for one in found.drivers] == pytest.approx(by_driver)
+
+
 def test_a_job_that_was_cut_off_trains_no_model_again(trained, monkeypatch):
     answers, asked = unseen._answers, []
 
