@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def noisy(tmp_path: Path) -> Path:
     """Pictures that show an azimuth, and an elevation that nobody can see in them."""
-    folder = drives.prepared_folder(tmp_path / "samples", n=100)
+    folder = drives.prepared_folder(tmp_path / "samples", n=180)
     random = np.random.default_rng(7)
     for path in sorted(folder.glob("*_gt.json")):
         truth = json.loads(path.read_text())

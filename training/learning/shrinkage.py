@@ -17,6 +17,8 @@ Kept = tuple[float, float]
 WHOLE: Kept = (1.0, 1.0)
 MOST_KEPT = 0.9
 """A share above this is one that chance may give, and would change little."""
+FEWEST = 25
+"""Validation samples; of fewer a share would be chance."""
 LEAST_GAIN = 0.05
 """Of the error on the validation samples; for less nothing is changed."""
 
@@ -24,20 +26,20 @@ LEAST_GAIN = 0.05
 def kept(answers: np.ndarray, targets: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> Kept:
     """What to keep of (n, 2) ``(pitch, yaw)`` radians, by the (n, 2) targets of samples that were not trained on.
 
-    ``mean`` and ``spread`` (2,): mean and standard deviation of the labels that were trained on. The share with the
-    least squared error; but not less than these labels and the error found would give, spread² / (spread² + error²):
-    where the validation samples all look one way, they say nothing of what glances are worth. 1 where the answers are
-    not finite, where more than :data:`MOST_KEPT` would be kept, and where the mean absolute error would not fall by
-    :data:`LEAST_GAIN`.
+    ``mean`` and ``spread`` (2,): mean and standard deviation of the labels that were trained on. The share that leaves
+    the least scatter; but not less than these labels and the scatter found would give, spread² / (spread² + scatter²):
+    where the validation samples all look one way, they say nothing of what glances are worth. What all answers are off
+    by is no scatter: another driver's offset must not make glances smaller. 1 with fewer than :data:`FEWEST` samples,
+    where the answers are not finite, where more than :data:`MOST_KEPT` would be kept, and where the mean absolute error
+    would not fall by :data:`LEAST_GAIN`.
     """
     shares = [1.0, 1.0]
-    for angle in range(2):
+    for angle in range(2) if len(answers) >= FEWEST else ():
         from_mean, truth = answers[:, angle] - mean[angle], targets[:, angle] - mean[angle]
-        power, error = float(from_mean @ from_mean), float(np.mean((from_mean - truth) ** 2))
-        if not (np.isfinite(power) and power > 0 and spread[angle] > 0):
+        if not (np.isfinite(from_mean).all() and np.ptp(from_mean) > 0 and spread[angle] > 0):
             continue
-        best = float(from_mean @ truth) / power
-        share = max(best, float(spread[angle] ** 2 / (spread[angle] ** 2 + error)))
+        best = float(np.mean((from_mean - from_mean.mean()) * truth) / from_mean.var())
+        share = max(best, float(spread[angle] ** 2 / (spread[angle] ** 2 + (from_mean - truth).var())))
         before, after = (float(np.abs(part * from_mean - truth).mean()) for part in (1.0, share))
         if share <= MOST_KEPT and after < (1 - LEAST_GAIN) * before:
             shares[angle] = share

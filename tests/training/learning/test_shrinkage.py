@@ -53,6 +53,17 @@ def test_where_validation_looks_one_way_only_it_does_not_say_what_glances_are_wo
     assert (found(answers, targets, targets) < 0.1).all()  # with labels that never moved there is nothing to lose
 
 
+def test_an_offset_of_another_driver_does_not_make_glances_smaller():
+    answers, targets = drawn(5.0, 1.0)
+    assert (found(answers + 8 * DEGREE, targets, targets) == 1).all()
+
+
+def test_of_a_handful_of_samples_nothing_is_said():
+    learnt = drawn(2.0, 0.0)[1]
+    few, enough = (drawn(2.0, 8.0, n=n) for n in (shrinkage.FEWEST - 1, shrinkage.FEWEST))
+    assert (found(*few, learnt) == 1).all() and (found(*enough, learnt) < 0.9).all()
+
+
 @pytest.mark.parametrize("answer", [np.nan, np.inf])
 def test_answers_that_are_no_numbers_stay_as_they_are(answer):
     _, targets = drawn(2.0, 0.0)
