@@ -39,8 +39,6 @@ class Final:
     """Samples that it was trained on."""
     epochs: float
     """Passes over them after the search; 0 for a head in closed form."""
-    kept: shrinkage.Kept = shrinkage.WHOLE
-    """What its answers keep of their distance from the mean of the labels, pitch and yaw."""
     twin: nn.Module | None = None
     """With ``final=all`` what is measured in the network's place: trained in the same way on ``split.final`` alone."""
 
@@ -83,8 +81,8 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
         shrinkage.fold(network.get_submodule("fc"), kept, job.recordings.targets[samples.train].mean(axis=0))
         networks.append(network)
     if len({model.digest(network) for network in networks}) == 1:  # the base's own head: nothing was learnt
-        return Final(networks[0], len(sets[0].train), epochs, kept)
-    return Final(networks[-1], len(sets[-1].train), epochs, kept, networks[0])
+        return Final(networks[0], len(sets[0].train), epochs)
+    return Final(networks[-1], len(sets[-1].train), epochs, networks[0])
 
 
 def planned_epochs(best_epoch: int, epoch_seconds: float, seconds_left: float, *, cut_off: bool) -> float:

@@ -304,7 +304,7 @@ def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, tr
             f"(freeze={best.freeze}, bn={best.bn}, head={best.head}, lr={best.lr:.2e})",
             f"final training: {trained.epochs:.2g} epochs on {trained.samples} of {len(result.recordings)} samples"
             + f"; the errors are its twin's, trained on {len(result.split.final)}" * (trained.twin is not None),
-            *filter(None, [shrinkage.describe(trained.kept)]),
+            *filter(None, [shrinkage.describe(result.search.kept())]),
             f"registered: {config.model_name} version {version}",
             f"promote it: {promote}",
             f"look at it: mlflow ui (run {run_name}, report/report.html)",

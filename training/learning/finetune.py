@@ -21,6 +21,8 @@ their alternatives; docs/benchmarks.md says which of them were measured so far):
   completed: a ridge of what it leaves, on features that its few hundred steps have changed faster than it could follow
   (:func:`training.learning.closed_form.complete`). Training goes on without that: from a completed head the layers
   before it learnt less (docs/benchmarks.md).
+- With every epoch it is told what of the answers would be worth keeping, where they scatter more than gaze does
+  (:mod:`training.learning.shrinkage`); trials are compared without that.
 - Pictures have their full size from the first step on: smaller ones at first, three times as many steps in the same
   time, made gaze worse on a rendered drive (eyes are small; docs/benchmarks.md).
 """

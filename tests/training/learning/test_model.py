@@ -24,6 +24,11 @@ def test_cutting_does_not_change_the_answer(network, freeze):
         assert torch.equal(tail(trunk(pictures)), network(pictures))
 
 
+def test_a_gpus_convolutions_are_kept_to_one_order_of_adding():
+    """Whoever builds a network has asked for it: the same seed gives the same version there too."""
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
+
+
 def test_a_state_dict_of_torchvisions_resnet18_with_the_head_loads(tmp_path, network):
     """As users saved it: torchvision's network, fc replaced by hand."""
     theirs = model.torchvision.models.resnet18()
