@@ -1,15 +1,17 @@
 """Recordings with damaged packets: in how many a frame is kept that differs from the undamaged one's.
 
-``python -m benchmarks.damage --data FOLDER``: 48 driver views of a prepared folder with a camera's noise
-are encoded in every format that is indexed, and one packet of each copy is damaged at a random byte: a burst of 4 to
-64 random bytes, 16 to 512 zeros, 64 to 2,000 random bytes, one flipped bit, or everything up to its end. A kept frame
-is wrong when the mean over any 16×16 pixels differs by more than 4 grey levels from the undamaged recording's.
+``python -m benchmarks.damage --data FOLDER``: 48 driver views of a prepared folder with a camera's noise (``--video``:
+48 pictures of a video, one after the other) are encoded in every format that is indexed, and one packet of each copy
+(``--packets``: several) is damaged at a random byte: a burst of 4 to 64 random bytes, 16 to 512 zeros, 64 to 2,000
+random bytes, one flipped bit, or everything up to its end. A kept frame is wrong when the mean over any 16×16 pixels
+differs by more than 4 grey levels from the undamaged recording's.
 """
 
 import argparse
 import sys
 import tempfile
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +38,18 @@ KINDS = ("burst", "zeroed", "overwritten", "bit flipped", "up to its end")
 def main(argv: list[str] | None = None) -> int:
     """Encode, damage, read and print the table."""
     given = _arguments(argv)
-    shown = _pictures(given.data)
-    print(f"{given.files} recordings of {FRAMES} frames per row; {machine()}\n")
+    if (given.data is None) == (given.video is None):
+        print("give --data or --video", file=sys.stderr)
+        return 2
+    shown = _noisy(_views(given.data) if given.data else _film(given.video), given.longest)
+    print(f"{given.files} recordings of {FRAMES} frames per row, {given.packets} packets damaged; {machine()}\n")
     print(f"| format | noticed | with a wrong frame | {' | '.join(KINDS)} |")
     print("|---" * (3 + len(KINDS)) + "|")
     with tempfile.TemporaryDirectory(prefix="damage-") as folder:
-        for name, (codec, options, ending) in CODECS.items():
+        for name in filter(CODECS.__contains__, given.codecs.split(";")):
+            codec, options, ending = CODECS[name]
             sound = _encoded(Path(folder, f"sound{ending}"), shown, codec, options)
-            noticed, wrong = _damaged(sound, Path(folder, f"damaged{ending}"), given.files)
+            noticed, wrong = _damaged(sound, Path(folder, f"damaged{ending}"), given.files, given.packets)
             each = [f"{wrong[kind]} of {given.files // len(KINDS)}" for kind in KINDS]
             total = sum(wrong.values())
             print(
@@ -52,17 +58,27 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _pictures(folder: Path) -> list[np.ndarray]:
-    """``FRAMES`` noisy pictures (h, w, 3) BGR, neighbours in time, with even sides of at most 400 pixels."""
+def _views(folder: Path) -> list[np.ndarray]:
+    """``FRAMES`` driver views (h, w, 3) BGR, a second or so apart."""
     samples = prepared.load(folder)
-    random = np.random.default_rng(0)
-    found = []
-    for row in range(FRAMES):
-        file = samples.driver_file(row * len(samples.table) // FRAMES // 4)
-        picture = pictures.decode(file.read_bytes(), str(file))[..., ::-1]
-        scale = min(1.0, 400 / max(picture.shape[:2]))
+    files = [samples.driver_file(row * len(samples.table) // FRAMES // 4) for row in range(FRAMES)]
+    return [pictures.decode(file.read_bytes(), str(file))[..., ::-1] for file in files]
+
+
+def _film(path: Path) -> list[np.ndarray]:
+    """``FRAMES`` pictures of a video (h, w, 3) BGR, from the hundredth on."""
+    index = frames.scan(path)
+    return [picture for _, picture in islice(decoding.in_order(path, index), 100, 100 + FRAMES)]
+
+
+def _noisy(shown: list[np.ndarray], longest: int) -> list[np.ndarray]:
+    """With noise, and with even sides: the longer one has so many pixels."""
+    random, found = np.random.default_rng(0), []
+    for picture in shown:
+        scale = longest / max(picture.shape[:2])
         width, height = (int(side * scale) // 2 * 2 for side in picture.shape[1::-1])
-        resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.float64)
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        resized = cv2.resize(picture, (width, height), interpolation=way).astype(np.float64)
         found.append(np.clip(resized + random.normal(0, NOISE, resized.shape), 0, 255).astype(np.uint8))
     return found
 
@@ -79,7 +95,7 @@ def _encoded(path: Path, shown: list[np.ndarray], codec: str, options: dict[str,
     return path
 
 
-def _damaged(sound: Path, path: Path, count: int) -> tuple[int, Counter[str]]:
+def _damaged(sound: Path, path: Path, count: int, packets: int) -> tuple[int, Counter[str]]:
     """In how many of ``count`` damaged copies frames were left out, and in how many a kept one is wrong, by kind."""
     whole, _ = _read(sound)
     assert len(whole) == FRAMES, "a sound recording loses nothing"
@@ -89,8 +105,8 @@ def _damaged(sound: Path, path: Path, count: int) -> tuple[int, Counter[str]]:
     for number in range(count):
         random, kind = np.random.default_rng(number), KINDS[number % len(KINDS)]
         content = bytearray(sound.read_bytes())
-        place, size = places[int(random.integers(len(places)))]
-        _damage(content, place, size, kind, random)
+        for place, size in (places[int(random.integers(len(places)))] for _ in range(packets)):
+            _damage(content, place, size, kind, random)
         path.write_bytes(content)
         try:
             kept, lost = _read(path)
@@ -114,7 +130,8 @@ def _damage(content: bytearray, place: int, size: int, kind: str, random: np.ran
 def _read(path: Path) -> tuple[dict[int, np.ndarray], dict[int, str]]:
     kept: dict[int, np.ndarray] = {}
     index = frames.scan(path)
-    return kept, decoding.read(path, index, range(index.frames), kept.__setitem__, 1)
+    lost = decoding.read(path, index, range(index.frames), kept.__setitem__, 1)
+    return {frame: picture for frame, picture in kept.items() if frame not in lost}, lost
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> float:
@@ -124,7 +141,11 @@ def _apart(one: np.ndarray, other: np.ndarray) -> float:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.damage", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="prepared folder whose driver views are encoded")
+    parser.add_argument("--data", type=Path, help="prepared folder whose driver views are encoded")
+    parser.add_argument("--video", type=Path, help="video whose pictures are encoded")
+    parser.add_argument("--longest", type=int, default=400, help="pixels of the longer side (400)")
+    parser.add_argument("--packets", type=int, default=1, help="damaged packets of each recording (1)")
+    parser.add_argument("--codecs", default=";".join(CODECS), help="formats, separated by semicolons")
     parser.add_argument("--files", type=int, default=200, help="damaged recordings of each format (200)")
     return parser.parse_args(argv)
 

@@ -7,7 +7,8 @@ order (:func:`in_order`). Where the index is not exact, the file is decoded from
 
 Decoders conceal damage: they fill what is missing from the picture before and go on, and every picture up to the
 next key frame is smeared. So a picture is handed over only when all that was decoded before it, from its key frame
-on, was sound; what follows damage is left out up to the next key frame.
+on, was sound; what follows damage is left out up to the next key frame. Where there is damage, more of it is looked for
+in ways that cost too much to take always (:mod:`recording.second_look`).
 """
 
 import logging
@@ -16,7 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -24,7 +25,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from recording import video
+from recording import second_look, video
 from recording.decoder import Damaged, Decoder
 from recording.frames import HELD_BACK, Index, cores
 from recording.runs import Reader, Run, Untrusted, runs
@@ -51,6 +52,7 @@ def read(
     deliver: Deliver,
     threads: int | None = None,
     besides: Besides | None = None,
+    before: Iterable[int] = (),
 ) -> dict[int, str]:
     """Decode ``frames`` and hand each to ``deliver(number, picture)``, picture (h, w, 3) uint8 BGR.
 
@@ -83,22 +85,46 @@ def read(
             hand_over(frame, picture)
             if frame >= last:
                 break
+    if missing or index.damaged:
+        missing |= _behind_hidden_damage(path, index, (coloured | grey | frozenset(before)) - missing, threads)
     return dict.fromkeys(sorted(missing), DAMAGED)
 
 
-def in_order(path: Path, index: Index) -> Iterator[tuple[int, np.ndarray]]:
+def _behind_hidden_damage(path: Path, index: Index, frames: Iterable[int], threads: int) -> set[int]:
+    """Which of these ``frames``, that decoded as if they were sound, a second look does not find so."""
+    needed = runs(index, frames) if index.exact else []
+    positions: dict[int, bool] = {}
+    for run in needed:
+        for position in range(run.start, run.stop):
+            positions[position] = positions.get(position, False) or int(index.times[position]) in run.wanted
+    found = second_look.damaged(path, index, positions, threads)
+    return set().union(*(_behind(index, run, found) for run in needed))
+
+
+def _behind(index: Index, run: Run, damaged: frozenset[int]) -> set[int]:
+    """The wanted frames of a run from its first damaged packet on."""
+    first = min((position for position in damaged if run.start <= position < run.stop), default=run.stop)
+    return {run.wanted[time] for time in index.times[first : run.stop].tolist() if time in run.wanted}
+
+
+def in_order(path: Path, index: Index, first: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """Every sound frame of a video in presentation order: its number and its picture, (h, w, 3) uint8 BGR.
 
-    The same pictures that :func:`read` gives; the numbers that are missing are damaged or behind damage.
+    ``first``: so many frames at most, damaged ones counted. The same pictures that :func:`read` gives; the numbers that
+    are missing are damaged or behind damage. Where the first damage is met, the rest of the file is looked at for more
+    that does not show; frames that were given till then and turn out to be behind such damage are named in a warning.
     """
     converter = VideoReformatter()
-    for frame, picture in _forward(path, index, cores()):
+    wanted = index.frames if first is None else min(first, index.frames)
+    for frame, picture in _forward(path, index, cores(), wanted):
+        if frame >= wanted:
+            return
         yield frame, video.to_bgr(picture, index.shown, converter)
 
 
-def in_order_rgb(path: Path, index: Index) -> Iterator[tuple[int, np.ndarray]]:
+def in_order_rgb(path: Path, index: Index, first: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """The same as :func:`in_order` in RGB, the order of colours that the network and the app take."""
-    for frame, picture in in_order(path, index):
+    for frame, picture in in_order(path, index, first):
         yield frame, np.ascontiguousarray(picture[..., ::-1])
 
 
@@ -162,19 +188,23 @@ def _pictures(reader: Reader, run: Run) -> Iterator[tuple[int, av.VideoFrame]]:
         reader.lost = precise.lost
 
 
-def _forward(path: Path, index: Index, threads: int) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Every sound (frame number, picture) from the start of the file on, in presentation order."""
-    return _in_order(path, index, threads) if index.exact else _counted(path, index, threads)
+def _forward(path: Path, index: Index, threads: int, wanted: int = 0) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Every sound (frame number, picture) from the start of the file on, in presentation order; where there is damage,
+    more of it is looked for among what the first ``wanted`` frames need."""
+    return _in_order(path, index, threads, wanted) if index.exact else _counted(path, index, threads)
 
 
-def _in_order(path: Path, index: Index, threads: int) -> Iterator[tuple[int, av.VideoFrame]]:
+def _in_order(path: Path, index: Index, threads: int, wanted: int) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decode everything from the start; after damage again from the next key frame.
 
     Threads do not tell which packet an error belongs to: where one occurs, one thread goes on from before it.
     """
     start: int | None = 0
     last = -1
+    looked_again = not wanted
     while start is not None:
+        if index.damaged and not looked_again:
+            looked_again, index = True, _looked_at_again(path, index, wanted, last)
         with Reader(path, index, threads) as reader:
             try:
                 for frame, picture in reader.pictures(_all_from(index, start)):
@@ -186,8 +216,23 @@ def _in_order(path: Path, index: Index, threads: int) -> Iterator[tuple[int, av.
             except Untrusted as reason:
                 log.warning("video %s: %s; frames after %d are left out", path, reason, last)
                 return
+        if reader.damage is not None and not looked_again:
+            looked_again, index = True, _looked_at_again(path, index, wanted, last)
         start = _next_start(index, reader.damage, threads)
         threads = 1
+
+
+def _looked_at_again(path: Path, index: Index, wanted: int, last: int) -> Index:
+    """The index with damage that a second look finds in what the first ``wanted`` frames need, of which those up to
+    ``last`` were given."""
+    needed = runs(index, range(wanted))
+    everything = {position: True for run in needed for position in range(run.start, run.stop)}
+    found = second_look.damaged(path, index, everything)
+    behind = sorted(frame for run in needed for frame in _behind(index, run, found) if frame <= last)
+    if behind:
+        said = "video %s: damage that shows at a second look only; %d frames were taken for sound till then: %s …"
+        log.warning(said, path, len(behind), behind[:5])
+    return replace(index, damaged=index.damaged | found)
 
 
 def _next_start(index: Index, damage: int | None, threads: int) -> int | None:

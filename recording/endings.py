@@ -1,10 +1,11 @@
-"""Whether the data of an H.265 picture ends where its decoder does: damage that FFmpeg's decoder does not see.
+"""Whether the data of an H.264 or H.265 picture ends where its decoder does: damage that FFmpeg's do not see.
 
-H.265's arithmetic decoder makes a picture of whatever bytes it gets. But it must arrive exactly where the data ends,
-and after damage it does not: it needs more bytes than there are, or is finished before they are used up. So a picture
-is decoded again on its own, with bytes added behind its end, which must change nothing, and with its last bytes
-exchanged, which must change something. The pictures it refers to are missing then and grey; what is read from the
-bytes does not depend on them (ITU-T H.265, 9.3), and filters at the edges of blocks are left out because they do.
+Their arithmetic decoders make a picture of whatever bytes they get. But they must arrive exactly where the data ends,
+and after damage they do not: they need more bytes than there are, or are finished before these are used up. So a
+picture is decoded again on its own, with bytes added behind its end, which must change nothing, and with its last
+bytes exchanged, which must change something. The pictures it refers to are missing then and grey; what is read from
+the bytes does not depend on them (ITU-T H.264, 9.3; H.265, 9.3), and filters at the edges of blocks are left out
+because they do. Of H.264 FFmpeg itself sees that bytes are missing.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -24,21 +25,54 @@ _RANDOM = np.random.default_rng(0).integers(4, 256, (64, 4), dtype=np.uint8)  # 
 _TAIL = _RANDOM.shape[1]
 _PADDING = b"\x00\x00\x03"  # words of zeros that a constant bit rate asks for (7.3.2.9)
 _SHORTEST = 40  # a part with less behind its header says nothing
+_SLICES = {1, 5}  # H.264's types of units that hold a part of a picture (ITU-T H.264, table 7-1)
 
 
-class Endings:
-    """Looks at the packets of one H.265 track, whose own header is ``header`` (hvcC; ISO/IEC 14496-15, 8.3.3.1)."""
+class _Alone:
+    """Decodes pictures of one track on their own, each as if there were no other; ``header``: avcC or hvcC."""
 
-    def __init__(self, header: bytes) -> None:
-        self._width, self._header = (header[21] & 3) + 1, header
+    def __init__(self, codec: str, header: bytes) -> None:
+        self._codec, self._header = codec, header
+        self._width = bitstream.length_bytes(codec, header)
         self._decoder = self._opened()
 
     def _opened(self) -> Any:
-        decoder = av.CodecContext.create("hevc", "r")
+        decoder = av.CodecContext.create(self._codec, "r")
         decoder.extradata = self._header
         decoder.thread_type, decoder.thread_count = "SLICE", 1  # threads jump to where rows should begin
         decoder.options = {"flags": "output_corrupt", "skip_loop_filter": "all"}
         return decoder
+
+    def _says(self, units: list[bytes], part: int, as_it_is: list[bytes]) -> bool:
+        """Whether the last bytes of a part say something of the picture that it decodes to."""
+        last = _unpadded(units[part])
+        if len(last) < _SHORTEST:
+            return True
+        exchanged = ([*units[:part], last[:-_TAIL] + tail.tobytes(), *units[part + 1 :]] for tail in _RANDOM)
+        return any(self._decoded(changed) != as_it_is for changed in exchanged)
+
+    def _decoded(self, units: list[bytes], new: bool = False) -> list[bytes] | None:
+        """The planes of the picture alone, None where there is none; by a ``new`` decoder, or by the same as always."""
+        decoder = self._opened() if new else self._decoder
+        packet = av.Packet(b"".join(len(unit).to_bytes(self._width) + unit for unit in units))
+        packet.pts = packet.dts = 1  # pictures that a decoder makes up for missing ones have no time
+        try:
+            decoded = [*decoder.decode(packet), *decoder.decode(None)]
+        except av.error.FFmpegError:
+            decoded = []
+        decoder.flush_buffers()
+        pictures = [picture for picture in decoded if picture.pts == 1]
+        if not pictures:
+            return None
+        width = 2 if pictures[0].format.components[0].bits > 8 else 1
+        return [_samples(plane, width) for plane in pictures[0].planes]
+
+
+class Endings(_Alone):
+    """Looks at the packets of one H.265 track, whose own header is ``header`` (hvcC; ISO/IEC 14496-15, 8.3.3.1)."""
+
+    def __init__(self, header: bytes) -> None:
+        super().__init__("hevc", header)
 
     def fit(self, packet: "Packet", everything: bool = True) -> bool:
         """Whether every part of the picture ends with its data; ``everything``: also of one that no other refers to."""
@@ -54,25 +88,30 @@ class Endings:
         # Motion in a missing picture is what its memory held before: only of new decoders is it sure to be none.
         if self._decoded(longer) != as_it_is and self._decoded(longer, new=True) != self._decoded(kept, new=True):
             return False
-        last = _unpadded(kept[parts[-1]])
-        if len(last) < _SHORTEST:
-            return True
-        exchanged = ([*kept[: parts[-1]], last[:-_TAIL] + tail.tobytes(), *kept[parts[-1] + 1 :]] for tail in _RANDOM)
-        return any(self._decoded(changed) != as_it_is for changed in exchanged)
+        return self._says(kept, parts[-1], as_it_is)
 
-    def _decoded(self, units: list[bytes], new: bool = False) -> list[bytes] | None:
-        """The planes of the picture alone, None where there is none; by a ``new`` decoder, or by the same as always."""
-        decoder = self._opened() if new else self._decoder
-        packet = av.Packet(b"".join(len(unit).to_bytes(self._width) + unit for unit in units))
-        try:
-            pictures = [*decoder.decode(packet), *decoder.decode(None)]
-        except av.error.FFmpegError:
-            pictures = []
-        decoder.flush_buffers()
-        if not pictures:
-            return None
-        width = 2 if pictures[0].format.components[0].bits > 8 else 1
-        return [_samples(plane, width) for plane in pictures[0].planes]
+
+class H264Endings(_Alone):
+    """The same for a track of H.264 (avcC; ISO/IEC 14496-15, 5.3.3.1) with arithmetic coding."""
+
+    def __init__(self, header: bytes) -> None:
+        super().__init__("h264", header)
+
+    def fit(self, packet: "Packet", everything: bool = True) -> bool:
+        """Whether the last part of the picture ends with its data; ``everything``: also of one that no other refers
+        to."""
+        units = list(bitstream.units(memoryview(packet), self._width))
+        parts = [number for number, unit in enumerate(units) if unit[0] & 31 in _SLICES]
+        if not parts or (not everything and not units[parts[0]][0] >> 5 & 3):
+            return True
+        as_it_is = self._decoded(units)
+        if as_it_is is None or self._says(units, parts[-1], as_it_is):
+            return True
+        # With some pictures FFmpeg does nothing at all while those are missing that they refer to.
+        last = units[parts[-1]]
+        middle = len(last) // 2
+        exchanged = last[:middle] + _RANDOM[0].tobytes() + last[middle + _TAIL :]
+        return self._decoded([*units[: parts[-1]], exchanged, *units[parts[-1] + 1 :]]) == as_it_is
 
 
 def _unpadded(unit: bytes) -> bytes:
@@ -93,6 +132,14 @@ def _samples(plane: Any, width: int) -> bytes:
 
 def of(stream: av.VideoStream) -> Endings | None:
     """For a track of H.265 whose units are stored by length; None for any other."""
-    codec = stream.codec_context
-    by_length = codec.name == "hevc" and bitstream.length_bytes(codec.name, codec.extradata)
-    return Endings(codec.extradata) if by_length and codec.extradata else None
+    return Endings(stream.codec_context.extradata or b"") if _stores_by_length(stream, "hevc") else None
+
+
+def of_h264(stream: av.VideoStream) -> H264Endings | None:
+    """For a track of H.264 whose units are stored by length; None for any other."""
+    return H264Endings(stream.codec_context.extradata or b"") if _stores_by_length(stream, "h264") else None
+
+
+def _stores_by_length(stream: av.VideoStream, codec: str) -> bool:
+    context = stream.codec_context
+    return context.name == codec and bool(bitstream.length_bytes(codec, context.extradata))

@@ -231,6 +231,12 @@ def _is_whole(out: Path, frame: int, views: tuple[str, ...]) -> bool:
     return all((out / name).is_file() for name in names)
 
 
+def _remove(out: Path, frame: int, views: tuple[str, ...]) -> None:
+    stem = sample_files.stem(frame)
+    for name in (sample_files.truth(stem), *(sample_files.picture(stem, view) for view in views)):
+        (out / name).unlink(missing_ok=True)
+
+
 def _extract(
     drive: drives.Drive, picked: pd.DataFrame, out: Path, threads: int
 ) -> tuple[dict[int, str], trace.Glimpses]:
@@ -251,10 +257,13 @@ def _extract(
         _Writer(out, drive.views, rows, bar, threads) as writer,
     ):
         deliver = recorder.before(writer.take, frozenset(todo))
-        lost = decoding.read(drive.video, drive.index, {*todo, *recorder.frames}, deliver, threads, besides)
+        wanted = {*todo, *recorder.frames}
+        lost = decoding.read(drive.video, drive.index, wanted, deliver, threads, besides, before=rows)
     if not made:
         fingerprint.write(out, recorder.fingerprint())
     lost = {frame: reason for frame, reason in lost.items() if frame in rows}
+    for frame in lost:  # written already, where only a second look told
+        _remove(out, frame, views)
     for reason, count in Counter(lost.values()).items():
         first = [frame for frame, why in lost.items() if why == reason][:5]
         log.warning("%s: %d frames left out (%s): %s …", drive.video, count, reason, first)

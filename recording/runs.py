@@ -96,7 +96,7 @@ class Reader:
         sieve = _Sieve(self, run)
         shown_from = self.index.numbers[run.start]
         try:
-            packet: Packet | None = self._packet(run.start)
+            packet: Packet | None = self.packet(run.start)
             while packet is not None and sieve.damage == run.stop:
                 # What is shown before the run's key frame refers to what lies before it.
                 if self.index.numbers[self.position - 1] >= shown_from:
@@ -130,8 +130,8 @@ class Reader:
         self.packets = self.container.demux(self.stream)
         self.position = 0  # of the packet that is read next
 
-    def _packet(self, start: int) -> "Packet":
-        """The packet at position ``start``: read on to it when it is near, else seek."""
+    def packet(self, start: int) -> "Packet":
+        """The packet at position ``start``: read on to it when it is near, else seek. Raises :class:`Untrusted`."""
         if not 0 <= start - self.position <= SKIPPED_RATHER_THAN_SOUGHT:
             return self._seek(start)
         return self._read_on(self._next(), start)

@@ -32,8 +32,8 @@ def settled(path: Path, index: Index, among: Sequence[int], crop: str, promised:
         # From BGR, and without the rest of the frame.
         shown[number] = crops.driver_view(picture, crop, promised)[..., ::-1].copy()
 
-    decoding.read(path, index, spread(among), keep)
-    return settle(promised, [shown[number] for number in sorted(shown)], str(path))
+    lost = decoding.read(path, index, spread(among), keep)
+    return settle(promised, [shown[number] for number in sorted(shown.keys() - lost)], str(path))
 
 
 class Copy:

@@ -9,7 +9,7 @@ import av
 import cv2
 import numpy as np
 
-from recording import drive_list
+from recording import bitstream, drive_list
 
 SAME_EVERYWHERE = {
     "libx264": ("x264-params", "threads=1:cpu-independent=1"),
@@ -21,6 +21,7 @@ BITS = 12
 LEFT, TOP, SIDE, TALL = 12, 24, 8, 24
 """The number is drawn in binary, lowest bit left, as bars inside the driver view of a composite of COMPOSITE size."""
 COMPOSITE = (376, 134)
+SCENE_FRAMES = 48
 
 
 def picture(number: int, size: tuple[int, int]) -> np.ndarray:
@@ -94,6 +95,37 @@ def same_everywhere(codec: str, options: dict[str, str] | None = None) -> dict[s
     return (options or {}) | {name: f"{given}:{fixed}" if given else fixed}
 
 
+def scene(
+    path: Path,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    patch: int | None = None,
+    speed: float = 1.0,
+) -> Path:
+    """Encode a scene that moves and has noise, :data:`SCENE_FRAMES` pictures of 320×192; brighter in a square of 16
+    pixels in picture ``patch``."""
+    width, height = size = 320, 192
+    random = np.random.default_rng(0)
+    wide = cv2.resize(random.integers(30, 220, (30, 48, 3), dtype=np.uint8), None, fx=12, fy=12)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=30, options=same_everywhere(codec, options))
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.bit_rate = 4_000_000
+        for number in range(SCENE_FRAMES):
+            left, top = round(100 + 90 * np.sin(speed * number / 20)), round(70 + 60 * np.cos(speed * number / 15))
+            shown = cv2.add(
+                wide[top : top + height, left : left + width],
+                random.normal(0, 3, (height, width, 3)).astype(np.int8),
+                dtype=cv2.CV_8U,
+            )
+            if number == patch:
+                shown[80:96, 160:176] = cv2.add(shown[80:96, 160:176], 25)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, "bgr24")))
+        container.mux(stream.encode(None))
+    return path
+
+
 def joined(path: Path, *parts: Path, cover: int | None = None, default: int | None = None) -> Path:
     """One file with the film of each part as a track of its own, in their order; part ``cover`` is a cover picture,
     ``default`` the one to be shown."""
@@ -133,6 +165,22 @@ def damage(path: Path, packets: Iterable[int], seed: int, kind: str = "overwritt
             content[at : at + length] = bytes(length) if kind == "zeroed" else random.bytes(length)
     path.write_bytes(content)
     return path
+
+
+def lengthened(path: Path, copy: Path, packets: Iterable[int] | None = None, behind: bytes = b"\x55\xaa" * 9) -> Path:
+    """A copy of an H.264 or H.265 film with bytes behind the last unit of ``packets`` (None: all): left-over data, as
+    an arithmetic decoder leaves it that damage has ended too early."""
+    with av.open(str(path)) as source, av.open(str(copy), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(packet for packet in source.demux(video=0) if packet.size):
+            units = list(bitstream.units(memoryview(packet), 4))
+            if packets is None or number in packets:
+                units[-1] += behind
+            longer = av.Packet(b"".join(len(unit).to_bytes(4) + unit for unit in units))
+            longer.pts, longer.dts, longer.time_base = packet.pts, packet.dts, packet.time_base
+            longer.stream, longer.is_keyframe = stream, packet.is_keyframe
+            target.mux(longer)
+    return copy
 
 
 def read_forward(path: Path) -> list[np.ndarray]:

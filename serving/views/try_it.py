@@ -92,9 +92,7 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
         promise = videos.settled(path, index, range(first), crop, found.contract.crop)
         rows: list[dict[str, float]] = []
         shown: np.ndarray | None = None
-        for number, frame in decoding.in_order_rgb(path, index):
-            if number >= _FRAMES:
-                break
+        for number, frame in decoding.in_order_rgb(path, index, _FRAMES):
             view = crops.driver_view(frame, crop, found.contract.crop)
             azimuth, elevation = shared.answer(found, frame, crop, promise)
             rows.append({"time": float(index.seconds[number]), "azimuth": azimuth, "elevation": elevation})

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from recording import bitstream, decoding, endings, frames
 from tests import recordings
 
-SIZE, FRAMES, GROUP = (320, 192), 48, 12
+FRAMES, GROUP = recordings.SCENE_FRAMES, 12
 QUIET = "log-level=none:pools=2"
 CODECS: dict[str, dict[str, Any]] = {
     "h264.mp4": {"codec": "libx264", "options": {"crf": "23", "x264-params": "keyint=12:scenecut=0"}},
@@ -33,34 +33,14 @@ CODECS: dict[str, dict[str, Any]] = {
 def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dict[int, np.ndarray]]]:
     """One recording per codec, of a scene that moves and has noise, and its pictures."""
     folder = tmp_path_factory.mktemp("sound")
-    return {name: (path := scene(folder / name, **how), everything(path)[0]) for name, how in CODECS.items()}
-
-
-def scene(path: Path, codec: str, options: dict[str, str]) -> Path:
-    width, height = SIZE
-    random = np.random.default_rng(0)
-    wide = cv2.resize(random.integers(30, 220, (30, 48, 3), dtype=np.uint8), None, fx=12, fy=12)
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=30, options=recordings.same_everywhere(codec, options))
-        stream.width, stream.height = SIZE
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        stream.bit_rate = 4_000_000
-        for number in range(FRAMES):
-            left, top = round(100 + 90 * np.sin(number / 20)), round(70 + 60 * np.cos(number / 15))
-            shown = cv2.add(
-                wide[top : top + height, left : left + width],
-                random.normal(0, 3, (height, width, 3)).astype(np.int8),
-                dtype=cv2.CV_8U,
-            )
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, "bgr24")))
-        container.mux(stream.encode(None))
-    return path
+    return {name: (path := recordings.scene(folder / name, **how), everything(path)[0]) for name, how in CODECS.items()}
 
 
 def everything(path: Path, threads: int = 1) -> tuple[dict[int, np.ndarray], dict[int, str]]:
     got: dict[int, np.ndarray] = {}
     index = frames.scan(path)
-    return got, decoding.read(path, index, range(index.frames), got.__setitem__, threads)
+    lost = decoding.read(path, index, range(index.frames), got.__setitem__, threads)
+    return {frame: picture for frame, picture in got.items() if frame not in lost}, lost
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> float:
@@ -144,17 +124,18 @@ def test_damage_in_the_first_packets_does_not_end_the_file(sound, tmp_path: Path
 )
 def test_sound_h265_loses_nothing(options: str, tmp_path: Path) -> None:
     how = {"preset": "fast", "x265-params": f"{QUIET}:{options}"}
-    got, lost = everything(scene(tmp_path / "v.mp4", "libx265", how))
+    got, lost = everything(recordings.scene(tmp_path / "v.mp4", "libx265", how))
     assert (sorted(got), lost) == (list(range(FRAMES)), {})
 
 
 def test_h265_of_a_still_scene_loses_nothing(tmp_path: Path) -> None:
     # All but nothing is written for pictures that repeat the one before.
+    size = (320, 192)
     with av.open(str(tmp_path / "v.mp4"), "w") as container:
         stream: Any = container.add_stream("libx265", rate=30, options={"x265-params": f"{QUIET}:wpp=0"})
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for _ in range(30):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(recordings.picture(1, SIZE), "bgr24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(recordings.picture(1, size), "bgr24")))
         container.mux(stream.encode())
     got, lost = everything(tmp_path / "v.mp4")
     assert (len(got), lost) == (30, {})
@@ -180,7 +161,7 @@ def test_a_camera_whose_every_picture_has_bytes_too_many_loses_none(sound, tmp_p
 )
 @pytest.mark.parametrize("coded", ["cabac=1", "cabac=0"])
 def test_sound_h264_loses_nothing_wherever_its_pictures_become_whole(how: str, coded: str, tmp_path: Path) -> None:
-    path = scene(tmp_path / "v.mp4", "libx264", {"x264-params": f"{coded}:{how}"})
+    path = recordings.scene(tmp_path / "v.mp4", "libx264", {"x264-params": f"{coded}:{how}"})
     keys = frames.scan(path).keys
     assert (len(keys) == 1) == ("intra-refresh" in how)
     got, lost = everything(path)
@@ -192,16 +173,7 @@ def test_h265_with_something_behind_every_picture_loses_none(
     behind: bytes, strict: bool, sound, tmp_path: Path
 ) -> None:
     # Words of zeros are allowed there, and fill up a constant bit rate. Anything else no decoder minds either.
-    with av.open(str(sound["plain-hevc.mp4"][0])) as source, av.open(str(tmp_path / "v.mp4"), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.size:
-                units = list(bitstream.units(memoryview(packet), 4))
-                units[-1] += behind
-                longer = av.Packet(b"".join(len(unit).to_bytes(4) + unit for unit in units))
-                longer.pts, longer.dts, longer.time_base = packet.pts, packet.dts, packet.time_base
-                longer.stream, longer.is_keyframe = stream, packet.is_keyframe
-                target.mux(longer)
+    recordings.lengthened(sound["plain-hevc.mp4"][0], tmp_path / "v.mp4", behind=behind)
     assert frames.scan(tmp_path / "v.mp4").strict == strict
     got, lost = everything(tmp_path / "v.mp4")
     assert (len(got), lost) == (FRAMES, {})

@@ -1,0 +1,139 @@
+"""Looks at a recording again in which damage was found: for more of it, in ways that cost too much to take always.
+
+Damage seldom comes alone, and of what decoders do not see (:mod:`recording.decoder`) most shows when it is looked for:
+
+- H.264 with arithmetic coding: whether a picture's data ends where its decoder does (:mod:`recording.endings`) takes
+  more than twice its decoding.
+- MJPEG: whether a part of a picture is like neither the one before nor the one after (:mod:`recording.flashes`) takes
+  decoding these as well.
+
+Each is taken only where it finds next to nothing wrong with a recording's first pictures.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+
+from recording import endings, flashes, progress, video
+from recording.frames import Index, cores
+from recording.runs import Reader, Untrusted
+
+if TYPE_CHECKING:
+    Packet = av.Packet[av.VideoStream]
+
+log = logging.getLogger("recording.second_look")
+
+_FIRST = 24
+_WRONG_AT_FIRST = 3
+"""Of these so many are damaged at most, where a way of looking is to be believed."""
+
+Judge = Callable[[int, bool], bool]
+"""Whether the packet at a position is sound; ``True``: though no other picture refers to it."""
+Way = Callable[[Path, Index], AbstractContextManager[Judge]]
+
+
+def damaged(path: Path, index: Index, positions: dict[int, bool], threads: int | None = None) -> frozenset[int]:
+    """Which of the packets at ``positions`` are damaged, of those whose decoder said nothing.
+
+    ``positions``: whether a packet matters though no other picture refers to it. Empty where there is no way of
+    looking again, the index is not exact, or what is found is not to be believed.
+    """
+    looked_for = _WAYS.get(_codec(path, index)) if index.exact else None
+    asked = sorted(set(positions) - index.damaged)
+    if looked_for is None or not asked:
+        return frozenset()
+    first = [position for position in range(min(_FIRST, index.frames)) if position not in index.damaged]
+    try:
+        with looked_for(path, index) as is_sound:
+            if sum(not is_sound(position, True) for position in first) > _WRONG_AT_FIRST:
+                return frozenset()
+        return frozenset(_all(path, index, looked_for, positions, asked, threads or cores()))
+    except Untrusted as reason:
+        log.warning("video %s: %s; it is not looked at again", path, reason)
+        return frozenset()
+
+
+def _all(
+    path: Path, index: Index, looked_for: Way, positions: dict[int, bool], asked: list[int], threads: int
+) -> Iterator[int]:
+    """Side by side, each thread a stretch of the file."""
+
+    def stretch(part: np.ndarray) -> list[int]:
+        found = []
+        with looked_for(path, index) as is_sound:
+            for position in part.tolist():
+                if not is_sound(position, positions[position]):
+                    found.append(position)
+                bar.update()
+        return found
+
+    parts = [part for part in np.array_split(asked, threads) if len(part)]
+    with (
+        progress.bar(len(asked), 0, "damaged: again", "picture") as bar,
+        ThreadPoolExecutor(len(parts), thread_name_prefix="again") as pool,
+    ):
+        for found in pool.map(stretch, parts):
+            yield from found
+
+
+def _codec(path: Path, index: Index) -> str:
+    with video.opened(path, index.track) as (_, stream):
+        return stream.codec_context.name
+
+
+@contextmanager
+def _endings(path: Path, index: Index) -> Iterator[Judge]:
+    with Reader(path, index, 1) as reader:
+        looked_at = endings.of_h264(reader.stream)
+
+        def is_sound(position: int, everything: bool) -> bool:
+            return looked_at is None or looked_at.fit(reader.packet(position), everything)
+
+        yield is_sound
+
+
+@contextmanager
+def _flashes(path: Path, index: Index) -> Iterator[Judge]:
+    with Reader(path, index, 1) as reader:
+        kept: dict[int, flashes.Planes | None] = {}
+
+        def planes(position: int) -> flashes.Planes | None:
+            """Of the picture in a packet, None where there is none or it is known to be damaged."""
+            if position not in kept:
+                usable = 0 <= position < index.frames and position not in index.damaged
+                kept[position] = _planes(reader, position) if usable else None
+                for old in list(islice(kept, max(0, len(kept) - 4))):
+                    del kept[old]
+            return kept[position]
+
+        def is_sound(position: int, _: bool) -> bool:
+            three = [planes(place) for place in (position - 1, position, position + 1)]
+            before, picture, after = three
+            if before is None or picture is None or after is None:
+                return True  # there is nothing to compare it with
+            return not flashes.has_flash(before, picture, after)
+
+        yield is_sound
+
+
+def _planes(reader: Reader, position: int) -> flashes.Planes | None:
+    try:
+        pictures = reader.stream.codec_context.decode(reader.packet(position))
+    except av.error.FFmpegError:
+        return None
+    if not pictures or pictures[0].format.components[0].bits > 8:
+        return None
+    return [
+        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width].copy()
+        for plane in pictures[0].planes
+    ]
+
+
+_WAYS: dict[str, Way] = {"h264": _endings, "mjpeg": _flashes}
