@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from training.learning.trunk import Features
@@ -60,11 +61,13 @@ def solve(
     if method not in METHODS:
         raise ValueError(f"method={method!r}: choose one of {', '.join(METHODS)}")
     inputs = np.asarray(inputs, dtype=np.float64)
-    mean, turn = _axes(inputs)
-    coordinates = (inputs - mean) @ turn
-    penalties = choose_penalties(method, coordinates, targets, block, weights)
     fit = least_absolute if method == "lad" else ridge
-    parts = [fit(coordinates, targets[:, k], penalties[k], weights) for k in range(2)]
+    # numpy and scipy bring a BLAS each, whose threads wait for work on the same cores: a single one is twice as fast.
+    with threadpool_limits(1, user_api="blas"):
+        mean, turn = _axes(inputs)
+        coordinates = (inputs - mean) @ turn
+        penalties = choose_penalties(method, coordinates, targets, block, weights)
+        parts = [fit(coordinates, targets[:, k], penalties[k], weights) for k in range(2)]
     weight = np.stack([turn @ slope for slope, _ in parts])
     return LinearHead(weight, np.array([intercept for _, intercept in parts]) - weight @ mean)
 
@@ -73,27 +76,39 @@ def choose_penalties(
     method: str, inputs: np.ndarray, targets: np.ndarray, block: np.ndarray, weights: np.ndarray | None = None
 ) -> tuple[float, float]:
     """For each angle the one of :data:`PENALTIES` with the least absolute error on blocks that were left out."""
-    path = _least_absolute_path if method == "lad" else _ridge_path
+    paths = _least_absolute_paths if method == "lad" else _ridge_paths
     folds = _folds(block)
     counts = np.ones(len(inputs)) if weights is None else weights / weights.mean()
     errors = np.zeros((2, len(PENALTIES)))
     for number in np.unique(folds):
         kept, left_out = folds != number, folds == number
-        for k in range(2):
-            for at, (slope, intercept) in enumerate(path(inputs[kept], targets[kept, k], counts[kept])):
+        for k, path in enumerate(paths(inputs[kept], targets[kept], counts[kept])):
+            for at, (slope, intercept) in enumerate(path):
                 off = np.abs(inputs[left_out] @ slope + intercept - targets[left_out, k])
                 errors[k, at] += (counts[left_out] * off).sum()
     best = errors.argmin(axis=1)
     return PENALTIES[best[0]], PENALTIES[best[1]]
 
 
-def _ridge_path(inputs: np.ndarray, target: np.ndarray, counts: np.ndarray) -> Iterator[Solution]:
-    """The solutions for all :data:`PENALTIES`, in their order."""
-    return (ridge(inputs, target, penalty, counts) for penalty in PENALTIES)
+def _ridge_paths(inputs: np.ndarray, targets: np.ndarray, counts: np.ndarray) -> Iterator[Iterator[Solution]]:
+    """For each angle the solutions for all :data:`PENALTIES`, in their order, from one decomposition."""
+    share = counts / counts.sum()
+    mean, middle = share @ inputs, share @ targets
+    centred = inputs - mean
+    size, axes = scipy.linalg.eigh(_gram(centred, share))
+    along = axes.T @ (centred.T @ (share[:, None] * (targets - middle)))
+    for k in range(targets.shape[1]):
+        slopes = (axes @ (along[:, k] / (np.maximum(size, 0) + penalty)) for penalty in PENALTIES)
+        yield ((slope, float(middle[k] - slope @ mean)) for slope in slopes)
+
+
+def _least_absolute_paths(inputs: np.ndarray, targets: np.ndarray, counts: np.ndarray) -> Iterator[Iterator[Solution]]:
+    """As :func:`_ridge_paths`."""
+    return (_least_absolute_path(inputs, target, counts) for target in targets.T)
 
 
 def _least_absolute_path(inputs: np.ndarray, target: np.ndarray, counts: np.ndarray) -> Iterator[Solution]:
-    """As :func:`_ridge_path`; each goes on from the one before."""
+    """Of one angle; each goes on from the one before."""
     found = least_absolute(inputs, target, PENALTIES[0], counts)
     yield found
     for penalty in PENALTIES[1:]:
@@ -106,11 +121,19 @@ def ridge(inputs: np.ndarray, target: np.ndarray, penalty: float, weights: np.nd
     share = np.full(len(target), 1 / len(target)) if weights is None else weights / weights.sum()
     mean, middle = share @ inputs, float(share @ target)
     centred = inputs - mean
-    weighted = centred * np.sqrt(share)[:, None]
-    gram = weighted.T @ weighted  # symmetric as it is written, which halves the work here and below
+    gram = _gram(centred, share)
     gram[np.diag_indices_from(gram)] += penalty
-    slope = scipy.linalg.solve(gram, centred.T @ (share * (target - middle)), assume_a="pos")
+    # Half the time of scipy.linalg.solve, which also asks how well the matrix is conditioned.
+    slope = scipy.linalg.cho_solve(
+        scipy.linalg.cho_factor(gram, lower=True, overwrite_a=True), centred.T @ (share * (target - middle))
+    )
     return slope, middle - float(slope @ mean)
+
+
+def _gram(centred: np.ndarray, share: np.ndarray) -> np.ndarray:
+    weighted = centred * np.sqrt(share)[:, None]
+    gram: np.ndarray = weighted.T @ weighted  # symmetric as it is written, which halves the work
+    return gram
 
 
 def least_absolute(

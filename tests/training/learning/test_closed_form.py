@@ -97,6 +97,18 @@ def test_an_unknown_method_is_named_with_the_known_ones(pooled):
         closed_form.solve("lasso", pooled, linear(pooled), BLOCK)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_ridges_of_all_penalties_at_once_are_those_of_each_alone(weighted):
+    random = np.random.default_rng(3)
+    inputs, targets = random.normal(size=(40, 60)), random.normal(size=(40, 2))  # fewer samples than inputs
+    counts = random.uniform(0.2, 3, 40) if weighted else np.ones(40)
+    for k, path in enumerate(closed_form._ridge_paths(inputs, targets, counts)):
+        for penalty, (slope, intercept) in zip(closed_form.PENALTIES, path, strict=True):
+            alone = closed_form.ridge(inputs, targets[:, k], penalty, counts)
+            assert np.allclose(slope, alone[0], atol=1e-9), (k, penalty)
+            assert intercept == pytest.approx(alone[1], abs=1e-9)
+
+
 def test_penalties_are_compared_by_what_each_of_them_gives():
     """Each solution goes on from the one before; it is that of its own penalty all the same."""
     random = np.random.default_rng(0)
