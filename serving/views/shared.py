@@ -67,7 +67,7 @@ def current_catalog() -> Catalog:
     return Catalog(given.model, given.cache, given.stage)
 
 
-@st.cache_resource(max_entries=6, show_spinner="Loading and verifying version {version} of {model} …")
+@st.cache_resource(max_entries=6, show_spinner="Loading and verifying the version …")
 def predictor(model: str, version: int) -> Predictor:
     """The verified predictor of a version, kept for all visitors."""
     return current_catalog().load(model, version)
