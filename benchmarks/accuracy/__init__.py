@@ -7,8 +7,8 @@ which gets as many seconds (``--seconds``) as each run of the old recipe. The pa
 - ``--drives all`` or some names of :data:`benchmarks.accuracy.panel.RECIPES`: rendered drives that differ in driver,
   camera place, zero, face size, light, frame rate and length; their test blocks test.
 - ``--people 1-10``: real photographs of people (Pointing'04, ``--faces FOLDER``), not part of this project: series 1
-  trains and validates, series 2 tests. ``--left-out 1-10``: eight others train, one more validates, this one tests. The
-  angle is the head's, and its steps are 15–30°.
+  trains and validates, series 2 tests. ``--left-out 1-10``: eight others train, one more validates, this one tests
+  (``--samples`` at most train and validate). The angle is the head's, and its steps are 15–30°.
 
 The first four recipes and people 1–5 are there to choose on, the others to confirm on (``--part``). Tables: a drive at
 a time, and as geometric means over the drives of each part. ``--seeds 0,1,2`` repeats what is random and averages.

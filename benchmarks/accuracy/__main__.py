@@ -158,7 +158,12 @@ def _arguments() -> argparse.Namespace:
     parts = (panel.CHOICE, panel.CONFIRMATION, "both")
     parser.add_argument("--part", default="both", choices=parts, help="which part of the panel (both)")
     parser.add_argument("--seeds", default="0", help="of what is random: 0-2 for three (0)")
-    parser.add_argument("--samples", type=int, default=500, help="samples of a rendered drive (500)")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=500,
+        help="samples of a rendered drive, or of the others of a person who is left out (500)",
+    )
     parser.add_argument("--seconds", type=float, default=300.0, help="of each method (300)")
     parser.add_argument("--pairwise", action="store_true", help="two methods at a time, on one core each")
     parser.add_argument("--no-bfloat16", action="store_true", help="float32 even where bfloat16 is faster")

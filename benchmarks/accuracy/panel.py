@@ -100,11 +100,15 @@ def entries(
         recipe = RECIPES[name]
         part = CHOICE if name in CHOICE_RECIPES else CONFIRMATION
         found.append(Entry(name, part, partial(rendered, name, samples), round(recipe.seconds * recipe.fps)))
-    for make, title, numbers in ((person, "person {}", people), (stranger, "person {} left out", left_out)):
-        for number in numbers:
-            part = CHOICE if number in CHOICE_PEOPLE else CONFIRMATION
-            found.append(Entry(title.format(number), part, partial(make, faces, number)))
+    for number in people:
+        found.append(Entry(f"person {number}", _part(number), partial(person, faces, number)))
+    for number in left_out:
+        found.append(Entry(f"person {number} left out", _part(number), partial(stranger, faces, number, samples)))
     return found
+
+
+def _part(number: int) -> str:
+    return CHOICE if number in CHOICE_PEOPLE else CONFIRMATION
 
 
 def rendered(name: str, samples: int, work: Path) -> Drive:
@@ -129,13 +133,20 @@ def person(faces: Path, number: int, work: Path) -> Drive:
     return _photographed(f"person {number}", faces, parts, work / f"person{number:02d}")
 
 
-def stranger(faces: Path, number: int, work: Path) -> Drive:
-    """Both series of one person test what was trained on eight others; one more validates."""
+def stranger(faces: Path, number: int, samples: int, work: Path) -> Drive:
+    """Both series of one person test what was trained on eight others; one more validates. ``samples``: of those that
+    train and validate, so many at most, spread evenly."""
     validating = number % len(PEOPLE) + 1
     others = set(PEOPLE) - {number, validating}
     wanted = {"1-train": others, "2-validation": {validating}, "3-test": {number}}
     parts = {part: _photographs(faces, people) for part, people in wanted.items()}
-    return _photographed(f"person {number} left out", faces, parts, work / f"person{number:02d}-left-out")
+    share = min(1.0, samples / (len(parts["1-train"]) + len(parts["2-validation"])))
+    for part in ("1-train", "2-validation"):
+        rows = parts[part]
+        kept = round(share * len(rows))
+        parts[part] = [rows[at * len(rows) // kept] for at in range(kept)]
+    name = f"person {number} left out"
+    return _photographed(name, faces, parts, work / f"person{number:02d}-left-out-{samples}")
 
 
 def _photographs(faces: Path, people: set[int]) -> list[dict[str, str]]:

@@ -60,11 +60,19 @@ def test_every_drive_is_chosen_on_or_confirmed_on(tmp_path):
 
 
 def test_a_person_who_is_left_out_is_in_no_other_part(tmp_path):
-    drive = panel.stranger(_faces(tmp_path / "faces"), 10, tmp_path)
+    faces = _faces(tmp_path / "faces")
+    drive = panel.stranger(faces, 10, 10_000, tmp_path)
     train, validation, test = map(_shown, drive.folders)
     assert test == {(10, 1), (10, 2)}
     assert validation == {(1, 1), (1, 2)}
     assert train == {(number, series) for number in range(2, 10) for series in (1, 2)}
+    whole, fewer = [
+        [len(list(folder.glob("*.jpg"))) for folder in one.folders]
+        for one in (drive, panel.stranger(faces, 10, 45, tmp_path))
+    ]
+    assert sum(fewer[:2]) == pytest.approx(45, abs=1)
+    assert fewer[1] / fewer[0] == pytest.approx(whole[1] / whole[0], rel=0.3)
+    assert fewer[2] == whole[2], "all of whom is left out"
 
 
 def test_one_person_is_tested_on_the_other_series(tmp_path):
