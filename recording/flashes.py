@@ -1,10 +1,11 @@
-"""A part of a picture that is like neither the picture before nor the one after, while these two are alike.
+"""A part of a picture that is like neither the pictures before nor those after, while these are alike.
 
 Damage in a video whose pictures refer to no other (MJPEG) shows in one picture alone. What moves does not: it is on its
-way from where it was to where it will be. A blink that is over within two pictures does, at ten of them a second.
+way from where it was to where it will be, and a blink is seen in the pictures around it as well.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -13,29 +14,40 @@ Planes = Sequence[np.ndarray]
 """(h, w) uint8 each: brightness, and colours at their own size."""
 
 _BLOCK = 8
-_UNLIKE = 1.5  # times what its neighbours differ by, there or in the next block
+_UNLIKE = 1.5  # times what the others differ by from one to the next, there or nearby
 _LEVELS, _PATTERN = 2.0, 3.5  # and by so much more: of the mean over a block, of the mean difference within
 
 
-def has_flash(before: Planes, picture: Planes, after: Planes) -> bool:
-    """Whether a block of 8×8 pixels in ``picture`` is there for this one picture; all three are of one size."""
-    return any(_differs(*planes) for planes in zip(before, picture, after, strict=True))
+def has_flash(before: Sequence[Planes], picture: Planes, after: Sequence[Planes]) -> bool:
+    """Whether a block of 8×8 pixels in ``picture`` is there for this one picture.
+
+    ``before`` and ``after``: one picture or more each, in the order of time; all of one size.
+    """
+    for plane, at in enumerate(picture):
+        height, width = (side - side % _BLOCK for side in at.shape)
+        first, last = ([one[plane][:height, :width].astype(np.float32) for one in side] for side in (before, after))
+        if height and width and _differs(first, at[:height, :width].astype(np.float32), last):
+            return True
+    return False
 
 
-def _differs(before: np.ndarray, at: np.ndarray, after: np.ndarray) -> bool:
-    height, width = (side - side % _BLOCK for side in at.shape)
-    if not (height and width):
-        return False
-    first, this, last = (plane[:height, :width].astype(np.float32) for plane in (before, at, after))
-    off, moved = this - (first + last) / 2, last - first
-    mean, mean_moved = _blocks(off), _blocks(moved)
-    # A lamp or the exposure changes all of a picture.
-    mean, mean_moved = (np.abs(change - np.median(change)) for change in (mean, mean_moved))
-    within, within_moved = _blocks(np.abs(off)), _blocks(np.abs(moved))
+def _differs(before: list[np.ndarray], at: np.ndarray, after: list[np.ndarray]) -> bool:
+    around = [*before, *after]
+    off, moved = at - (before[-1] + after[0]) / 2, [later - earlier for earlier, later in pairwise(around)]
+    mean, within = _mean(off), _blocks(np.abs(off))
+    mean_moved = np.maximum.reduce([_mean(change) for change in moved])
+    within_moved = np.maximum.reduce([_blocks(np.abs(change)) for change in moved])
     return bool(
         (mean > _UNLIKE * _around(mean_moved) + _LEVELS).any()
         or (within > _UNLIKE * _around(within_moved) + _PATTERN).any()
     )
+
+
+def _mean(change: np.ndarray) -> np.ndarray:
+    """(h / 8, w / 8) by how much the mean of a block changes, without what all of them do: a lamp, the exposure."""
+    means = _blocks(change)
+    off: np.ndarray = np.abs(means - np.median(means))
+    return off
 
 
 def _blocks(plane: np.ndarray) -> np.ndarray:
@@ -45,5 +57,5 @@ def _blocks(plane: np.ndarray) -> np.ndarray:
 
 
 def _around(blocks: np.ndarray) -> np.ndarray:
-    """The largest of each block and the eight around it."""
-    return cv2.dilate(blocks, np.ones((3, 3), np.uint8))
+    """The largest of each block and those up to two away: as far as what moves fast is from one picture to the next."""
+    return cv2.dilate(blocks, np.ones((5, 5), np.uint8))

@@ -4,17 +4,17 @@ Damage seldom comes alone, and of what decoders do not see (:mod:`recording.deco
 
 - H.264 with arithmetic coding: whether a picture's data ends where its decoder does (:mod:`recording.endings`) takes
   more than twice its decoding.
-- MJPEG: whether a part of a picture is like neither the one before nor the one after (:mod:`recording.flashes`) takes
+- MJPEG: whether a part of a picture is like neither those before nor those after (:mod:`recording.flashes`) takes
   decoding these as well.
 
 Each is taken only where it finds next to nothing wrong with a recording's first pictures.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ log = logging.getLogger("recording.second_look")
 _FIRST = 24
 _WRONG_AT_FIRST = 3
 """Of these so many are damaged at most, where a way of looking is to be believed."""
+_AROUND = 2  # pictures on either side that one of an MJPEG is compared with
 
 Judge = Callable[[int, bool], bool]
 """Whether the packet at a position is sound; ``True``: though no other picture refers to it."""
@@ -109,14 +110,19 @@ def _flashes(path: Path, index: Index) -> Iterator[Judge]:
             if position not in kept:
                 usable = 0 <= position < index.frames and position not in index.damaged
                 kept[position] = _planes(reader, position) if usable else None
-                for old in list(islice(kept, max(0, len(kept) - 4))):
+                for old in list(islice(kept, max(0, len(kept) - 2 * _AROUND - 2))):
                     del kept[old]
             return kept[position]
 
+        def some(positions: Iterable[int]) -> list[flashes.Planes]:
+            """Of the pictures at these, up to the first that there is none of."""
+            return list(takewhile(bool, map(planes, positions)))  # type: ignore[arg-type]
+
         def is_sound(position: int, _: bool) -> bool:
-            three = [planes(place) for place in (position - 1, position, position + 1)]
-            before, picture, after = three
-            if before is None or picture is None or after is None:
+            before = some(range(position - 1, position - 1 - _AROUND, -1))[::-1]
+            picture = planes(position)
+            after = some(range(position + 1, position + 1 + _AROUND))
+            if picture is None or not before or not after:
                 return True  # there is nothing to compare it with
             return not flashes.has_flash(before, picture, after)
 
