@@ -38,15 +38,12 @@ KINDS = ("burst", "zeroed", "overwritten", "bit flipped", "up to its end")
 def main(argv: list[str] | None = None) -> int:
     """Encode, damage, read and print the table."""
     given = _arguments(argv)
-    if (given.data is None) == (given.video is None):
-        print("give --data or --video", file=sys.stderr)
-        return 2
     shown = _noisy(_views(given.data) if given.data else _film(given.video), given.longest)
     print(f"{given.files} recordings of {FRAMES} frames per row, {given.packets} packets damaged; {machine()}\n")
     print(f"| format | noticed | with a wrong frame | {' | '.join(KINDS)} |")
     print("|---" * (3 + len(KINDS)) + "|")
     with tempfile.TemporaryDirectory(prefix="damage-") as folder:
-        for name in filter(CODECS.__contains__, given.codecs.split(";")):
+        for name in given.formats:
             codec, options, ending = CODECS[name]
             sound = _encoded(Path(folder, f"sound{ending}"), shown, codec, options)
             noticed, wrong = _damaged(sound, Path(folder, f"damaged{ending}"), given.files, given.packets)
@@ -141,11 +138,12 @@ def _apart(one: np.ndarray, other: np.ndarray) -> float:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.damage", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--data", type=Path, help="prepared folder whose driver views are encoded")
-    parser.add_argument("--video", type=Path, help="video whose pictures are encoded")
+    shown = parser.add_mutually_exclusive_group(required=True)
+    shown.add_argument("--data", type=Path, help="prepared folder whose driver views are encoded")
+    shown.add_argument("--video", type=Path, help="video whose pictures are encoded")
     parser.add_argument("--longest", type=int, default=400, help="pixels of the longer side (400)")
     parser.add_argument("--packets", type=int, default=1, help="damaged packets of each recording (1)")
-    parser.add_argument("--codecs", default=";".join(CODECS), help="formats, separated by semicolons")
+    parser.add_argument("--formats", nargs="+", choices=list(CODECS), default=list(CODECS), help="all by default")
     parser.add_argument("--files", type=int, default=200, help="damaged recordings of each format (200)")
     return parser.parse_args(argv)
 

@@ -86,19 +86,19 @@ def read(
             if frame >= last:
                 break
     if missing or index.damaged:
-        missing |= _behind_hidden_damage(path, index, (coloured | grey | frozenset(before)) - missing, threads)
+        missing |= _looked_at_again(path, index, (coloured | grey | frozenset(before)) - missing, threads)[1]
     return dict.fromkeys(sorted(missing), DAMAGED)
 
 
-def _behind_hidden_damage(path: Path, index: Index, frames: Iterable[int], threads: int) -> set[int]:
-    """Which of these ``frames``, that decoded as if they were sound, a second look does not find so."""
+def _looked_at_again(path: Path, index: Index, frames: Iterable[int], threads: int) -> tuple[frozenset[int], set[int]]:
+    """Damaged packets that only a second look shows in what ``frames`` need, and those of the frames that they cost."""
     needed = runs(index, frames) if index.exact else []
     positions: dict[int, bool] = {}
     for run in needed:
         for position in range(run.start, run.stop):
             positions[position] = positions.get(position, False) or int(index.times[position]) in run.wanted
     found = second_look.damaged(path, index, positions, threads)
-    return set().union(*(_behind(index, run, found) for run in needed))
+    return found, set().union(*(_behind(index, run, found) for run in needed))
 
 
 def _behind(index: Index, run: Run, damaged: frozenset[int]) -> set[int]:
@@ -204,7 +204,7 @@ def _in_order(path: Path, index: Index, threads: int, wanted: int) -> Iterator[t
     looked_again = not wanted
     while start is not None:
         if index.damaged and not looked_again:
-            looked_again, index = True, _looked_at_again(path, index, wanted, last)
+            looked_again, index = True, _with_hidden_damage(path, index, wanted, last)
         with Reader(path, index, threads) as reader:
             try:
                 for frame, picture in reader.pictures(_all_from(index, start)):
@@ -217,18 +217,16 @@ def _in_order(path: Path, index: Index, threads: int, wanted: int) -> Iterator[t
                 log.warning("video %s: %s; frames after %d are left out", path, reason, last)
                 return
         if reader.damage is not None and not looked_again:
-            looked_again, index = True, _looked_at_again(path, index, wanted, last)
+            looked_again, index = True, _with_hidden_damage(path, index, wanted, last)
         start = _next_start(index, reader.damage, threads)
         threads = 1
 
 
-def _looked_at_again(path: Path, index: Index, wanted: int, last: int) -> Index:
+def _with_hidden_damage(path: Path, index: Index, wanted: int, last: int) -> Index:
     """The index with damage that a second look finds in what the first ``wanted`` frames need, of which those up to
     ``last`` were given."""
-    needed = runs(index, range(wanted))
-    everything = {position: True for run in needed for position in range(run.start, run.stop)}
-    found = second_look.damaged(path, index, everything)
-    behind = sorted(frame for run in needed for frame in _behind(index, run, found) if frame <= last)
+    found, lost = _looked_at_again(path, index, range(wanted), cores())
+    behind = sorted(frame for frame in lost if frame <= last)
     if behind:
         said = "video %s: damage that shows at a second look only; %d frames were taken for sound till then: %s …"
         log.warning(said, path, len(behind), behind[:5])

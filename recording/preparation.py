@@ -226,15 +226,12 @@ def _remove_torn(out: Path) -> None:
 
 def _is_whole(out: Path, frame: int, views: tuple[str, ...]) -> bool:
     """Whether a sample is on disk: its ``_gt.json`` is written last."""
-    stem = sample_files.stem(frame)
-    names = (sample_files.truth(stem), *(sample_files.picture(stem, view) for view in views))
-    return all((out / name).is_file() for name in names)
+    return all(path.is_file() for path in _files(out, frame, views))
 
 
-def _remove(out: Path, frame: int, views: tuple[str, ...]) -> None:
+def _files(out: Path, frame: int, views: tuple[str, ...]) -> list[Path]:
     stem = sample_files.stem(frame)
-    for name in (sample_files.truth(stem), *(sample_files.picture(stem, view) for view in views)):
-        (out / name).unlink(missing_ok=True)
+    return [out / name for name in (sample_files.truth(stem), *(sample_files.picture(stem, view) for view in views))]
 
 
 def _extract(
@@ -263,7 +260,8 @@ def _extract(
         fingerprint.write(out, recorder.fingerprint())
     lost = {frame: reason for frame, reason in lost.items() if frame in rows}
     for frame in lost:  # written already, where only a second look told
-        _remove(out, frame, views)
+        for path in _files(out, frame, views):
+            path.unlink(missing_ok=True)
     for reason, count in Counter(lost.values()).items():
         first = [frame for frame, why in lost.items() if why == reason][:5]
         log.warning("%s: %d frames left out (%s): %s …", drive.video, count, reason, first)

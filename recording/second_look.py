@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -24,9 +23,6 @@ import numpy as np
 from recording import endings, flashes, progress, video
 from recording.frames import Index, cores
 from recording.runs import Reader, Untrusted
-
-if TYPE_CHECKING:
-    Packet = av.Packet[av.VideoStream]
 
 log = logging.getLogger("recording.second_look")
 
@@ -77,7 +73,7 @@ def _all(
 
     parts = [part for part in np.array_split(asked, threads) if len(part)]
     with (
-        progress.bar(len(asked), 0, "damaged: again", "picture") as bar,
+        progress.bar(len(asked), 0, "looking again", "picture") as bar,
         ThreadPoolExecutor(len(parts), thread_name_prefix="again") as pool,
     ):
         for found in pool.map(stretch, parts):
