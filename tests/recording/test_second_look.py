@@ -136,3 +136,21 @@ def test_samples_written_before_it_was_found_are_removed(damaged: Path, sound: P
     assert len(list(out.glob("frame_*_driver.jpg"))) == len(list(out.glob("frame_*_gt.json"))) == len(kept)
     about = json.loads((out / "drive.json").read_text())["samples"]
     assert about["dropped"] == {decoding.DAMAGED: len(lost)}
+
+
+def test_an_interruption_before_the_second_look_leaves_no_such_sample(
+    damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = recordings.labels(tmp_path / "l.csv", range(recordings.SCENE_FRAMES))
+    source, out = Source(damaged, labels, "driver"), tmp_path / "out"
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(second_look, "damaged", interrupted)
+        preparation.prepare(source, 48, out)
+    assert list(out.glob(f"frame_*{HIDDEN}_driver.jpg")), "written before it was looked at again"
+    preparation.prepare(source, 48, out)
+    assert not LOST & set(prepared.load(out).table["frame"])
+    assert not any(list(out.glob(f"frame_*{frame}_*")) for frame in LOST)

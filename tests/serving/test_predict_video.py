@@ -125,6 +125,29 @@ def test_another_film_is_answered_when_it_is_chosen(tmp_path: Path) -> None:
     assert [row.azimuth_deg for row in answers(both)] != [row.azimuth_deg for row in alone]
 
 
+def test_the_face_is_not_looked_for_in_frames_that_turn_out_to_be_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: Path, index: Any, frames: Any, deliver: Any) -> dict[int, str]:
+        for number in (0, 1, 2):
+            deliver(number, np.full((4, 4, 3), number, np.uint8))
+        return {1: decoding.DAMAGED}
+
+    monkeypatch.setattr(videos.decoding, "read", read)
+    monkeypatch.setattr(videos.crops, "driver_view", lambda picture, *_: picture)
+    monkeypatch.setattr(videos, "settle", lambda promised, shown, name: [int(picture.max()) for picture in shown])
+    promised: Any = SimpleNamespace(detected=True)
+    assert videos.settled(Path("v.mp4"), SimpleNamespace(), range(3), "driver", promised) == [0, 2]  # type: ignore[arg-type]
+
+
+def test_the_app_answers_no_more_than_the_first_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = recordings.video(tmp_path / "v.mp4", 40)
+    answered: list[np.ndarray] = []
+    monkeypatch.setattr(try_it, "_FRAMES", 15)
+    monkeypatch.setattr(try_it.shared, "answer", lambda *given: answered.append(given[1]) or (0.0, 0.0))
+    upload: Any = SimpleNamespace(name="v.mp4", getbuffer=video.read_bytes)
+    try_it._video(Sides(), upload, "driver")  # type: ignore[arg-type]
+    assert len(answered) == 15
+
+
 def with_a_face(path: Path, first: int, count: int = 30) -> Path:
     """A video of a driver view in which a face is seen from frame ``first`` on."""
     with av.open(str(path), "w") as container:
