@@ -144,6 +144,10 @@ def test_an_interruption_before_the_second_look_leaves_no_such_sample(
     labels = recordings.labels(tmp_path / "l.csv", range(recordings.SCENE_FRAMES))
     source, out = Source(damaged, labels, "driver"), tmp_path / "out"
 
+    # Of a long recording the trace and the fingerprint need few of the frames.
+    monkeypatch.setattr(preparation.trace, "stretches", lambda *_: np.array([0], dtype=np.int64))
+    monkeypatch.setattr(preparation.fingerprint.Recorder, "_one_per_spacing", lambda *_: [0])
+
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
