@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SAMPLES ?= 1000
 # Seconds for what `make train` computes once the samples are there; 0 = until all trials are done.
 # What is found by then is registered. A processor without bfloat16 takes twice as long for a step.
-TIMEOUT ?= $(shell grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo 180 || echo 250)
+TIMEOUT ?= $(shell grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo 165 || echo 250)
 # Processes that share the tests; 0 runs them one after the other. Three for two cores: while some tests wait for servers,
 # browsers and Ray, others compute.
 WORKERS ?= 3

@@ -106,6 +106,8 @@ def run(config: JobConfig) -> int:
             if space.runs() < space.trials:
                 log.info("this search space holds %d different trials: none is run twice", space.runs())
             spent = time.monotonic() - began
+            if short := space.too_short(spent, len(data)):
+                log.warning("%s", short)
             deadline = time.monotonic() + space.seconds_left(spent)
             with clock.part("trials"):
                 seconds = space.search_seconds(spent), space.search_seconds_at_most(spent)

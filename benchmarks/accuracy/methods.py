@@ -81,7 +81,7 @@ def main_job(drive: Drive, seconds: float, seed: int, code: Path, place: Path) -
     uri = f"sqlite:///{place.resolve() / 'mlflow.db'}"
     folders = ",".join(str(folder.resolve()) for folder in drive.folders)
     command = [sys.executable, "-m", "training", "main", "--data", folders, "--split", drive.split]
-    command += ["--timeout", f"{seconds:g}", "--seed", str(seed)]
+    command += ["--timeout", f"{seconds:g}", "--seed", str(seed), "--device", "cpu"]  # as the old recipe
     env = os.environ | {"PYTHONPATH": str(code.resolve()), "MLFLOW_TRACKING_URI": uri}
     with (place / "log").open("wb") as log:
         subprocess.run(command, cwd=place, env=env, stdout=log, stderr=subprocess.STDOUT, check=True)

@@ -110,3 +110,19 @@ def test_a_freeze_choice_that_has_no_range_of_its_own_searches_all(monkeypatch):
     assert space.learning_rates("stem") == (1e-4, 1e-3)
     monkeypatch.setattr("training.searching.space.FREEZE_CHOICES", ("backbone", "stem", "none"))
     assert [trial["lr_stem"] for trial in space.opening(1000) if "lr_stem" in trial] == [3e-4]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "spent", "said"),
+    [
+        (300, 271, "about 450 samples in the same time, or timeout=1100 for these"),
+        (60, 30, "about 820 samples in the same time, or timeout=120 for these"),
+        (300, 120, ""),
+        (0, 5000, ""),
+    ],
+)
+def test_a_timeout_that_goes_on_activations_is_said_with_what_would_do(timeout, spent, said):
+    line = SearchSpace(timeout=timeout).too_short(spent, 1638)
+    assert said in line
+    assert bool(said) == bool(line)
+    assert not said or line.startswith(f"timeout={timeout} IS SHORT FOR 1638 SAMPLES: {spent} s ")
