@@ -1,7 +1,6 @@
 """Pictures of many requests, answered together: a bounded queue in front of a few inference threads."""
 
 import asyncio
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+
+from recording.frames import cores
 
 
 class Estimator(Protocol):
@@ -59,7 +60,7 @@ class Batcher:
         self._admitted = 0
         self._wake = threading.Condition()
         self._closed = False
-        count = threads or available_cores()
+        count = threads or cores()
         self._threads = [
             threading.Thread(target=self._work, name=f"inference-{number}", daemon=True) for number in range(count)
         ]
@@ -141,8 +142,3 @@ class Batcher:
             return
         for item, answer in zip(batch, answers, strict=True):
             item.answer.set_result(answer)
-
-
-def available_cores() -> int:
-    """Cores that this process may use (a container's share, not the machine's total)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,10 +1,10 @@
 """The versions of a model as the app shows them: what is in Production, what there is, and each one loaded."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from recording.exceptions import NoSuchVersion
+from recording.frames import cores
 from registry import history, versions
 from registry.addresses import Found, Selector, base_name
 from registry.history import Line
@@ -56,7 +56,7 @@ class Catalog:
     def load(self, model: str, version: int) -> Predictor:
         """The verified predictor of a version."""
         # A page waits for one picture: one thread of the machine is not enough for that.
-        loader = Loader(Selector(model, version=version), self.cache, threads=os.cpu_count())
+        loader = Loader(Selector(model, version=version), self.cache, threads=cores())
         return loader.load(loader.find())
 
 

@@ -21,10 +21,10 @@ from recording import frames as indices
 from recording import pictures as encoded
 from recording.badrows import MOVING, ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
-from recording.frames import Index
+from recording.frames import Index, cores
 from registry.crop import Crop
 from serving import crops, pictures, videos
-from serving.batching import Batcher, available_cores
+from serving.batching import Batcher
 from serving.loader import Loader, cache_folder
 from serving.predictor import Predictor
 from serving.selection import add_selector, selector
@@ -260,7 +260,7 @@ def _ahead(jobs: Iterable[Any], depth: int = _AHEAD) -> Iterator[Any]:
 @contextmanager
 def _session(predictor: Predictor, crop: str) -> Iterator[Session]:
     batcher = Batcher()
-    pool = ThreadPoolExecutor(available_cores(), thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
     try:
         yield Session(predictor, batcher, pool, crop)
     finally:

@@ -18,9 +18,10 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from recording.exceptions import InputError
+from recording.frames import cores
 from registry.addresses import Selector
 from serving import api
-from serving.batching import Batcher, available_cores
+from serving.batching import Batcher
 from serving.follower import Follower
 from serving.limits import Limits
 from serving.loader import PRECISIONS, Loader, cache_folder
@@ -86,7 +87,7 @@ def assemble(settings: Settings, *, token: str = "") -> FastAPI:
     """Loader, follower, batcher and routes for ``settings``; nothing is loaded before the application starts."""
     metrics = Metrics()
     on_cpu = best_providers() == ("CPUExecutionProvider",)
-    threads = max(1, available_cores() // settings.workers) if on_cpu else 1
+    threads = max(1, cores() // settings.workers) if on_cpu else 1
     batcher = Batcher(
         threads=threads,
         limit=settings.limits.queue,

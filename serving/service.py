@@ -10,8 +10,9 @@ import numpy as np
 
 from recording import angles
 from recording.exceptions import InputError
+from recording.frames import cores
 from serving import pictures
-from serving.batching import Batcher, Busy, available_cores
+from serving.batching import Batcher, Busy
 from serving.crops import Promise
 from serving.follower import Follower
 from serving.limits import Limits, Refused, busy
@@ -40,7 +41,7 @@ class Service:
         """The camera streams that are open."""
         self._batcher = batcher
         # As many as cores: bounds the memory of decoded pictures to this many times the pixel limit.
-        self._decoders = ThreadPoolExecutor(available_cores(), thread_name_prefix="decode")
+        self._decoders = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
 
     async def answer(
         self, images: list[Encoded], *, crop: str = "driver", promise: Callable[[Predictor], Promise] = contracted

@@ -1,6 +1,5 @@
 """The video of a rendered drive."""
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,14 +12,15 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from recording.frames import cores
 from training.sample.scene import Scene
 
 _KEY_FRAME_S = 8
 
 
 def frames(scene: Scene) -> Iterator[np.ndarray]:
-    """All frames in order, drawn by as many threads as there are cores, a few ahead."""
-    workers = os.cpu_count() or 1
+    """All frames in order, drawn by as many threads as there are cores for this process, a few ahead."""
+    workers = cores()
     # The matrices are small: BLAS threads of their own would only wait, spinning, on the cores that draw.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[np.ndarray]] = deque()

@@ -5,7 +5,6 @@ coarse picture teaches head pose and where the eyes are, the fine one where the 
 Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
 """
 
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from recording import angles, files
 from recording.exceptions import InputError
+from recording.frames import cores
 from training.learning import model
 from training.sample.rendering import lab
 from training.sample.sample_drive import BASE_CHECKPOINT
@@ -56,7 +56,7 @@ def faces(people: range, images: int, seed: int) -> Faces:
         for at, (picture, target) in enumerate(lab.pictures(head, share[k], seed), start=starts[k]):
             out.pictures[at], out.targets[at] = picture, target
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(cores()) as pool:
         done = pool.map(fill, range(len(people)))
         for _ in tqdm(done, total=len(people), desc="rendering lab people", unit="person"):
             pass
