@@ -13,14 +13,15 @@ PREDICTED = (230, 159, 0)
 MEASURED = (0, 158, 115)
 BASE = (204, 121, 167)
 
-# Where the eyes are in the driver view, as shares of its width and height: the view is cut around the head.
-EYES = (0.5, 0.42)
+# Right and down, in pixels, or as shares of a picture's width and height.
+Point = tuple[float, float]
+
+EYES: Point = (0.5, 0.42)
+"""Where the eyes are in a picture of a head, as shares of its width and height: in a face rectangle, and in a driver
+view that is cut around the head."""
 
 SHOWN_HEIGHT = 640
 """Pixels that a picture has at least, on a page that stretches it: lines and letters would be stretched too."""
-
-# Right and down, in pixels.
-Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,14 @@ def tip(azimuth_deg: float, elevation_deg: float) -> tuple[float, float]:
     return -float(right), -float(up)
 
 
-def draw(picture: np.ndarray, arrows: list[Arrow], *, legend: bool = True) -> np.ndarray:
-    """A copy of ``picture`` (h, w, 3) RGB uint8 with ``arrows`` from the eyes and, below left, what they mean."""
+def draw(picture: np.ndarray, arrows: list[Arrow], *, eyes: Point = EYES, legend: bool = True) -> np.ndarray:
+    """A copy of ``picture`` (h, w, 3) RGB uint8 with ``arrows`` from the eyes and, below left, what they mean.
+
+    ``eyes``: where they are, as shares of the picture's width and height.
+    """
     drawn = np.ascontiguousarray(picture).copy()
     height, width = drawn.shape[:2]
-    start = (EYES[0] * width, EYES[1] * height)
+    start = (eyes[0] * width, eyes[1] * height)
     thickness = max(1, round(min(height, width) / 130))
     for arrow in arrows:
         across, down = tip(arrow.azimuth_deg, arrow.elevation_deg)
@@ -58,13 +62,13 @@ def draw(picture: np.ndarray, arrows: list[Arrow], *, legend: bool = True) -> np
     return drawn
 
 
-def show(picture: np.ndarray, arrows: list[Arrow]) -> np.ndarray:
+def show(picture: np.ndarray, arrows: list[Arrow], *, eyes: Point = EYES) -> np.ndarray:
     """:func:`draw` for a page: small pictures (h, w, 3) are enlarged first, to :data:`SHOWN_HEIGHT`."""
     height, width = picture.shape[:2]
     if height < SHOWN_HEIGHT:
         size = max(1, round(width * SHOWN_HEIGHT / height)), SHOWN_HEIGHT
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
-    return draw(picture, arrows)
+    return draw(picture, arrows, eyes=eyes)
 
 
 def stroke(picture: NDArray[np.uint8], start: Point, end: Point, colour: tuple[int, int, int], thickness: int) -> None:

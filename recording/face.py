@@ -52,6 +52,11 @@ class Face:
             )
         return view
 
+    def share(self, across: float, down: float) -> tuple[float, float]:
+        """A place in the rectangle, as shares of its width and height, as shares of the driver view's."""
+        view = self.view
+        return (view.x + across * view.w) / self.width, (view.y + down * view.h) / self.height
+
     def cut(self, picture: Picture, name: str = "picture") -> Picture:
         """The face in a picture (h, w, 3) of the driver view at any resolution; a view into the same memory.
 

@@ -187,6 +187,6 @@ def _tags(sealed: contract.Contract) -> dict[str, str]:
         errors = getattr(sealed.errors, whose)
         if errors is not None:
             prefix = "" if whose == "model" else f"{whose}_"
-            tags |= {f"{prefix}{name}": f"{value:.3f}" for name, value in errors.model_dump().items()}
+            tags |= {f"{prefix}{name}": f"{value:.5f}" for name, value in errors.model_dump().items()}
     tags |= {f"digest.{name}": digest for name, digest in sealed.digests.model_dump(exclude_none=True).items()}
     return tags | {f"sha256.{name}": digest for name, digest in sealed.files.items()}

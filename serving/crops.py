@@ -5,6 +5,7 @@ from typing import Literal, Protocol, get_args
 
 import numpy as np
 
+from recording import arrows
 from recording.exceptions import InputError
 from recording.layouts import Layout, View
 from recording.pictures import Picture
@@ -62,6 +63,15 @@ def driver_view(picture: np.ndarray, crop: str, promised: Promise) -> np.ndarray
     """The driver view of ``picture`` (h, w, 3), see :func:`driver_slices`; a view into the same memory."""
     height, width = picture.shape[:2]
     return picture[driver_slices(width, height, crop, promised)]
+
+
+def eyes(promised: Crop, crop: str = "driver") -> arrows.Point:
+    """Where gaze begins in what :func:`driver_view` gives, as shares of its width and height.
+
+    In the face rectangle that is promised; where none is, the driver view counts as cut around the head.
+    """
+    face = None if crop == "face" else promised.rectangle
+    return arrows.EYES if face is None else face.share(*arrows.EYES)
 
 
 def network_view(picture: np.ndarray, crop: str, promised: Promise, name: str = "picture") -> np.ndarray:

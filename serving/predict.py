@@ -159,7 +159,8 @@ class Session:
                 azimuth, elevation = map(float, job.result().result())
                 if copy is not None:
                     view = crops.driver_slices(frame.shape[1], frame.shape[0], self._crop, self._promised)
-                    drawn = annotate(frame, (azimuth, elevation), measured.get(number), view)
+                    eyes = crops.eyes(promised, self._crop)
+                    drawn = annotate(frame, (azimuth, elevation), measured.get(number), view, eyes)
                     copy.add(drawn, float(index.seconds[number]))
                 yield Row(str(path), number, azimuth, elevation)
                 answered += 1
@@ -211,16 +212,17 @@ def annotate(
     predicted: tuple[float, float],
     measured: tuple[float, float] | None,
     view: tuple[slice, slice],
+    eyes: arrows.Point = arrows.EYES,
 ) -> np.ndarray:
     """A copy of ``frame`` with the predicted and, where there is one, the measured gaze in the driver view.
 
-    ``view``: rows and columns of the driver view.
+    ``view``: rows and columns of the driver view; ``eyes``: where gaze begins in it, as shares of its size.
     """
     drawn = [arrows.Arrow(*predicted, arrows.PREDICTED, "predicted")]
     if measured is not None:
         drawn.insert(0, arrows.Arrow(*measured, arrows.MEASURED, "measured"))
     copy = frame.copy()
-    copy[view] = arrows.draw(frame[view], drawn)
+    copy[view] = arrows.draw(frame[view], drawn, eyes=eyes)
     return copy
 
 

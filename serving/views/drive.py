@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from recording import arrows, preprocess
 from recording.arrows import Arrow
 from recording.prepared import Samples
-from serving import prepared
+from serving import crops, prepared
 from serving.views import shared
 
 _WORST = 6
@@ -41,7 +41,7 @@ def show() -> None:
     _summary(table[keep])
     _over_time(table[keep])
     _by_angle(table[keep])
-    _worst(drive, table[keep])
+    _worst(drive, table[keep], crops.eyes(shared.promised(chosen, drive)))
 
 
 def _choose_part(column: DeltaGenerator, part: np.ndarray) -> np.ndarray:
@@ -125,7 +125,7 @@ def _by_angle(table: pd.DataFrame) -> None:
         column.altair_chart((zero + cloud).properties(height=260), width="stretch")
 
 
-def _worst(drive: Samples, table: pd.DataFrame) -> None:
+def _worst(drive: Samples, table: pd.DataFrame, eyes: arrows.Point) -> None:
     st.subheader("Worst frames")
     worst = table.sort_values("angle error", ascending=False).head(_WORST)
     columns = st.columns(3)
@@ -137,6 +137,7 @@ def _worst(drive: Samples, table: pd.DataFrame) -> None:
                 Arrow(sample["azimuth predicted"], sample["elevation predicted"], arrows.PREDICTED, "predicted"),
                 Arrow(sample["azimuth_deg"], sample["elevation_deg"], arrows.MEASURED, "measured"),
             ],
+            eyes=eyes,
         )
         columns[place % 3].image(
             drawn, caption=f"Frame {sample['frame']}: {sample['angle error']:.1f}° off in 3-D", width="stretch"

@@ -9,7 +9,7 @@ import streamlit as st
 from recording import angles, arrows, preprocess
 from recording.arrows import Arrow
 from recording.prepared import Samples
-from serving import prepared
+from serving import crops, prepared
 from serving.predictor import Predictor
 from serving.views import shared
 
@@ -83,7 +83,9 @@ def _compare(drive: Samples, row: int, part: str, found: Predictor, others: list
     views = st.columns(2) if road_file else [st.container(width=700)]
     with views[0]:
         st.image(
-            arrows.show(picture, drawn), caption=_caption(sample, float(drive.seconds[row]), part), width="stretch"
+            arrows.show(picture, drawn, eyes=crops.eyes(shared.promised(found, drive))),
+            caption=_caption(sample, float(drive.seconds[row]), part),
+            width="stretch",
         )
     if road_file:
         with views[1]:

@@ -68,7 +68,11 @@ def _picture(found: Predictor, data: bytes, crop: str) -> None:
     azimuth, elevation = shared.answer(found, picture, crop)
     left, right = st.columns([2, 1])
     left.image(
-        arrows.show(view, [Arrow(azimuth, elevation, arrows.PREDICTED, "predicted")]),
+        arrows.show(
+            view,
+            [Arrow(azimuth, elevation, arrows.PREDICTED, "predicted")],
+            eyes=crops.eyes(found.contract.crop, crop),
+        ),
         caption=f"Answered by {shared.version_label(found.version)}",
         width="stretch",
     )
@@ -99,7 +103,11 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
             shown = (
                 shown
                 if shown is not None
-                else arrows.show(view, [Arrow(azimuth, elevation, arrows.PREDICTED, "predicted")])
+                else arrows.show(
+                    view,
+                    [Arrow(azimuth, elevation, arrows.PREDICTED, "predicted")],
+                    eyes=crops.eyes(promise, crop),
+                )
             )
             bar.progress((number + 1) / first)
         bar.empty()

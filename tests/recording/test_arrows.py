@@ -14,15 +14,17 @@ def test_tip(azimuth: float, elevation: float, across: float, down: float) -> No
     assert arrows.tip(azimuth, elevation) == pytest.approx((across, down), abs=1e-9)
 
 
-def test_arrow_reaches_from_the_eyes_to_its_tip_and_leaves_the_picture_given_alone() -> None:
+@pytest.mark.parametrize("eyes", [arrows.EYES, (0.7, 0.6)])
+def test_arrow_reaches_from_the_eyes_to_its_tip_and_leaves_the_picture_given_alone(eyes: arrows.Point) -> None:
     picture = np.full((200, 200, 3), 128, np.uint8)
-    drawn = arrows.draw(picture, [arrows.Arrow(20, 10, arrows.PREDICTED, "predicted")], legend=False)
+    drawn = arrows.draw(picture, [arrows.Arrow(20, 10, arrows.PREDICTED, "predicted")], eyes=eyes, legend=False)
     assert (picture == 128).all()
     rows, columns = np.nonzero((drawn == arrows.PREDICTED).all(axis=2))
     across, down = arrows.tip(20, 10)
-    assert columns.min() == pytest.approx(100 + 180 * across, abs=3)
-    assert rows.min() == pytest.approx(84 + 180 * down, abs=3)
-    assert (columns.max(), rows.max()) == pytest.approx((100, 84), abs=4)
+    begin = 200 * eyes[0], 200 * eyes[1]
+    assert columns.min() == pytest.approx(begin[0] + 180 * across, abs=3)
+    assert rows.min() == pytest.approx(begin[1] + 180 * down, abs=3)
+    assert (columns.max(), rows.max()) == pytest.approx(begin, abs=4)
 
 
 def test_for_a_page_small_pictures_are_enlarged_before_anything_is_drawn_into_them() -> None:

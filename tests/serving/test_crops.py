@@ -177,3 +177,13 @@ def test_rectangles_decide_and_not_what_the_layout_is_called() -> None:
     assert crops.driver_slices(1504, 540, "composite", named) == (slice(35, 485), slice(30, 430))
     whole = Crop(layout="full.json", rectangles=())
     assert crops.driver_slices(1504, 540, "composite", whole) == (slice(0, 540), slice(0, 1504))
+
+
+def test_gaze_begins_in_the_face_rectangle_or_in_the_middle_of_a_view_that_has_none() -> None:
+    view = Layout("driver", 400, 300, {"driver": View(0, 0, 400, 300)})
+    cut = Crop.of("driver", [view], [Face(400, 300, View(240, 120, 100, 100))])
+    assert crops.eyes(cut) == pytest.approx((0.725, (120 + 42) / 300))
+    assert crops.eyes(cut, "face") == crops.eyes(Crop.of("driver", [view])) == (0.5, 0.42)
+    somewhere = cut.model_copy(update={"face": "detected"})
+    assert crops.eyes(somewhere) == (0.5, 0.42)
+    assert crops.eyes(somewhere.settled(Face(400, 300, View(0, 0, 100, 100)))) == pytest.approx((0.125, 0.14))
