@@ -14,7 +14,7 @@ _ERRORS = {
     "elevation_error_deg": "elevation",
     "angular_error_deg": "3-D angle",
 }
-_WHOSE = {"": "this model", "base_": "base model", "constant_": "a constant", "calibrated_": "linear calibration"}
+_WHOSE = {"": "This model", "base_": "Base model", "constant_": "A constant", "calibrated_": "Linear calibration"}
 _PLAIN = st.column_config.NumberColumn(format="%.2f°")
 
 
@@ -66,18 +66,17 @@ def _production(by_number: dict[int, Version], lines: list[Line]) -> None:
         st.caption(
             "Trained on all samples: the errors are its twin's, trained in the same way without the held-out ones."
         )
+    samples = version.tags.get("test_samples", "?")
+    st.markdown(f"Mean **elevation** error on {samples} held-out samples at registration:")
     columns = st.columns(4)
     for column, (prefix, whose) in zip(columns, _WHOSE.items(), strict=True):
         stated = [version.error(f"{prefix}{name}") for name in _ERRORS]
         figures = [error for error in stated if error is not None]
         if len(figures) < len(stated):
             continue
-        column.metric(f"Elevation, {whose}", shared.deg(figures[1], signed=False))
+        column.metric(whose, shared.deg(figures[1], signed=False))
         column.caption(f"azimuth {figures[0]:.1f}°, 3-D {figures[2]:.1f}°")
-    st.caption(
-        f"Mean errors on {version.tags.get('test_samples', '?')} held-out samples at registration. A model is worth "
-        "something only if it beats the constant and the linear calibration."
-    )
+    st.caption("A model is worth something only if it beats the constant and the linear calibration.")
     with st.expander("Model card"):
         st.markdown(version.description or "This version has no model card.")
 
