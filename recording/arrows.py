@@ -84,11 +84,14 @@ def stroke(picture: NDArray[np.uint8], start: Point, end: Point, colour: tuple[i
 def _legend(picture: np.ndarray, arrows: list[Arrow]) -> None:
     height = picture.shape[0]
     scale = max(0.35, height / 1100)
-    line = round(34 * scale)
-    for number, arrow in enumerate(reversed(arrows)):
-        text = f"{arrow.label} {arrow.azimuth_deg:+.1f} / {arrow.elevation_deg:+.1f} deg"
+    line, weight = round(34 * scale), max(1, round(2 * scale))
+    texts = [f"{one.label} {one.azimuth_deg:+.1f} / {one.elevation_deg:+.1f} deg" for one in reversed(arrows)]
+    widest = max((cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, weight)[0][0] for text in texts), default=0)
+    # Darkened: a colour is not read on itself, and any may lie behind the letters.
+    behind = picture[max(0, height - round(8 * scale) - len(texts) * line) :, : widest + round(24 * scale)]
+    behind[:] = behind // 3
+    for number, (arrow, text) in enumerate(zip(reversed(arrows), texts, strict=True)):
         at = (round(12 * scale), height - round(14 * scale) - number * line)
-        weight = max(1, round(2 * scale))
         # The shadow is the same text moved: OpenCV 5 sets heavier letters wider.
         for shift, colour in ((weight, (0, 0, 0)), (0, arrow.colour)):
             place = (at[0] + shift, at[1] + shift)
