@@ -49,4 +49,5 @@ $(STAMP): requirements.txt $(wildcard requirements/*.txt)
 	command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on PATH; install Python 3.11, or give make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	$(BIN)/python -m training.store  # so that `mlflow run` by hand, twice at once, finds it too
 	touch $@
