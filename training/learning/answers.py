@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from training.learning import batchnorm
+from training.learning.fusion import fused
 from training.learning.precision import reduced_precision
 from training.learning.trunk import Features
 
@@ -18,13 +19,12 @@ def forward(tail: nn.Sequential, inputs: torch.Tensor) -> torch.Tensor:
 
     bfloat16 has 8 bits: a head computed in it answers in steps of about 0.05°.
     """
-    answers: torch.Tensor = tail[-1](_before_head(tail, inputs))
+    answers: torch.Tensor = tail[-1](_before_head(tail[:-1], inputs))
     return answers
 
 
-def _before_head(tail: nn.Sequential, inputs: torch.Tensor) -> torch.Tensor:
-    body = tail[:-1]
-    if isinstance(body, nn.Sequential) and len(body):
+def _before_head(body: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    if any(True for _ in body.children()):
         with reduced_precision(inputs.device):
             inputs = body(inputs.contiguous(memory_format=torch.channels_last))
     return inputs.float()
@@ -33,15 +33,16 @@ def _before_head(tail: nn.Sequential, inputs: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def pooled(tail: nn.Sequential, source: Features, indices: np.ndarray) -> torch.Tensor:
     """(len(indices), 512) float32 on the CPU: what the tail's head reads of samples as they are, in eval mode."""
-    tail.eval()
-    return torch.cat([_before_head(tail, source.plain(part)).cpu() for part in _batches(indices)])
+    body = fused(tail.eval()[:-1])
+    return torch.cat([_before_head(body, source.plain(part)).cpu() for part in _batches(indices)])
 
 
 @torch.no_grad()
 def predict(tail: nn.Sequential, source: Features, indices: np.ndarray) -> np.ndarray:
     """(len(indices), 2) ``(pitch, yaw)`` radians for samples as they are, in eval mode."""
-    tail.eval()
-    return torch.cat([forward(tail, source.plain(part)).cpu() for part in _batches(indices)]).double().numpy()
+    body, head = fused(tail.eval()[:-1]), tail[-1]
+    answers = [head(_before_head(body, source.plain(part))).cpu() for part in _batches(indices)]
+    return torch.cat(answers).double().numpy()
 
 
 def _batches(indices: np.ndarray) -> list[np.ndarray]:

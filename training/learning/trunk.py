@@ -19,6 +19,7 @@ from recording.recordings import Recordings
 from training.learning import model, pictures
 from training.learning.augmentation import Augmentation
 from training.learning.cache import ActivationCache, Resident
+from training.learning.fusion import fused
 from training.learning.pictures import as_input
 from training.learning.precision import reduced_precision
 
@@ -179,7 +180,7 @@ def fill(
     for freeze in freezes:
         part = model.between(network, done, freeze)
         part.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
-        stages.append(part.eval())
+        stages.append(fused(part))
         done = model.trunk_names(freeze)
     shapes = [tuple(out.shape[1:]) for out in _stages(stages, torch.zeros(1, 3, 224, 224, device=device))]
     passes = samples.passes()
