@@ -49,6 +49,8 @@ SHORT_SHARE = 0.4
 minutes, of which activations took 90 %, 1,638 photographs came to 36°, and 500 of them to 21° (docs/benchmarks.md)."""
 ROOMY_SHARE = 0.25
 """What they take where the time suits the samples."""
+WORTHWHILE_SAMPLES = 200
+"""Fewer are not recommended to anybody: too few of them are held out to tell whether a model is better."""
 USUAL_LR = 3e-4
 FIRST_LR = {"backbone": 2e-4, "layer3": 5e-4}
 """Of the opening trials where :data:`USUAL_LR` is not the best, brought into the searched range like that one."""
@@ -112,11 +114,13 @@ class SearchSpace:
         where enough is left."""
         if not self.timeout or spent <= SHORT_SHARE * self.timeout:
             return ""
-        fewer, longer = samples * ROOMY_SHARE * self.timeout / spent, spent / ROOMY_SHARE
+        fewer, longer = _rounded(samples * ROOMY_SHARE * self.timeout / spent), _rounded(spent / ROOMY_SHARE)
+        advice = f"timeout={longer} usually comes to a better model"
+        if fewer >= WORTHWHILE_SAMPLES:
+            advice += f", and so do about {fewer} samples in the same time"
         return (
-            f"timeout={self.timeout:g} IS SHORT FOR {samples} SAMPLES: {spent:.0f} s of it went before the first "
-            f"trial, and little is left to learn in; about {_rounded(fewer)} samples in the same time, or timeout="
-            f"{_rounded(longer)} for these, usually come to a better model"
+            f"timeout={self.timeout:g} IS SHORT FOR {samples} SAMPLES: {spent:.0f} s went by before the first trial, "
+            f"and little is left to learn in; {advice}"
         )
 
     def learning_rates(self, freeze: str) -> tuple[float, float]:

@@ -115,8 +115,9 @@ def test_a_freeze_choice_that_has_no_range_of_its_own_searches_all(monkeypatch):
 @pytest.mark.parametrize(
     ("timeout", "spent", "said"),
     [
-        (300, 271, "about 450 samples in the same time, or timeout=1100 for these"),
-        (60, 30, "about 820 samples in the same time, or timeout=120 for these"),
+        (300, 271, "timeout=1100 usually comes to a better model, and so do about 450 samples in the same time"),
+        (60, 30, "timeout=120 usually comes to a better model, and so do about 820 samples in the same time"),
+        (2, 14, "little is left to learn in; timeout=56 usually comes to a better model"),
         (300, 120, ""),
         (0, 5000, ""),
     ],
@@ -126,3 +127,4 @@ def test_a_timeout_that_goes_on_activations_is_said_with_what_would_do(timeout, 
     assert said in line
     assert bool(said) == bool(line)
     assert not said or line.startswith(f"timeout={timeout} IS SHORT FOR 1638 SAMPLES: {spent} s ")
+    assert ("samples in the same time" in line) == (bool(said) and timeout > 2)
