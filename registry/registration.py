@@ -88,7 +88,7 @@ def register(folder: Path, *, model_name: str, run_id: str, description_extra: s
         name="model",
         run_id=run_id,
         python_model=str(_ROOM / "pyfunc_model.py"),
-        artifacts={name: str(folder / name) for name in (*sealed.file_names, contract.FILE_NAME)},
+        artifacts={name: (folder / name).absolute().as_uri() for name in (*sealed.file_names, contract.FILE_NAME)},
         code_paths=[str(_GROUND_FLOOR), str(_ROOM)],
         signature=_SIGNATURE,
         pip_requirements=[f"{name}=={installed(name)}" for name in _REQUIREMENTS],

@@ -31,12 +31,13 @@ def settle() -> None:
     elif quoted == Path.cwd() or list(Path.cwd().glob("mlruns/*/meta.yaml")):
         return  # nothing to quote, or a folder of MLflow's old file store, which MLflow has to find by itself
     else:
-        address = f"{_SQLITE}{Path.cwd() / 'mlflow.db'}"
+        address = _SQLITE + quote(str(Path.cwd() / "mlflow.db"))
     file = database_file(address)
     if file is None or not file.is_absolute() or "?" in address:
         return
-    # Only what the database's own driver would unquote stays quoted.
-    os.environ[_ADDRESS] = _SQLITE + re.sub("[%?]", lambda found: quote(found[0]), str(file))
+    # Only what the database's own driver would unquote stays quoted; of a folder's own name, nothing needs to.
+    named = str(file) if file.parent != Path.cwd() or not re.search("[%?]", str(file.parent)) else file.name
+    os.environ[_ADDRESS] = _SQLITE + re.sub("[%?]", lambda found: quote(found[0]), named)
     stray = Path(quote(str(file))).parent
     if stray != file.parent and stray.is_dir() and not any(stray.iterdir()):
         stray.rmdir()

@@ -30,7 +30,21 @@ def ensure(address: str) -> None:
             import mlflow  # takes seconds, and is not needed the next time
 
             mlflow.set_tracking_uri(address)
-            mlflow.set_experiment(EXPERIMENT)
+            set_experiment()
+
+
+def set_experiment() -> None:
+    """Make :data:`EXPERIMENT` the current one, and before that itself where there is none.
+
+    MLflow takes the path of this folder for a quoted one: with a ``%`` in it artifacts would go to another folder.
+    """
+    import mlflow
+
+    runs = Path.cwd() / "mlruns"
+    beside = database_file(mlflow.get_tracking_uri()) is not None
+    if beside and "%" in str(runs) and mlflow.get_experiment_by_name(EXPERIMENT) is None:
+        mlflow.create_experiment(EXPERIMENT, f"{runs.as_uri()}/{EXPERIMENT}")
+    mlflow.set_experiment(EXPERIMENT)
 
 
 def _is_made(file: Path) -> bool:

@@ -15,7 +15,7 @@ from recording.exceptions import GazeError
 from recording.recordings import Recordings
 from training import interruption, sqlite
 from training.orphans import end_run
-from training.store import EXPERIMENT
+from training.store import set_experiment
 
 
 def inside_project() -> bool:
@@ -32,7 +32,7 @@ def tracked_run(name: str) -> Iterator[str]:
     inside = inside_project()
     with sqlite.alone(mlflow.get_tracking_uri()):
         if not inside and not any(map(os.environ.get, ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"))):
-            mlflow.set_experiment(EXPERIMENT)
+            set_experiment()
         run = mlflow.start_run() if inside else mlflow.start_run(run_name=name)
     if inside:
         mlflow.set_tag("mlflow.runName", name)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from mlflow.server.security_utils import INVALID_HOST_MSG
@@ -68,8 +69,9 @@ def test_what_a_refusal_means_depends_on_what_was_refused(refusing: str, monkeyp
 
 
 # MLflow takes its database's address from the folder, quoted, and makes the quoted folder as well.
-def test_a_folder_with_a_space_gets_no_twin(tmp_path: Path, empty_database: bytes) -> None:
-    folder = tmp_path / "my drive ü"
+@pytest.mark.parametrize("name", ["my drive ü", "p%20q r"])
+def test_a_folder_that_is_not_its_own_address_gets_no_twin(name: str, tmp_path: Path, empty_database: bytes) -> None:
+    folder = tmp_path / name
     folder.mkdir()
     (folder / "mlflow.db").write_bytes(empty_database)
     variables = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
@@ -82,7 +84,7 @@ def test_a_folder_with_a_space_gets_no_twin(tmp_path: Path, empty_database: byte
         "leave(main)"
     )
     # As a command of ours started by hand, and as one that `mlflow run` starts after it has made the twin.
-    twin = tmp_path / "my%20drive%20%C3%BC"
+    twin = tmp_path / quote(name)
     twin.mkdir()
     handed_down = {"MLFLOW_TRACKING_URI": f"sqlite:///{twin}/mlflow.db"}
     for given in (handed_down, {}):

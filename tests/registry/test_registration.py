@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
+import packages
 import pytest
 from mlflow.exceptions import RestException
 
@@ -53,3 +54,11 @@ def test_who_may_not_change_the_model_is_told_so(
     monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_tag", refuse)
     with pytest.raises(RegistryError, match="Permission denied"):
         registration.check(MODEL, run_id)
+
+
+# MLflow takes a path for an address and would unquote it: after search and training, nothing to register was found.
+@pytest.mark.parametrize("name", ["a%20b", "50%", "what?", "a#b"])
+def test_a_package_is_registered_out_of_any_folder(name: str, run_id: str, tmp_path: Path) -> None:
+    packages.make_package(tmp_path / name)
+    assert registration.register(tmp_path / name, model_name=MODEL, run_id=run_id) == 1
+    assert versions.get(MODEL, 1).number == 1

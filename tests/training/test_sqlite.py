@@ -1,16 +1,22 @@
 """SQLite files that are held by another program, or new in two processes."""
 
 import multiprocessing
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 
 import mlflow
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
 
 from training import sqlite, store, tracking
+
+ROOT = Path(__file__).parents[2]
 
 HELD_S = 5.5  # longer than SQLite waits by itself
 
@@ -82,3 +88,18 @@ def test_two_jobs_at_once_on_a_fresh_store_both_go_on(begin, tmp_path, monkeypat
 def test_other_stores_need_no_lock(uri):
     with sqlite.alone(uri):
         pass
+
+
+@pytest.mark.parametrize("name", ["drive", "a%20b", "50% c"])
+def test_artifacts_lie_beside_the_database_whatever_the_folder_is_called(name, tmp_path):
+    folder = tmp_path / name
+    folder.mkdir()
+    code = (
+        "import mlflow; from training import store; store.main(None); store.set_experiment()\n"
+        "with mlflow.start_run(): mlflow.log_text('here', 'note.txt')"
+    )
+    handed = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
+    uri = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=handed | uri, check=True)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert len(list(folder.glob("mlruns/**/note.txt"))) == 1
