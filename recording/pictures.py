@@ -25,7 +25,7 @@ import simplejpeg
 from recording import overshoot, segments, stairs
 from recording.exceptions import InputError
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
 MAX_PIXELS = 50_000_000
 JPEG_QUALITY = 95
 MAX_SCANS = 100

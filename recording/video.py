@@ -24,7 +24,10 @@ from recording.exceptions import DriveError
 
 log = logging.getLogger("recording.video")
 
-SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
+SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".mkv", ".webm", ".ogv", ".avi", ".wmv", ".asf", ".flv", ".mxf"),
+    *(".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".m2t"),
+)
 """Endings by which a file among others is taken for a video."""
 STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 PICTURE_CODECS = ("mjpeg", "png", "bmp", "webp", "gif", "tiff")

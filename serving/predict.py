@@ -32,6 +32,8 @@ from serving.steady import settle, spread
 
 # Pictures that are decoded ahead of their answers: keeps every core busy and bounds memory.
 _AHEAD = 64
+_TABLES = (".csv", ".tsv", ".json", ".txt", ".md", ".npz", ".npy", ".parquet", ".yaml", ".yml", ".log")
+"""Endings of what lies beside pictures and is none."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,13 @@ def _files(path: Path) -> list[Path]:
         found += [file for file in inside if _is_video(file)]
         if not found:
             raise InputError(f"{path}: no images ({', '.join(encoded.SUFFIXES)}) and no videos in this folder")
+        known = {*images, *found}
+        if others := [file.name for file in inside if file not in known and file.suffix.lower() not in _TABLES]:
+            some = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+            passed = (
+                f"{len(others)} file{'s' * (len(others) > 1)} passed over, named neither as a picture nor as a video"
+            )
+            print(f"{path}: {passed} ({some})", file=sys.stderr)
         return found
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")

@@ -180,3 +180,13 @@ def test_a_version_that_finds_the_face_finds_it_on_the_whole_video(
     monkeypatch.setattr(predict, "Loader", lambda *_: SimpleNamespace(find=lambda: 1, load=lambda _: version))
     assert predict.main([str(video), "--cache", str(tmp_path), "--crop", "driver"]) == 0
     assert capsys.readouterr().out.count('"frame"') == 30
+
+
+def test_of_a_folder_everything_is_answered_or_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answered = ["a.jpg", "b.JFIF", "c.png", "d.MTS", "e.wmv", "f.3gp", "g.mp4"]
+    for name in [*answered, "h.webp", "i.heic", "labels.csv", ".hidden"]:
+        (tmp_path / name).touch()
+    assert sorted(file.name for file in predict._files(tmp_path)) == answered
+    assert capsys.readouterr().err == (
+        f"{tmp_path}: 2 files passed over, named neither as a picture nor as a video (h.webp, i.heic)\n"
+    )
