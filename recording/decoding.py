@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -259,7 +260,8 @@ def _counted(path: Path, index: Index, threads: int) -> Iterator[tuple[int, av.V
     given = 0
     for tried in dict.fromkeys((threads, 1)):
         held: deque[tuple[int, av.VideoFrame]] = deque()
-        for number, (picture, sound) in enumerate(_all_pictures(path, index, tried)):
+        pictures = _all_pictures(path, index, tried)
+        for number, (picture, sound) in enumerate(islice(pictures, index.frames) if index.cut else pictures):
             if picture is None or picture.is_corrupt:
                 break
             if number >= given and sound:

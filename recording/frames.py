@@ -27,6 +27,13 @@ from recording.exceptions import DriveError
 log = logging.getLogger("recording.frames")
 
 INDEXED_CONTAINERS = ("mov", "mp4", "matroska", "webm")
+SEQUENTIAL_CONTAINERS = ("matroska", "webm", "flv")
+"""Of these packets are found one behind the other: past a damaged stretch the reader looks for the next that seems
+whole, and says nothing."""
+BETWEEN_PACKETS = 1024
+"""So many bytes between two packets at most are the container's own."""
+LONG_STEP = 1.75
+"""Times the usual step from picture to picture: one is missing."""
 INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4")
 CHECKED_FRAMES = 24
 """So many packets from the start are decoded to see that decoder and index agree."""
@@ -66,6 +73,8 @@ class Index:
     damaged: frozenset[int]
     strict: bool = False
     even: bool = False
+    cut: bool = False
+    """Whether the file goes on behind the last frame, where nothing can be counted."""
 
     @property
     def width(self) -> int:
@@ -87,6 +96,18 @@ class _Packets:
     keys: list[int]
     hidden: list[int]
     damaged: list[int]
+    places: list[int]
+    """Bytes from the start of the file."""
+    cut: bool = False
+
+    def end_at(self, place: int) -> None:
+        """Forget the packets that lie at ``place`` or behind it."""
+        count = sum(one < place for one in self.places)
+        self.cut = True
+        for kept in (self.presented, self.decoded, self.places):
+            del kept[count:]
+        for positions in (self.keys, self.hidden, self.damaged):
+            positions[:] = [position for position in positions if position < count]
 
 
 def cores() -> int:
@@ -103,6 +124,8 @@ def scan(path: Path, track: int | None = None) -> Index:
         number = video.films(container).index(stream)
         first = beside.submit(_first_pictures, path, number)
         packets = _packets(path, container, stream)
+        if set(container.format.name.split(",")).intersection(SEQUENTIAL_CONTAINERS):
+            _end_before_a_hole(path, number, packets)
         if not packets.presented or stream.codec_context.width <= 0 or stream.codec_context.height <= 0:
             raise DriveError(f"video {path}: holds no pictures; export it again")
         times, picture = first.result()
@@ -128,12 +151,13 @@ def scan(path: Path, track: int | None = None) -> Index:
         frozenset(packets.damaged if exact else ()),
         strict,
         even,
+        packets.cut,
     )
 
 
 def _packets(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
     """Read all packets; where the container is damaged, those before the damage."""
-    noted = _Packets([], [], [], [], [])
+    noted = _Packets([], [], [], [], [], [])
     is_legal, is_start = (
         of(stream.codec_context.name, stream.codec_context.extradata)
         for of in (bitstream.check_for, bitstream.start_for)
@@ -151,10 +175,36 @@ def _packets(path: Path, container: av.container.InputContainer, stream: av.Vide
                 noted.damaged.append(position)
             noted.presented.append(packet.pts)
             noted.decoded.append(packet.dts)
+            noted.places.append(packet.pos if packet.pos is not None else -1)
     except av.error.FFmpegError as error:
         read = len(noted.presented)
         log.warning("video %s: damaged after %d packets (%s); what follows is not read", path, read, error)
     return noted
+
+
+def _end_before_a_hole(path: Path, number: int, packets: _Packets) -> None:
+    """Forget what follows a stretch of the file that is no packets, where pictures are missing.
+
+    What was there is gone, and how many pictures that were nobody knows: those behind it cannot be numbered.
+    """
+    both = zip(packets.presented, packets.places, strict=True)
+    shown = sorted((time, place) for time, place in both if time is not None)
+    if len(shown) < 3 or min(packets.places) < 0:
+        return
+    steps = np.diff([time for time, _ in shown])
+    long = [k for k in np.flatnonzero(steps > LONG_STEP * np.median(steps)) if shown[k][1] < shown[k + 1][1]]
+    if not long:
+        return  # of most files: nothing is missing, and they are not read once more
+    with video.opened(path, number) as (again, _):
+        every = sorted((packet.pos, packet.size) for packet in again.demux() if packet.size and packet.pos is not None)
+    end = every[0][0]
+    for place, size in every:
+        if place - end > BETWEEN_PACKETS and any(shown[k][1] < place <= shown[k + 1][1] for k in long):
+            said = "video %s: damaged from byte %d to %d, pictures are missing there; what follows cannot be counted"
+            log.warning(said, path, end, place)
+            packets.end_at(place)
+            return
+        end = max(end, place + size)
 
 
 def _is_exact(

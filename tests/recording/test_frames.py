@@ -263,6 +263,34 @@ def test_damage_ends_a_file_whose_frames_are_counted(tmp_path: Path) -> None:
     assert all(recordings.number(picture) == frame for frame, picture in got.items())
 
 
+# Readers of these containers look for the next packet that seems whole: pictures are gone, and nobody says how many.
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("v.mkv", {"gop": 10}),
+        ("v.mkv", {"codec": "mjpeg"}),
+        ("v.webm", {"codec": "libvpx", "gop": 10}),
+        ("v.flv", {"gop": 10}),
+    ],
+)
+@pytest.mark.parametrize("times_ms", [None, UNEVEN])
+def test_behind_pictures_that_a_damaged_stretch_swallowed_no_frame_is_numbered(
+    name: str, how: dict, times_ms: list[int] | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    video = recordings.video(tmp_path / name, times_ms=times_ms, **how)
+    with av.open(str(video)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    content = bytearray(video.read_bytes())
+    content[places[60] - 40 : places[80] + 40] = bytes(places[80] - places[60] + 80)
+    video.write_bytes(content)
+    got, _ = collect(video, range(frames.scan(video).frames))
+    assert set(range(40)) <= got.keys() <= set(range(61))
+    assert all(recordings.number(picture) == frame for frame, picture in got.items())
+    assert "pictures are missing there; what follows cannot be counted" in caplog.text
+    counted = [frame for frame, _ in decoding.in_order_rgb(video, frames.scan(video))]
+    assert counted == sorted(got)
+
+
 def test_an_error_of_the_receiver_ends_the_reading(tmp_path: Path) -> None:
     video = recordings.video(tmp_path / "v.mp4")
 
