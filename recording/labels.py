@@ -181,12 +181,12 @@ def _scales(
 ) -> tuple[tuple[units.AngleScale, units.AngleScale], list[str]]:
     """How both angles are read, judged by all their numbers, and notes about it; refuses radians called degrees."""
     numbers = np.array(list(_numbers(file, header, columns)), dtype=np.float64).reshape(-1, 2)
-    if columns.units == ("deg", "deg") and units.look_like_radians(numbers[:, 0], numbers[:, 1]):
-        low, high = np.quantile(np.abs(numbers), 0.95, axis=0).round(3).tolist()
+    seen = units.radians_called_degrees(*numbers.T) if columns.units == ("deg", "deg") else None
+    if seen is not None:
         raise DriveError(
-            f"labels {file.path}: {header.names[columns.azimuth]!r} and {header.names[columns.elevation]!r} are hardly "
-            f"ever farther from 0 than {low} and {high} in {len(numbers)} rows: these are radians; call the columns "
-            f"'azimuth [rad]' and 'elevation [rad]', or write degrees"
+            f"labels {file.path}: {header.names[columns.azimuth]!r} and {header.names[columns.elevation]!r} {seen} in "
+            f"{len(numbers)} rows: these are radians; call columns that hold radians 'azimuth [rad]' and "
+            f"'elevation [rad]', or write degrees"
         )
     scales, notes = [], []
     for values, unit, at in zip(numbers.T, columns.units, (columns.azimuth, columns.elevation), strict=True):
