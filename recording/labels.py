@@ -103,14 +103,18 @@ def read(
     header, columns = find(file)
     _check_offset(offset_frames, None if columns.frame is None else header.names[columns.frame])
     scales, notes = _scales(file, header, columns)
+    if header.row_names:
+        notes.append("the first field of each row, which the header does not name, is taken for a name of the row")
     times_file = None
     if columns.frame is None:
         times_file = path.with_name(frame_times.FILE)
         notes.append(f"frames found by time in {times_file.name}")
+        _check_times(file, header, columns)
     if offset_frames:
         notes.append(f"rows taken for frames that are {offset_frames:g} earlier")
     grouped = columns.frame is not None and not _has_decimals(file, header, columns.frame)
-    judge = _judge(columns, scales, math.inf if frames is None else frames, times_file, offset_frames, grouped)
+    times = None if times_file is None else frame_times.read(times_file, offset_frames, frames)
+    judge = _judge(columns, scales, math.inf if frames is None else frames, times, round(offset_frames), grouped)
     used = {columns.frame, columns.azimuth, columns.elevation}
     kept = [(position, name) for position, name in enumerate(header.names) if position not in used]
     bad, found = BadRows(path, header), Gathered()
@@ -157,6 +161,20 @@ def _check_offset(frames: float, numbers: str | None) -> None:
             f"label_offset_frames={frames:g}: rows that name frames ({numbers!r}) can only be taken for whole frames "
             f"earlier; give {round(frames)} or another whole number"
         )
+
+
+def _check_times(file: CsvFile, header: Header, columns: Columns) -> None:
+    """Refuse times that a program rounded until many rows have the same."""
+    at, times = columns.time, []
+    assert at is not None
+    for number, _, fields in file.rows(header):
+        if fields is None:
+            continue
+        try:
+            times.append((number, fields[at], frame_times.whole(fields[at])))
+        except (ValueError, OverflowError):
+            continue
+    frame_times.check_not_rounded(file.path, header.names[at], times)
 
 
 NOWHERE = {BAD_FRAME, NEGATIVE_FRAME, NO_FRAME, PAST_END}
@@ -225,12 +243,11 @@ def _judge(
     columns: Columns,
     scales: tuple[units.AngleScale, units.AngleScale],
     frames: float,
-    times_file: Path | None,
-    offset: float,
+    times: frame_times.FrameTimes | None,
+    offset: int,
     grouped: bool,
 ) -> Callable[[list[str]], Verdict]:
     """A function from the fields of a row to its verdict. ``grouped``: frame numbers may have separated thousands."""
-    times = None if times_file is None else frame_times.read(times_file, offset)
     worn, blink = columns.worn, columns.blink
 
     def judge(fields: list[str]) -> Verdict:
@@ -242,7 +259,7 @@ def _judge(
         elif grouped and _GROUPED.fullmatch(text):  # "12,000" is 12 here and 12000 there
             reason, frame = BAD_FRAME, -1
         else:
-            reason, frame = _frame(text, frames, round(offset))
+            reason, frame = _frame(text, frames, offset)
         if reason is None and worn is not None and not units.is_empty(fields[worn]):
             said = units.truth(fields[worn])
             reason, at = (BAD_FLAG, worn) if said is None else (None if said else NOT_WORN, at)
