@@ -26,6 +26,7 @@ from recording.badrows import (
     BAD_FRAME,
     BLANK_ANGLE,
     BLINK,
+    DISAGREE,
     MALFORMED,
     NEGATIVE_FRAME,
     NO_FRAME,
@@ -35,7 +36,8 @@ from recording.badrows import (
     REASONS,
     STOP,
     BadRows,
-    warn_of_zeros,
+    is_class,
+    warn_of_lost,
 )
 from recording.columns import RECORDING_ID, Columns, find
 from recording.dialect import CsvFile, Header
@@ -147,7 +149,8 @@ def read(
     table = _table(labelled, found.others, [name for _, name in kept])
     if on_bad_rows == STOP:
         bad.check(rows, {columns.azimuth: table["azimuth_deg"], columns.elevation: table["elevation_deg"]})
-    warn_of_zeros(path, table["azimuth_deg"], table["elevation_deg"])
+        _check_one_drive(path, measured, found.usable(), labelled)
+    warn_of_lost(path, table["azimuth_deg"], table["elevation_deg"])
     named = (int(first), int(last)) if last >= 0 else None
     return Labels(table, labelled.moving, measured, rows, bad.counts(), named, tuple(notes), times_file)
 
@@ -192,6 +195,30 @@ def _check_one_recording(path: Path, header: Header, line: int, fields: list[str
             f"labels {path}: two recordings name the same frame ({header.names[at]!r} is {there[:40]!r}, and "
             f"{here[:40]!r} in line {line}); give the rows of this video alone"
         )
+
+
+def _check_one_drive(path: Path, rows: Rows, usable: np.ndarray, labelled: cleaning.Labelled) -> None:
+    """Refuse rows of two drives one below the other, or sorted into each other: what is left of them is chance."""
+    twice = cleaning.passages_disagree(rows, usable)
+    frames = len(np.unique(rows.frame[usable]))
+    if is_class(len(twice), frames):
+        (frame, one, other), count = twice[0], len(twice)
+        looks = " and at ".join(f"{azimuth:g}, {elevation:g}" for azimuth, elevation in (one, other))
+        said = (
+            f"{count} of {frames} frames are named in separate places of the file by rows that disagree (frame {frame} "
+        )
+        said += f"looks at {looks})"
+    else:
+        several = int((np.unique(rows.frame[usable], return_counts=True)[1] > 1).sum())
+        count = labelled.dropped[DISAGREE]
+        if not is_class(count, frames) or count <= several / 2:
+            return
+        said = f"{count} of the {several} frames with several rows have rows that disagree (such as frame "
+        said += f"{labelled.disagreeing[0]})"
+    raise DriveError(
+        f"labels {path}: {said}, as where two drives are in one file; give the rows of this video alone, or go on with "
+        f"what is left with on_bad_rows=drop"
+    )
 
 
 def _scales(
