@@ -119,20 +119,21 @@ _REMEDY = {
 }
 
 
-def warn_of_zeros(path: Path, azimuth: pd.Series, elevation: pd.Series) -> None:
-    """Say it when a class of ``path``'s frames looks exactly at 0°, 0° and nowhere else twice as exactly.
+def warn_of_lost(path: Path, azimuth: pd.Series, elevation: pd.Series) -> None:
+    """Say it when a class of ``path``'s frames looks exactly at one point and nowhere else a tenth as exactly.
 
-    Some trackers write zeros while they have lost the eyes. Targets on a wall are looked at exactly, too: then other
-    pairs of angles are as frequent.
+    Some trackers write zeros, or -1, 90 or 180, while they have lost the eyes. Targets on a wall are looked at exactly,
+    too: then other pairs of angles are as frequent.
     """
     frequent = pd.Series(zip(azimuth, elevation, strict=True)).value_counts().head(2)
-    count = int(frequent.get((0.0, 0.0), 0))
-    others = int(frequent.drop((0.0, 0.0), errors="ignore").max()) if len(frequent) > 1 else 0
+    if frequent.empty:
+        return
+    count, others = int(frequent.iloc[0]), int(frequent.iloc[1:].sum())
     if is_class(count, len(azimuth)) and count > 10 * others:
         log.warning(
-            "labels %s: %d of %d frames look at exactly 0, 0, where no other angles are that frequent; if the tracker "
-            "writes zeros when it has lost the eyes, leave these values blank",
-            *(path, count, len(azimuth)),
+            "labels %s: %d of %d frames look at exactly %g, %g, where no other angles are that frequent; if the "
+            "tracker writes these when it has lost the eyes, leave the values blank",
+            *(path, count, len(azimuth), *frequent.index[0]),
         )
 
 

@@ -34,7 +34,8 @@ class Labelled:
     """One row per frame that has a label, f of them, sorted.
 
     ``frame`` (f,), ``angles_deg`` (f, 2); ``row`` (f,): the first of the frame's rows; ``moving`` (f,): the eyes jump
-    while it is shown. ``dropped``: how many of the other rows were left out for which reason.
+    while it is shown. ``dropped``: how many of the other rows were left out for which reason; ``disagreeing``: the
+    frames that were left out because their rows disagree.
     """
 
     frame: np.ndarray
@@ -42,6 +43,7 @@ class Labelled:
     row: np.ndarray
     moving: np.ndarray
     dropped: Counter[str]
+    disagreeing: np.ndarray
 
 
 def label_frames(rows: Rows, usable: np.ndarray, fps: float | None) -> Labelled:
@@ -65,7 +67,35 @@ def label_frames(rows: Rows, usable: np.ndarray, fps: float | None) -> Labelled:
     dropped = Counter(reason[~kept].tolist())
     dropped[DUPLICATE] = len(at) - len(frame)
     first = np.array([group[0] for group in groups], dtype=np.int64)
-    return Labelled(frame[kept], angles[kept], first[kept], moving[kept], +dropped)
+    return Labelled(frame[kept], angles[kept], first[kept], moving[kept], +dropped, frame[reason == DISAGREE])
+
+
+Pair = tuple[float, float]
+
+
+def passages_disagree(rows: Rows, usable: np.ndarray) -> list[tuple[int, Pair, Pair]]:
+    """Frames that the file names in several places which disagree, with the angles of two such places.
+
+    A tracker's rows of one frame follow each other, and jumps of the eyes lie between them; a second passage of rows
+    is another drive, or another eye, which agrees. Passages are compared by their medians, :data:`DISAGREE_DEG` to
+    either side or, of a noisy tracker, as much as usual within a passage.
+    """
+    at = np.flatnonzero(usable)
+    passage = np.concatenate([[0], np.cumsum(np.diff(rows.frame) != 0)])[at] if len(at) else at
+    starts = np.flatnonzero(np.diff(passage, prepend=-1))
+    parts = np.split(rows.angles_deg[at], starts[1:])
+    noise = [np.median(np.abs(part - np.median(part, axis=0)).max(axis=1)) for part in parts if len(part) > 2]
+    limit = 2 * max(DISAGREE_DEG, USUAL_TIMES * float(np.median(noise or [0.0])))
+    places: dict[int, list[np.ndarray]] = {}
+    for frame, part in zip(rows.frame[at][starts].tolist(), parts, strict=False):
+        places.setdefault(frame, []).append(np.median(part, axis=0))
+    found: list[tuple[int, Pair, Pair]] = []
+    for frame, medians in places.items():
+        other = max(medians, key=lambda median: float(np.abs(median - medians[0]).max()))
+        if np.abs(other - medians[0]).max() > limit:
+            one = medians[0]
+            found.append((frame, (float(one[0]), float(one[1])), (float(other[0]), float(other[1]))))
+    return found
 
 
 def _disagree(measured: np.ndarray, medians: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:

@@ -1,7 +1,10 @@
 """Which columns of a labels CSV hold what: found by their names, missing and doubled ones named."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from recording import frame_times, units
 from recording.dialect import CsvFile, Header
@@ -10,6 +13,8 @@ from recording.exceptions import DriveError
 FRAME, AZIMUTH, ELEVATION = "dash_frames", "azimuth [deg]", "elevation [deg]"
 WORN, BLINK_ID = FLAGS = ("worn", "blink id")
 RECORDING_ID, FIXATION_ID = "recording id", "fixation id"
+_FIRST_ROWS = 50
+"""Where none of so many rows has a field more than the header, no other is asked."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ def find(file: CsvFile) -> tuple[Header, Columns]:
     for header in file.headers():
         columns = _columns(file.path, header)
         if columns is not None:
-            return header, columns
+            return (replace(header, row_names=True) if _has_row_names(file, header, columns) else header), columns
         if best is None or (header.line == best.line and len(header.names) > len(best.names)):
             best = header
     path = file.path
@@ -80,6 +85,47 @@ def _columns(path: Path, header: Header) -> Columns | None:
     time = plain.index(frame_times.COLUMN) if frame is None else None
     in_units = angle_units["azimuth"], angle_units["elevation"]
     return Columns(frame, time, found["azimuth"], found["elevation"], in_units, *flags)
+
+
+def _has_row_names(file: CsvFile, header: Header, columns: Columns) -> bool:
+    """Whether rows begin with a name that the header lacks, as R's ``write.table`` has them, and end in an empty field.
+
+    Such a row is as wide as one with a separator at its end. But read like that, an angle is a count of frames or
+    times, or text; and only read with a name in front, frames are one and the angles are angles.
+    """
+    at = columns.frame if columns.frame is not None else columns.time
+    assert at is not None
+    positions, named = (at, columns.azimuth, columns.elevation), replace(header, row_names=True)
+    plain, shifted = [], []
+    for row, ((_, _, fields), (_, _, others)) in enumerate(zip(file.rows(header), file.rows(named), strict=True)):
+        if fields is not None and others is not None:
+            plain.append([_number(fields[position]) for position in positions])
+            shifted.append([_number(others[position]) for position in positions])
+        elif row == _FIRST_ROWS and not plain:
+            return False
+    if len(plain) < units.FEW:
+        return False
+    read, with_names = np.array(plain), np.array(shifted)
+    angles = with_names[:, 1:]
+    there = np.isfinite(angles).mean(axis=0) > 0.5
+    is_angle = there & ((np.abs(np.nan_to_num(angles)) <= 360.0).mean(axis=0) > 1 - units.SHARE)
+    no_angle = [_counts(values) or not np.isfinite(values).any() for values in read[:, 1:].T]
+    return bool(_counts(with_names[:, 0]) and is_angle.all() and any(no_angle))
+
+
+def _counts(values: np.ndarray) -> bool:
+    """Whether values are whole numbers that rise and, but for single faults, never fall: frames or times, no angles."""
+    finite = values[np.isfinite(values)]
+    if len(finite) < (1 - units.SHARE) * len(values) or len(np.unique(finite)) < units.FEW:
+        return False
+    return bool((finite == np.round(finite)).all() and (np.diff(finite) < 0).mean() <= units.SHARE)
+
+
+def _number(text: str) -> float:
+    try:
+        return units.number(text)
+    except ValueError:
+        return math.nan
 
 
 def _check_once(path: Path, header: Header, name: str, same: list[str]) -> None:

@@ -58,12 +58,16 @@ _SHEETS = {"xl/": "an Excel workbook", "Index/": "a Numbers workbook", "content.
 
 @dataclass(frozen=True)
 class Header:
-    """The line that names the columns. ``line``: its number, from 1. ``plain``: names in lower case, single spaces."""
+    """The line that names the columns. ``line``: its number, from 1. ``plain``: names in lower case, single spaces.
+
+    ``row_names``: every row begins with a field that has no name here.
+    """
 
     line: int
     delimiter: str
     names: tuple[str, ...]
     plain: tuple[str, ...]
+    row_names: bool = False
 
 
 class CsvFile:
@@ -114,6 +118,8 @@ class CsvFile:
             if number <= header.line or not line.strip():
                 continue
             fields = _fields(line, header.delimiter)
+            if fields is not None and header.row_names:
+                fields = fields[1:]
             if fields is not None and len(fields) != named:
                 beyond = fields[named:]
                 if beyond and not any(map(str.strip, beyond)) and (len(beyond) == 1 or header.delimiter != ","):

@@ -15,6 +15,10 @@ from recording.exceptions import DriveError
 
 FILE = "frame_times.csv"
 COLUMN = "timestamp [ns]"
+SPARE = 2
+"""So many rows more or fewer than the video has frames are the last ones: recorders are stopped between two frames."""
+SHARED = 4
+"""More rows of measurements than this that share one time: both eyes do, more are rounded."""
 
 
 class FrameTimes:
@@ -36,10 +40,11 @@ class FrameTimes:
         return best if abs(int(self._times[best]) - time_ns) <= self._limit else None
 
 
-def read(path: Path, offset_frames: float = 0.0) -> FrameTimes:
+def read(path: Path, offset_frames: float = 0.0, frames: int | None = None) -> FrameTimes:
     """The table at ``path``, every time ``offset_frames`` usual distances between frames later than it says.
 
-    :class:`DriveError` when it has no times, or they do not rise from frame to frame.
+    :class:`DriveError` when it has no times, they do not rise from frame to frame, or it has another number of rows
+    than the video has ``frames`` (None: not known), by more than :data:`SPARE`.
     """
     table = CsvFile(path)
     header = next((header for header in table.headers() if COLUMN in header.plain), None)
@@ -48,13 +53,34 @@ def read(path: Path, offset_frames: float = 0.0) -> FrameTimes:
     times = np.array([_time(path, header, number, fields) for number, _, fields in table.rows(header)], dtype=np.int64)
     if len(times) < 2:
         raise DriveError(f"frame times {path}: {len(times)} rows; write one row per video frame with its time")
+    if frames is not None and abs(len(times) - frames) > SPARE:
+        raise DriveError(
+            f"frame times {path}: {len(times)} rows for the {frames} frames of the video; write one row per frame of "
+            f"this video, in its order, from its first frame on"
+        )
     falling = np.flatnonzero(np.diff(times) <= 0)
     if len(falling):
+        here, same = falling[0] + 1, times[falling[0]] == times[falling[0] + 1]
         raise DriveError(
-            f"frame times {path}: frame {falling[0] + 1} is not later than the one before; "
+            f"frame times {path}: frame {here} is not later than the one before (both {times[here]}); write all digits "
+            f"of each time in whole nanoseconds (spreadsheets round them)"
+            if same
+            else f"frame times {path}: frame {here} is not later than the one before; "
             f"write the rows in the order of the video"
         )
     return FrameTimes(times + round(offset_frames * float(np.median(np.diff(times)))))
+
+
+def check_not_rounded(path: Path, column: str, times: list[tuple[int, str, int]]) -> None:
+    """Refuse the times of a labels file, ``(line, text, time)`` of its rows, of which most are rounded to the same
+    few: :class:`DriveError`. A spreadsheet that shows 1.69E+18 saves just that."""
+    different = len({time for _, _, time in times})
+    if len(times) >= 20 and len(times) > SHARED * different:
+        line, text, _ = times[0]
+        raise DriveError(
+            f"labels {path}: {len(times)} rows have only {different} different times ({column!r} is {text[:40]!r} in "
+            f"line {line}): they are rounded, as spreadsheets do; give the file as the eye tracker wrote it"
+        )
 
 
 def whole(text: str) -> int:

@@ -36,12 +36,11 @@ def scales(folder: Path, pictures: list[Path]) -> dict[str, units.AngleScale]:
     for keys, found in angles.items():
         pairs = np.array(found, dtype=np.float64)
         said = [_said(key)[1] for key in keys]
-        if said == ["deg", "deg"] and units.look_like_radians(pairs[:, 0], pairs[:, 1]):
-            low, high = np.quantile(np.abs(pairs), 0.95, axis=0).round(3).tolist()
+        seen = units.radians_called_degrees(*pairs.T) if said == ["deg", "deg"] else None
+        if seen is not None:
             raise InputError(
-                f"samples folder {folder}: {keys[0]!r} and {keys[1]!r} of {len(pairs)} samples are hardly ever farther "
-                f"from 0 than {low} and {high}: these are radians; write degrees, or call them 'azimuth_rad' and "
-                f"'elevation_rad'"
+                f"samples folder {folder}: {keys[0]!r} and {keys[1]!r} {seen} in {len(pairs)} samples: these are "
+                f"radians; write degrees, or call what holds radians 'azimuth_rad' and 'elevation_rad'"
             )
         read |= {key: units.angle_scale(values, unit) for key, values, unit in zip(keys, pairs.T, said, strict=True)}
     return read

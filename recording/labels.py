@@ -26,6 +26,7 @@ from recording.badrows import (
     BAD_FRAME,
     BLANK_ANGLE,
     BLINK,
+    DISAGREE,
     MALFORMED,
     NEGATIVE_FRAME,
     NO_FRAME,
@@ -35,7 +36,8 @@ from recording.badrows import (
     REASONS,
     STOP,
     BadRows,
-    warn_of_zeros,
+    is_class,
+    warn_of_lost,
 )
 from recording.columns import RECORDING_ID, Columns, find
 from recording.dialect import CsvFile, Header
@@ -103,14 +105,18 @@ def read(
     header, columns = find(file)
     _check_offset(offset_frames, None if columns.frame is None else header.names[columns.frame])
     scales, notes = _scales(file, header, columns)
+    if header.row_names:
+        notes.append("the first field of each row, which the header does not name, is taken for a name of the row")
     times_file = None
     if columns.frame is None:
         times_file = path.with_name(frame_times.FILE)
         notes.append(f"frames found by time in {times_file.name}")
+        _check_times(file, header, columns)
     if offset_frames:
         notes.append(f"rows taken for frames that are {offset_frames:g} earlier")
     grouped = columns.frame is not None and not _has_decimals(file, header, columns.frame)
-    judge = _judge(columns, scales, math.inf if frames is None else frames, times_file, offset_frames, grouped)
+    times = None if times_file is None else frame_times.read(times_file, offset_frames, frames)
+    judge = _judge(columns, scales, math.inf if frames is None else frames, times, round(offset_frames), grouped)
     used = {columns.frame, columns.azimuth, columns.elevation}
     kept = [(position, name) for position, name in enumerate(header.names) if position not in used]
     bad, found = BadRows(path, header), Gathered()
@@ -143,7 +149,8 @@ def read(
     table = _table(labelled, found.others, [name for _, name in kept])
     if on_bad_rows == STOP:
         bad.check(rows, {columns.azimuth: table["azimuth_deg"], columns.elevation: table["elevation_deg"]})
-    warn_of_zeros(path, table["azimuth_deg"], table["elevation_deg"])
+        _check_one_drive(path, measured, found.usable(), labelled)
+    warn_of_lost(path, table["azimuth_deg"], table["elevation_deg"])
     named = (int(first), int(last)) if last >= 0 else None
     return Labels(table, labelled.moving, measured, rows, bad.counts(), named, tuple(notes), times_file)
 
@@ -157,6 +164,20 @@ def _check_offset(frames: float, numbers: str | None) -> None:
             f"label_offset_frames={frames:g}: rows that name frames ({numbers!r}) can only be taken for whole frames "
             f"earlier; give {round(frames)} or another whole number"
         )
+
+
+def _check_times(file: CsvFile, header: Header, columns: Columns) -> None:
+    """Refuse times that a program rounded until many rows have the same."""
+    at, times = columns.time, []
+    assert at is not None
+    for number, _, fields in file.rows(header):
+        if fields is None:
+            continue
+        try:
+            times.append((number, fields[at], frame_times.whole(fields[at])))
+        except (ValueError, OverflowError):
+            continue
+    frame_times.check_not_rounded(file.path, header.names[at], times)
 
 
 NOWHERE = {BAD_FRAME, NEGATIVE_FRAME, NO_FRAME, PAST_END}
@@ -176,17 +197,41 @@ def _check_one_recording(path: Path, header: Header, line: int, fields: list[str
         )
 
 
+def _check_one_drive(path: Path, rows: Rows, usable: np.ndarray, labelled: cleaning.Labelled) -> None:
+    """Refuse rows of two drives one below the other, or sorted into each other: what is left of them is chance."""
+    twice = cleaning.passages_disagree(rows, usable)
+    frames = len(np.unique(rows.frame[usable]))
+    if is_class(len(twice), frames):
+        (frame, one, other), count = twice[0], len(twice)
+        looks = " and at ".join(f"{azimuth:g}, {elevation:g}" for azimuth, elevation in (one, other))
+        said = (
+            f"{count} of {frames} frames are named in separate places of the file by rows that disagree (frame {frame} "
+        )
+        said += f"looks at {looks})"
+    else:
+        several = int((np.unique(rows.frame[usable], return_counts=True)[1] > 1).sum())
+        count = labelled.dropped[DISAGREE]
+        if not is_class(count, frames) or count <= several / 2:
+            return
+        said = f"{count} of the {several} frames with several rows have rows that disagree (such as frame "
+        said += f"{labelled.disagreeing[0]})"
+    raise DriveError(
+        f"labels {path}: {said}, as where two drives are in one file; give the rows of this video alone, or go on with "
+        f"what is left with on_bad_rows=drop"
+    )
+
+
 def _scales(
     file: CsvFile, header: Header, columns: Columns
 ) -> tuple[tuple[units.AngleScale, units.AngleScale], list[str]]:
     """How both angles are read, judged by all their numbers, and notes about it; refuses radians called degrees."""
     numbers = np.array(list(_numbers(file, header, columns)), dtype=np.float64).reshape(-1, 2)
-    if columns.units == ("deg", "deg") and units.look_like_radians(numbers[:, 0], numbers[:, 1]):
-        low, high = np.quantile(np.abs(numbers), 0.95, axis=0).round(3).tolist()
+    seen = units.radians_called_degrees(*numbers.T) if columns.units == ("deg", "deg") else None
+    if seen is not None:
         raise DriveError(
-            f"labels {file.path}: {header.names[columns.azimuth]!r} and {header.names[columns.elevation]!r} are hardly "
-            f"ever farther from 0 than {low} and {high} in {len(numbers)} rows: these are radians; call the columns "
-            f"'azimuth [rad]' and 'elevation [rad]', or write degrees"
+            f"labels {file.path}: {header.names[columns.azimuth]!r} and {header.names[columns.elevation]!r} {seen} in "
+            f"{len(numbers)} rows: these are radians; call columns that hold radians 'azimuth [rad]' and "
+            f"'elevation [rad]', or write degrees"
         )
     scales, notes = [], []
     for values, unit, at in zip(numbers.T, columns.units, (columns.azimuth, columns.elevation), strict=True):
@@ -225,12 +270,11 @@ def _judge(
     columns: Columns,
     scales: tuple[units.AngleScale, units.AngleScale],
     frames: float,
-    times_file: Path | None,
-    offset: float,
+    times: frame_times.FrameTimes | None,
+    offset: int,
     grouped: bool,
 ) -> Callable[[list[str]], Verdict]:
     """A function from the fields of a row to its verdict. ``grouped``: frame numbers may have separated thousands."""
-    times = None if times_file is None else frame_times.read(times_file, offset)
     worn, blink = columns.worn, columns.blink
 
     def judge(fields: list[str]) -> Verdict:
@@ -242,7 +286,7 @@ def _judge(
         elif grouped and _GROUPED.fullmatch(text):  # "12,000" is 12 here and 12000 there
             reason, frame = BAD_FRAME, -1
         else:
-            reason, frame = _frame(text, frames, round(offset))
+            reason, frame = _frame(text, frames, offset)
         if reason is None and worn is not None and not units.is_empty(fields[worn]):
             said = units.truth(fields[worn])
             reason, at = (BAD_FLAG, worn) if said is None else (None if said else NOT_WORN, at)

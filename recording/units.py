@@ -23,6 +23,10 @@ FEW = 5
 SHARE = 0.05
 MOVING_DEG = 8.0
 """Who moves the eyes up and down by so much also moves them aside."""
+ASIDE_DEG, ASIDE_TO_UP = 30.0, 60.0
+"""Who moves the eyes aside by so much does not keep them on one height within a 60th of it: half a degree."""
+TURN_RAD = math.tau + 1e-3
+"""A full turn, rounded up."""
 
 _MINUS = str.maketrans(dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\u2014\u2796\ufe58\ufe63\uff0d", "-"))
 _SPACES = str.maketrans(dict.fromkeys("\u00a0\u2009\u202f\ufeff\u200b\u200e\u200f\u202a\u202c\u2060\u2066\u2069", " "))
@@ -86,7 +90,7 @@ class AngleScale:
     def degrees(self, value: float) -> float:
         """The value in degrees."""
         degrees = value * self.factor
-        return degrees - 360.0 if self.full and 180.0 < degrees <= 360.0 else degrees
+        return degrees - 360.0 if self.full and 180.0 < degrees <= math.degrees(TURN_RAD) else degrees
 
 
 def angle_scale(values: np.ndarray, unit: str) -> AngleScale:
@@ -98,21 +102,44 @@ def angle_scale(values: np.ndarray, unit: str) -> AngleScale:
     factor = math.degrees(1.0) if unit == "rad" else 1.0
     degrees = np.asarray(values, dtype=np.float64) * factor
     beyond = int((degrees > AZIMUTH_LIMIT_DEG).sum())
-    is_full = beyond >= FEW and beyond > 0.01 * len(degrees) and degrees.min() >= 0 and degrees.max() <= 360.0
+    is_full = (
+        beyond >= FEW
+        and beyond > 0.01 * len(degrees)
+        and degrees.min() >= 0
+        and degrees.max() <= math.degrees(TURN_RAD)
+    )
     return AngleScale(factor, bool(is_full))
 
 
-def look_like_radians(azimuth: np.ndarray, elevation: np.ndarray) -> bool:
-    """Whether (n,) and (n,) values that are called degrees are radians.
+def radians_called_degrees(azimuth: np.ndarray, elevation: np.ndarray) -> str | None:
+    """By what (n,) and (n,) values that are called degrees show that they, or one of the two, are radians; else None.
 
     A driver who never looks farther than 1.6° to a side, and not up or down either or else by many degrees, in a
-    recording with movement in it, is none: the mirrors alone are tens of degrees apart.
+    recording with movement in it, is none: the mirrors alone are tens of degrees apart. Nor is one who looks tens of
+    degrees to the sides and all the while up and down by less than any eye tracker's own error. Radians may count a
+    full turn from 0.
     """
     if len(azimuth) < 20 or min(len(np.unique(azimuth)), len(np.unique(elevation))) < 10:
-        return False
-    sizes = np.abs(np.stack([azimuth, elevation]))
-    within = np.quantile(sizes, 0.95, axis=1) <= math.pi / 2
+        return None
+    around = np.stack([_around_zero(azimuth), _around_zero(elevation)])
+    sizes = np.abs(around)
+    high = np.quantile(sizes, 0.95, axis=1)
+    within = high <= math.pi / 2
     most = np.quantile(sizes, 0.99, axis=1, method="lower")  # a few absurd values are in every file
-    low, high = np.quantile(elevation, (0.05, 0.95))
-    other = (within[1] and most[1] <= math.pi / 2) or high - low > MOVING_DEG
-    return bool(within[0] and most[0] <= math.pi and other)
+    aside, up = np.diff(np.quantile(around, (0.05, 0.95), axis=1), axis=0)[0]
+    other = (within[1] and most[1] <= math.pi / 2) or up > MOVING_DEG
+    if within[0] and most[0] <= math.pi and other:
+        turn = " (counted from 0 to 6.28)" if (around[0] != azimuth).any() else ""
+        return f"are hardly ever farther from 0 than {high[0]:.3g} and {high[1]:.3g}{turn}"
+    if aside > ASIDE_DEG and up * ASIDE_TO_UP < aside and most[1] <= math.pi / 2:
+        return f"move by {aside:.3g} and by only {up:.3g}"
+    return None
+
+
+def _around_zero(values: np.ndarray) -> np.ndarray:
+    """Radians of a full turn from 0, by the signs of :func:`angle_scale`, around 0; anything else as it is."""
+    low, high = np.quantile(values, 0.01, method="higher"), np.quantile(values, 0.99, method="lower")
+    usual = values[(values >= low) & (values <= high)]
+    if high > TURN_RAD or not angle_scale(usual, "rad").full:
+        return values
+    return np.where((values > math.pi) & (values <= TURN_RAD), values - math.tau, values)

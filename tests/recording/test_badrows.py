@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recording import badrows, labels
@@ -103,5 +104,50 @@ def test_zeros_in_place_of_lost_eyes_are_said(tmp_path: Path, caplog: pytest.Log
     assert "30 of 120 frames look at exactly 0, 0" in said[0]
     few = [good(n) if n % 4 == 1 and n > 20 else row for n, row in enumerate(lost)]
     assert not zeros_in(few, tmp_path, caplog)
+    for lost_at in ("-1", "90"):
+        elsewhere = [row.replace(",0.0,0,", f",{lost_at},{lost_at},") for row in lost]
+        caplog.clear()
+        labels.read(write(tmp_path / "l.csv", elsewhere), 200)
+        assert [f"30 of 120 frames look at exactly {lost_at}, {lost_at}," in said for said in caplog.messages] == [True]
     targets = [f"{n},{n % 3 * 10},{n % 2 * 10},1," for n in range(120)]
     assert not zeros_in(targets, tmp_path, caplog)
+
+
+def drives(count: int) -> list[list[str]]:
+    """The rows of several drives that name the same frames."""
+    gaze = np.random.default_rng(0).normal(scale=(13, 6), size=(count, 120, 2))
+    return [[f"{n},{a:.2f},{e:.2f},1," for n, (a, e) in enumerate(drive)] for drive in gaze]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_drives_below_each_other_stop(count: int, tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", [row for drive in drives(count) for row in drive])
+    with pytest.raises(
+        DriveError, match=r"of 120 frames are named in separate places .*\(frame \d+ looks at .* and at .* video alone"
+    ):
+        labels.read(path, 200)
+    assert len(labels.read(path, 200, on_bad_rows="drop").table)
+
+
+def test_drives_sorted_into_each_other_stop(tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", [row for pair in zip(*drives(2), strict=True) for row in pair])
+    with pytest.raises(
+        DriveError, match=r"of the 120 frames with several rows have rows that disagree \(such as frame"
+    ):
+        labels.read(path, 200)
+
+
+@pytest.mark.parametrize(("rate", "fps"), [(60, 30), (200, 30), (200, 3), (60, 3), (6, 3)])
+@pytest.mark.parametrize("eyes", [1, 2])
+def test_jumps_of_the_eyes_between_the_rows_of_a_frame_are_no_second_drive(
+    rate: int, fps: int, eyes: int, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    time = np.arange(120 * rate // fps) / rate
+    fixation = np.cumsum(random.random(len(time)) < 2.5 / rate)
+    gaze = random.normal(scale=(13, 6), size=(fixation[-1] + 1, 2))[fixation]
+    rows = []
+    for _ in range(eyes):
+        noisy = gaze + random.normal(scale=0.5, size=gaze.shape)
+        rows += [f"{int(t * fps)},{a:.2f},{e:.2f},1," for t, (a, e) in zip(time, noisy, strict=True)]
+    assert len(labels.read(write(tmp_path / "l.csv", rows), 200, fps=fps).table) > 30

@@ -165,3 +165,38 @@ def test_columns_that_only_spaces_separate_are_said_to_be(tmp_path: Path) -> Non
     (tmp_path / "l.csv").write_text("dash_frames   azimuth_deg   elevation_deg\n  1   2.5   3.5\n")
     with pytest.raises(DriveError, match=r"write a comma, semicolon, tab or \| between the columns"):
         labels.read(tmp_path / "l.csv", 100)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("first", ["{k}", '"{k}"', "row{k}"])
+@pytest.mark.parametrize("columns", ["{f},{a},{e},", "{a},{e},{f},", "x,{t},{f},{a},{e},{note}", "{f},{e},{a},"])
+def test_names_of_rows_without_a_name_in_the_header_shift_nothing(
+    separator: str, first: str, columns: str, tmp_path: Path
+) -> None:
+    gaze = [(frame, (frame * 7 % 40 - 20) / 3, (frame * 11 % 30 - 15) / 4) for frame in range(60)]
+    names = {"{f}": "dash_frames", "{a}": "azimuth [deg]", "{e}": "elevation [deg]", "{t}": "timestamp [ns]"}
+    header = ",".join(names.get(name, name.strip("{}") or "comment") for name in columns.split(","))
+    cells = [
+        columns.format(f=f, a=f"{a:.3f}", e=f"{e:.3f}", t=170000 + 33 * f, note="odd" if f % 20 == 9 else "")
+        for f, a, e in gaze
+    ]
+    path = tmp_path / "l.csv"
+    named = [f"{first.format(k=k)},{row}" for k, row in enumerate(cells, 1)]
+    path.write_text("\n".join([header, *named]).replace(",", separator))
+    read = labels.read(path, 100)
+    assert "taken for a name of the row" in read.summary()
+    ended = tmp_path / "ended.csv"
+    ended.write_text("\n".join([header, *(row + "," for row in cells)]).replace(",", separator))
+    for table in (read, labels.read(ended, 100)):
+        assert table.dropped == {}
+        np.testing.assert_allclose(table.table[["frame", "azimuth_deg", "elevation_deg"]], gaze, atol=1e-3)
+    assert "name of the row" not in labels.read(ended, 100).summary()
+
+
+@pytest.mark.parametrize("row", ["{f},{a},2,", "{f},1,{a},", "{f},{a},{f},", "{f},7,2,"])
+def test_a_separator_at_the_end_of_rows_makes_no_name_of_the_first_field(row: str, tmp_path: Path) -> None:
+    path = tmp_path / "l.csv"
+    for header in ("dash_frames,azimuth [deg],elevation [deg]", "dash_frames,azimuth [deg],elevation [deg],note"):
+        rows = [row.format(f=f, a=f // 2) + "," * header.count(",note") for f in range(40)]
+        path.write_text("\n".join([header, *rows]))
+        assert labels.read(path, 100).table["frame"].tolist() == list(range(40))

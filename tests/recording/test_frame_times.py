@@ -69,12 +69,43 @@ def test_a_gap_between_frames_has_no_rows(tmp_path: Path) -> None:
         ("timestamp [ns]\n5\n", "1 rows; write one row per video frame"),
         ("timestamp [ns]\n5\n9\n7\n", "frame 2 is not later than the one before"),
         ("timestamp [ns]\n5\nlate\n", "line 3 has no time"),
+        ("timestamp [ns]\n5\n7\n7\n", r"frame 2 is not later than the one before \(both 7\); write all digits"),
     ],
 )
 def test_a_table_of_frame_times_that_cannot_be_one_is_refused(content: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "frame_times.csv").write_text(content)
     with pytest.raises(DriveError, match=says):
-        labels.read(gaze_csv(tmp_path / "gaze.csv", START + STEP * np.arange(10)), 20)
+        labels.read(gaze_csv(tmp_path / "gaze.csv", START + STEP * np.arange(10)))
+
+
+@pytest.mark.parametrize("rows", [15, 27, 33, 60])
+def test_a_table_of_frame_times_of_another_video_is_refused(rows: int, tmp_path: Path) -> None:
+    frame_csv(tmp_path, START + STEP * np.arange(rows))
+    path = gaze_csv(tmp_path / "gaze.csv", START + STEP * np.arange(30))
+    with pytest.raises(
+        DriveError, match=rf"frame_times\.csv: {rows} rows for the 30 frames .* from its first frame on"
+    ):
+        labels.read(path, 30)
+    assert len(labels.read(path).table) == min(rows, 30)
+
+
+@pytest.mark.parametrize("rows", [28, 31, 32])
+def test_one_or_two_frame_times_more_or_fewer_are_the_last_ones(rows: int, tmp_path: Path) -> None:
+    frame_csv(tmp_path, START + STEP * np.arange(rows))
+    read = labels.read(gaze_csv(tmp_path / "gaze.csv", START + STEP * np.arange(30)), 30)
+    assert read.table["frame"].tolist() == list(range(min(rows, 30)))
+
+
+@pytest.mark.parametrize("form", ["{:.2E}", "{:.9E}"])
+def test_times_that_a_spreadsheet_rounded_are_refused(form: str, tmp_path: Path) -> None:
+    frame_csv(tmp_path, START + STEP * np.arange(30))
+    path = gaze_csv(tmp_path / "gaze.csv", np.array([form.format(START + 5_000_000 * k) for k in range(200)]))
+    with pytest.raises(
+        DriveError, match=r"200 rows have only [12] different times \('timestamp \[ns\]' is '1\.7.*line 2\)"
+    ):
+        labels.read(path, 30)
+    eyes = gaze_csv(tmp_path / "gaze.csv", START + 5_000_000 * (np.arange(200) // 2))
+    assert len(labels.read(eyes, 30).table) == 16
 
 
 def test_the_table_of_frame_times_is_part_of_the_recordings_identity(tmp_path: Path) -> None:

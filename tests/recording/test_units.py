@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recording import units
 
@@ -67,12 +69,40 @@ def test_a_full_turn_from_zero() -> None:
 def test_radians_that_are_called_degrees() -> None:
     random = np.random.default_rng(0)
     gaze = np.radians(random.normal([3, -4], [13, 6], (200, 2)))
-    assert units.look_like_radians(*gaze.T)
-    assert not units.look_like_radians(*np.degrees(gaze).T)
+    assert units.radians_called_degrees(*gaze.T)
+    assert not units.radians_called_degrees(*np.degrees(gaze).T)
     odd = np.vstack([gaze, [[500.0, -80.0]]])
-    assert units.look_like_radians(*odd.T), "a single absurd value says nothing about the others"
-    assert units.look_like_radians(gaze[:, 0], np.degrees(gaze[:, 1])), "one column of the two"
-    assert not units.look_like_radians(gaze[:, 0], np.degrees(gaze[:, 1]) / 6), "looks ahead, all but still"
+    assert units.radians_called_degrees(*odd.T), "a single absurd value says nothing about the others"
+    assert units.radians_called_degrees(gaze[:, 0], np.degrees(gaze[:, 1])), "one column of the two"
+    assert not units.radians_called_degrees(gaze[:, 0], np.degrees(gaze[:, 1]) / 6), "looks ahead, all but still"
     still = np.full(200, 1.0)
-    assert not units.look_like_radians(still, still), "one value all the time is a test, not a drive"
+    assert not units.radians_called_degrees(still, still), "one value all the time is a test, not a drive"
     assert units.angle_scale(gaze[:, 0], "rad").degrees(math.pi / 2) == pytest.approx(90)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1000), st.tuples(st.booleans(), st.booleans()))
+def test_radians_of_a_full_turn_from_zero_that_are_called_degrees(seed: int, turned: tuple[bool, bool]) -> None:
+    gaze = np.radians(np.random.default_rng(seed).normal([3, -4], [13, 6], (200, 2)))
+    written = np.where(turned, gaze % math.tau, gaze).round(4)
+    assert units.radians_called_degrees(*written.T)
+    assert not units.radians_called_degrees(*np.where(turned, np.degrees(gaze) % 360, np.degrees(gaze)).T)
+    assert units.radians_called_degrees(*np.vstack([written, [[500.0, -80.0]]]).T)
+    for values, around in zip(written.T, gaze.T, strict=True):  # said to be radians, they are read
+        scale = units.angle_scale(values, "rad")
+        assert [scale.degrees(value) for value in values] == pytest.approx(np.degrees(around), abs=0.01)
+
+
+def test_degrees_to_the_right_alone_are_no_radians_of_a_full_turn() -> None:
+    random = np.random.default_rng(0)
+    right = np.column_stack([random.uniform(0, 6.2, 200), random.normal(-4, 6, 200)])
+    assert not units.radians_called_degrees(*right.T)
+
+
+def test_elevation_alone_in_radians() -> None:
+    gaze = np.random.default_rng(0).normal([3, -4], [13, 6], (200, 2))
+    assert units.radians_called_degrees(gaze[:, 0], np.radians(gaze[:, 1])) == "move by 39.2 and by only 0.317"
+    calm = gaze * [1, 0.1]  # a standard deviation of 0.6°
+    assert not units.radians_called_degrees(*calm.T)
+    ahead = np.column_stack([gaze[:, 0] / 3, np.radians(gaze[:, 1])])  # too little movement to say
+    assert not units.radians_called_degrees(*ahead.T)
