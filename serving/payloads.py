@@ -21,6 +21,7 @@ _NO_BASE64 = re.compile(r"[^A-Za-z0-9+/_-]")
 _NEVER_WITHOUT_PLUS = 1000
 """A picture's base64 that is longer has a plus (or a minus) in it: without one it is one in seven million."""
 _STANDARD = str.maketrans("-_", "+/")
+_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
 SHAPES = ("dataframe_split", "dataframe_records", "inputs", "instances")
 
 
@@ -94,10 +95,28 @@ def from_csv(body: bytes) -> list[Encoded]:
     try:
         # The header is short, but one field is a whole picture.
         csv.field_size_limit(max(csv.field_size_limit(), len(body) + 1))
-        rows = list(csv.DictReader(io.StringIO(body.decode("utf-8"), newline="")))
+        # Excel puts a byte order mark before its UTF-8. Blank lines are no rows, as MLflow's server reads them.
+        rows = [row for row in csv.reader(io.StringIO(body.decode("utf-8-sig"), newline="")) if row]
     except (UnicodeDecodeError, csv.Error):
         raise malformed("the body is not CSV in UTF-8") from None
-    return _column([row.get(COLUMN) for row in rows])
+    if not rows:
+        return []
+    columns, *rows = rows
+    if COLUMN not in columns:
+        raise _otherwise_separated(columns) or _no_column()
+    _check_columns(columns)
+    for number, row in enumerate(rows):
+        if len(row) > len(columns):
+            raise malformed(f"row {number} of the CSV has {len(row)} cells for {len(columns)} columns; separate by ','")
+    at = columns.index(COLUMN)
+    return _column([row[at] if at < len(row) else "" for row in rows])
+
+
+def _otherwise_separated(columns: list[str]) -> Refused | None:
+    for separator, called in _SEPARATORS.items():
+        if COLUMN in (name.strip(' "') for name in columns[0].split(separator)):
+            return malformed(f"the CSV is separated by {called}; separate its cells by ','")
+    return None
 
 
 def parse(body: bytes) -> Any:
@@ -156,6 +175,9 @@ def clean_name(name: Any, fallback: str) -> str:
 
 def _column(values: list[Any]) -> list[Encoded]:
     names = [f"image in row {row}" for row in range(len(values))]
+    for row, value in enumerate(values):
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise malformed(f"row {row}, column '{COLUMN}': the cell is empty; put a picture's base64 there")
     return [Encoded(unbase64(value, name), name) for value, name in zip(values, names, strict=True)]
 
 
