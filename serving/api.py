@@ -128,6 +128,7 @@ def _add_invocations(app: FastAPI, service: Service) -> None:
         if kind not in ("application/json", "text/csv"):
             raise Refused(415, "send application/json or text/csv", reason="content type")
         body = await request.body()
+        payloads.check_unpacked(body)
         try:
             wishes.in_address(request.query_params, ())
             images = await service.in_background(
@@ -217,6 +218,7 @@ def _readiness(service: Service, *, verbose: bool) -> Readiness:
 async def _asked(request: Request, service: Service) -> Asked:
     kind = _content_type(request)
     body = await request.body()
+    payloads.check_unpacked(body)
     if kind == "application/json":
         return await service.in_background(payloads.from_json, body)
     if kind == "multipart/form-data":

@@ -12,14 +12,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from serving import wishes
 from serving.limits import Refused
 
 COLUMN = "image"
+GZIP = b"\x1f\x8b"
 _NO_BASE64 = re.compile(r"[^A-Za-z0-9+/_-]")
 _NEVER_WITHOUT_PLUS = 1000
 """A picture's base64 that is longer has a plus (or a minus) in it: without one it is one in seven million."""
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _STANDARD = str.maketrans("-_", "+/")
 _SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
 SHAPES = ("dataframe_split", "dataframe_records", "inputs", "instances")
@@ -119,13 +122,17 @@ def _otherwise_separated(columns: list[str]) -> Refused | None:
     return None
 
 
+def check_unpacked(body: bytes) -> None:
+    """:class:`Refused` (400) where a body is gzip that no header told of: nothing that is read begins so."""
+    if body.startswith(GZIP):
+        raise malformed("the body is gzip; say so with the header Content-Encoding: gzip")
+
+
 def parse(body: bytes) -> Any:
     """JSON bytes → objects; :class:`Refused` (400) for anything else, however deep or long."""
     try:
         return json.loads(body, object_pairs_hook=_object)
     except (ValueError, RecursionError):
-        if body.startswith(b"\x1f\x8b"):
-            raise malformed("the body is gzip; say so with the header Content-Encoding: gzip") from None
         raise malformed("the body is not JSON") from None
 
 
@@ -142,15 +149,20 @@ def unbase64(value: Any, name: str) -> bytes:
     """Base64 text → bytes; :class:`Refused` (400) that names the picture and what is wrong.
 
     Read is what can mean one thing only (RFC 4648): either alphabet, with or without padding, white space anywhere,
-    and a ``data:`` URI around it (RFC 2397). Spaces that a web form made of pluses are pluses again.
+    percent-encoding, and a ``data:`` URI around it (RFC 2397), with white space in its head too. Spaces that a web form
+    made of pluses are pluses again.
     """
     if not isinstance(value, str):
         raise malformed(f"{name}: not a base64 string")
-    text = value
-    if value[:5].lower() == "data:":
-        head, comma, text = value.partition(",")
-        if not comma or not head.lower().endswith(";base64"):
+    text = value.strip()
+    if text[:5].lower() == "data:":
+        head, comma, text = text.partition(",")
+        if not comma or not "".join(head.lower().split()).endswith(";base64"):
             raise malformed(f"{name}: a data URI without ';base64,' ({value[:40]!r}); send base64")
+    elif _ADDRESS.match(text):
+        raise malformed(f"{name}: {text[:60]!r} is an address; send the picture itself, as base64")
+    if "%" in text:
+        text = unquote(text)
     text = "".join(_with_pluses(text).split()).rstrip("=")
     if wrong := _NO_BASE64.search(text):
         raise malformed(f"{name}: not a base64 string ({wrong[0]!r} after {wrong.start()} characters)")

@@ -205,6 +205,24 @@ def test_packed_bodies_that_are_refused(client: TestClient, encoding: str, body:
     assert (response.status_code, words in response.json()["error"]["message"]) == (status, True), response.text
 
 
+# Where a stream or a base64 holds one, no header could say so: the picture is called what it is.
+def test_gzip_that_no_header_tells_of_is_named(client: TestClient) -> None:
+    packed = gzip.compress(JPEG)
+    for path, kind in (
+        ("/v1/gaze", "image/jpeg"),
+        ("/v1/gaze", "application/octet-stream"),
+        ("/v1/gaze", "multipart/form-data; boundary=b"),
+        ("/invocations", "text/csv"),
+    ):
+        response = client.post(path, content=packed, headers={"content-type": kind})
+        assert (response.status_code, "Content-Encoding: gzip" in response.text) == (400, True), (kind, response.text)
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_bytes(packed)
+        assert "neither JPEG nor PNG but gzip" in socket.receive_json()["error"]
+        socket.send_bytes(b"")
+        assert "neither JPEG nor PNG but empty" in socket.receive_json()["error"]
+
+
 PNG_HEADER = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(">II", 20_000, 20_000) + b"\0" * 30
 REFUSED = {
     "no picture": ({"content": b"hello", "headers": {"content-type": "image/jpeg"}}, 422, "image 1: neither JPEG"),

@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -21,12 +22,17 @@ _SPACES = st.sampled_from(["", "\n", "\r\n", " ", "\t"])
     padded=st.booleans(),
     space=_SPACES,
     width=st.integers(1, 80),
-    head=st.sampled_from(["", "data:image/jpeg;base64,", "DATA:;BASE64,", "data:image/png;charset=utf-8;base64,"]),
+    head=st.sampled_from(["", "data:image/jpeg;base64,", "DATA:;BASE64,", "data:image/png;charset=utf-8;base64,"])
+    | st.sampled_from(["data:image/jpeg; base64,", " \n data:image/jpeg;base64,", "data: image/png ;\nbase64 , "]),
+    percent=st.booleans(),
 )
-def test_every_spelling_is_read(data: bytes, urlsafe: bool, padded: bool, space: str, width: int, head: str) -> None:
+def test_every_spelling_is_read(
+    data: bytes, urlsafe: bool, padded: bool, space: str, width: int, head: str, percent: bool
+) -> None:
     text = (base64.urlsafe_b64encode if urlsafe else base64.b64encode)(data).decode()
     text = text if padded else text.rstrip("=")
-    text = head + space.join(text[at : at + width] for at in range(0, len(text), width)) + space
+    text = space.join(text[at : at + width] for at in range(0, len(text), width)) + space
+    text = head + (quote(text, safe="") if percent else text)
     assert payloads.unbase64(text, "image 1") == data
     (table,) = payloads.from_table(json.dumps({"instances": [{"image": text}]}).encode())
     assert table.data == data
@@ -53,7 +59,10 @@ def test_spaces_that_a_web_form_made_of_pluses_are_pluses() -> None:
         ("abcde", "cut off .5 characters"),
         ("data:image/jpeg,abcd", "data URI without ';base64,'"),
         ("data:image/jpeg;base64", "data URI without ';base64,'"),
-        ("https://example.org/driver.jpg", "':' after 5 characters"),
+        ("https://example.org/driver.jpg", "image 1: 'https://example.org/driver.jpg' is an address; send the picture"),
+        (" S3://bucket/driver.jpg", "is an address"),
+        ("data:image/jpeg;base64,ab%zzcd", "'%' after 2 characters"),
+        ("data:image/jpeg;base64,ab%ffcd", "after 2 characters"),
     ],
 )
 def test_anything_else_is_refused_with_its_place(value: object, words: str) -> None:
