@@ -46,6 +46,7 @@ _TYPE_BYTES = {
     4: 4,
 }  # the number should be of 16 bits, and some programs write others (TIFF 6.0, section 2)
 _OTHERS = {
+    b"\x1f\x8b": "gzip",
     b"GIF8": "GIF",
     b"BM": "BMP",
     b"RIFF": "WebP or AVI",
@@ -64,6 +65,8 @@ _OTHERS = {
     b"/9j/": "base64",
     b"iVBORw0KGgo": "base64",
     b"data:": "a data URI",
+    b"http://": "an address",
+    b"https://": "an address",
 }
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 _BRIGHT = 1 << 14
@@ -113,6 +116,8 @@ def encoded_size(data: bytes, name: str = "image") -> tuple[int, int]:
 
 
 def _looks_like(data: bytes) -> str:
+    if not data:
+        return " but empty"
     if data[4:8] == b"ftyp":
         return " but HEIC, AVIF or a video"
     return next((f" but {kind}" for start, kind in _OTHERS.items() if data.startswith(start)), "")

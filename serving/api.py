@@ -12,12 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from serving import payloads, stream
+from serving import forms, payloads, stream, wishes
 from serving.crops import CropChoice
 from serving.gatekeeper import Gatekeeper, refusal
 from serving.limits import Limits, Refused
 from serving.metrics import Metrics
-from serving.payloads import Encoded
+from serving.payloads import Asked, Encoded
 from serving.predictor import Predictor
 from serving.schemas import (
     GAZE_BODY,
@@ -59,8 +59,8 @@ def build(*, service: Service, limits: Limits, metrics: Metrics, token: str = ""
     _add_state(app, service, metrics)
 
     @app.websocket("/v1/stream")
-    async def camera(socket: WebSocket, crop: CropChoice = "driver") -> None:
-        await stream.answer_latest(socket, service, crop=crop)
+    async def camera(socket: WebSocket) -> None:
+        await stream.answer_latest(socket, service)
 
     return app
 
@@ -101,12 +101,16 @@ def _add_gaze(app: FastAPI, service: Service) -> None:
             CropChoice,
             Query(
                 description="driver: the pictures show the driver. composite: they are composite frames, take the "
-                "driver view. face: they show the face alone. auto: composite where the three-view proportions say so."
+                "driver view. face: they show the face alone. auto: composite where the three-view proportions say so. "
+                "It may stand in the body instead, as a form's field or JSON's key `crop`."
             ),
         ] = "driver",
     ) -> Response:
-        images = await _pictures(request, service)
-        predictor, angles = await service.answer(images, crop=crop)
+        # The parameter describes and checks the address; of several it holds the last, so all are read here.
+        said = wishes.in_address(request.query_params)
+        asked = await _asked(request, service)
+        images = asked.pictures
+        predictor, angles = await service.answer(images, crop=wishes.crop([*said, *asked.crops]))
         answers = [{"name": image.name} | answer for image, answer in zip(images, gaze(angles), strict=True)]
         return JSONResponse(predictor.identity | {"answers": answers}, headers=_origin(predictor))
 
@@ -124,10 +128,12 @@ def _add_invocations(app: FastAPI, service: Service) -> None:
         if kind not in ("application/json", "text/csv"):
             raise Refused(415, "send application/json or text/csv", reason="content type")
         body = await request.body()
-        images = await service.in_background(
-            payloads.from_table if kind == "application/json" else payloads.from_csv, body
-        )
+        payloads.check_unpacked(body)
         try:
+            wishes.in_address(request.query_params, ())
+            images = await service.in_background(
+                payloads.from_table if kind == "application/json" else payloads.from_csv, body
+            )
             predictor, angles = await service.answer(images)
         except Refused as refused:
             # MLflow's server has one status for everything that is wrong with the input.
@@ -209,33 +215,17 @@ def _readiness(service: Service, *, verbose: bool) -> Readiness:
     return answer.model_copy(update=details)
 
 
-async def _pictures(request: Request, service: Service) -> list[Encoded]:
+async def _asked(request: Request, service: Service) -> Asked:
     kind = _content_type(request)
     body = await request.body()
+    payloads.check_unpacked(body)
     if kind == "application/json":
         return await service.in_background(payloads.from_json, body)
     if kind == "multipart/form-data":
-        return await _parts(request, service.limits)
+        return await service.in_background(forms.read, body, request.headers["content-type"], service.limits)
     if kind in PICTURE_TYPES:
-        return [Encoded(body, "image 1")] if body else []
+        return Asked([Encoded(body, "image 1")] if body else [])
     raise Refused(415, "send multipart/form-data, application/json, image/jpeg or image/png", reason="content type")
-
-
-async def _parts(request: Request, limits: Limits) -> list[Encoded]:
-    try:
-        form = await request.form(max_files=limits.max_images, max_fields=8)
-    except HTTPException as error:
-        if "Too many files" in error.detail:
-            raise Refused(413, f"more than {limits.max_images} pictures in one request", reason="count") from None
-        raise Refused(400, f"the multipart body is malformed ({error.detail})", reason="malformed") from None
-    try:
-        uploads = [part for _, part in form.multi_items() if not isinstance(part, str)]
-        return [
-            Encoded(await upload.read(), payloads.clean_name(upload.filename, f"image {number}"))
-            for number, upload in enumerate(uploads, start=1)
-        ]
-    finally:
-        await form.close()
 
 
 def _content_type(request: Request, *, strict: bool = False) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from registry.contract import Errors
+from serving.crops import CHOICES
 
 EXAMPLE: dict[str, JsonValue] = {
     "azimuth_deg": -12.4,
@@ -117,6 +118,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Refusal, "description": _REASONS[status]} for status in (*statuses, 401, 500)}
 
 
+_CROP = {"type": "string", "enum": list(CHOICES)}
 _PICTURE = {"schema": {"type": "string", "format": "binary"}}
 GAZE_BODY = {
     "requestBody": {
@@ -125,7 +127,10 @@ GAZE_BODY = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                    "properties": {
+                        "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "crop": _CROP,
+                    },
                     "required": ["image"],
                 }
             },
@@ -145,12 +150,15 @@ GAZE_BODY = {
                                             "image": {"type": "string", "format": "byte"},
                                         },
                                         "required": ["image"],
+                                        "additionalProperties": False,
                                     },
                                 ]
                             },
-                        }
+                        },
+                        "crop": _CROP,
                     },
                     "required": ["images"],
+                    "additionalProperties": False,
                 },
                 "example": {"images": [{"name": "driver.jpg", "image": "/9j/4AAQSkZJRg…"}]},
             },

@@ -5,12 +5,16 @@ import json
 
 from fastapi import WebSocket, WebSocketDisconnect
 
+from serving import wishes
 from serving.crops import Promise
 from serving.limits import Refused
 from serving.payloads import Encoded
 from serving.predictor import Predictor
 from serving.service import Service, gaze
 from serving.steady import Steady
+
+CLOSE_REASON = 123
+"""Bytes that RFC 6455 leaves for the reason of a close."""
 
 
 class Slot:
@@ -37,13 +41,21 @@ class Slot:
                 return frame
 
 
-async def answer_latest(socket: WebSocket, service: Service, *, crop: str) -> None:
+async def answer_latest(socket: WebSocket, service: Service) -> None:
     """Read JPEG or PNG frames from ``socket`` and answer the newest, until the client leaves.
+
+    What they show, ``crop`` of the address says.
 
     Each answer is JSON: ``frame`` (counted from 1), ``dropped`` (frames passed over so far), the angles and the
     version; or ``frame``, ``dropped`` and ``error``. A frame over the size limit ends the connection.
     """
     await socket.accept()
+    try:
+        crop = wishes.crop(wishes.in_address(socket.query_params))
+    except Refused as refused:
+        service.metrics.rejected.labels(refused.reason).inc()
+        await socket.close(1008, refused.message.encode()[:CLOSE_REASON].decode("utf-8", "ignore"))
+        return
     if len(service.streams) >= service.limits.streams:
         service.metrics.rejected.labels("streams").inc()
         await socket.close(1013, "too many streams; try again later")

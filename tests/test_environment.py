@@ -24,7 +24,6 @@ CLUSTER = ("training/searching/cluster.py", "training/searching/slots.py", "trai
 """What only ``cluster=`` runs."""
 
 NEEDED_WITHOUT_AN_IMPORT = {
-    "python-multipart": "Starlette reads forms with it",
     "websockets": "uvicorn answers /v1/stream with it",
     "onnxscript": "torch exports training/reporting/graph.onnx with it",
     "psycopg2-binary": "SQLAlchemy reaches PostgreSQL with it",

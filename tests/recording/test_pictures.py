@@ -221,7 +221,9 @@ def test_a_png_without_one_of_its_parts_is_refused() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "neither JPEG nor PNG; send"),
+        (b"", "nor PNG but empty; send"),
+        (b"\x1f\x8b\x08" + bytes(99), "nor PNG but gzip; send"),
+        (b"https://example.org/driver.jpg", "nor PNG but an address; send"),
         (b"hello", "neither JPEG nor PNG; send"),
         (b"GIF89a" + bytes(99), "nor PNG but GIF"),
         (b"\0\0\0\x18ftypheic" + bytes(99), "nor PNG but HEIC"),

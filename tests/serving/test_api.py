@@ -205,6 +205,24 @@ def test_packed_bodies_that_are_refused(client: TestClient, encoding: str, body:
     assert (response.status_code, words in response.json()["error"]["message"]) == (status, True), response.text
 
 
+# Where a stream or a base64 holds one, no header could say so: the picture is called what it is.
+def test_gzip_that_no_header_tells_of_is_named(client: TestClient) -> None:
+    packed = gzip.compress(JPEG)
+    for path, kind in (
+        ("/v1/gaze", "image/jpeg"),
+        ("/v1/gaze", "application/octet-stream"),
+        ("/v1/gaze", "multipart/form-data; boundary=b"),
+        ("/invocations", "text/csv"),
+    ):
+        response = client.post(path, content=packed, headers={"content-type": kind})
+        assert (response.status_code, "Content-Encoding: gzip" in response.text) == (400, True), (kind, response.text)
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_bytes(packed)
+        assert "neither JPEG nor PNG but gzip" in socket.receive_json()["error"]
+        socket.send_bytes(b"")
+        assert "neither JPEG nor PNG but empty" in socket.receive_json()["error"]
+
+
 PNG_HEADER = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(">II", 20_000, 20_000) + b"\0" * 30
 REFUSED = {
     "no picture": ({"content": b"hello", "headers": {"content-type": "image/jpeg"}}, 422, "image 1: neither JPEG"),
@@ -242,6 +260,156 @@ def test_unknown_crop_is_refused(client: TestClient) -> None:
     response = client.post("/v1/gaze?crop=passenger", content=JPEG, headers={"content-type": "image/jpeg"})
     assert response.status_code == 422
     assert "composite" in response.json()["error"]["message"]
+
+
+def _form(*parts: tuple[str, bytes], end: bytes = b"--XX--\r\n") -> dict[str, object]:
+    """A multipart body of (further headers behind ``form-data; ``, data), as it goes over the wire."""
+    body = b"".join(
+        b"--XX\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + data + b"\r\n"
+        for head, data in parts
+    )
+    return {"content": body + end, "headers": {"content-type": "multipart/form-data; boundary=XX"}}
+
+
+IMAGE = ('name="image"; filename="a.jpg"', JPEG)
+RAW = {"content": JPEG, "headers": {"content-type": "image/jpeg"}}
+# This version reads the whole driver view: it answers none of these but by the refusal of crop=face.
+WISHES = {
+    "address": ("?crop=face", RAW),
+    "field": ("", _form(IMAGE, ('name="crop"', b"face"))),
+    "field before": ("", _form(('name="crop"', b"face"), IMAGE)),
+    "JSON": ("", {"json": {"images": [_b64()], "crop": "face"}}),
+    "address and field agree": ("?crop=face&crop=face", _form(IMAGE, ('name="crop"', b"face"))),
+}
+
+
+@pytest.mark.parametrize("case", WISHES)
+def test_crop_is_followed_wherever_it_is_said(client: TestClient, case: str) -> None:
+    query, request = WISHES[case]
+    response = client.post(f"/v1/gaze{query}", **request)
+    assert (response.status_code, "said to be the face alone" in response.text) == (422, True), response.text
+
+
+TABLE = {"inputs": {"image": [_b64()]}}
+NOT_FOLLOWED = {
+    "misspelt": ("/v1/gaze?corp=face", RAW, "the parameter 'corp' is not read, only crop"),
+    "two": ("/v1/gaze?crop=driver&crop=face", RAW, "crop is said to be driver and face"),
+    "two, first unknown": ("/v1/gaze?crop=x&crop=face", RAW, "crop is 'x'; choose driver, composite, face or auto"),
+    "address against field": ("/v1/gaze?crop=driver", _form(IMAGE, ('name="crop"', b"face")), "driver and face"),
+    "address against JSON": ("/v1/gaze?crop=auto", {"json": {"images": [_b64()], "crop": "face"}}, "auto and face"),
+    "two fields": ("/v1/gaze", _form(('name="crop"', b"face"), IMAGE, ('name="crop"', b"auto")), "face and auto"),
+    "unknown field": ("/v1/gaze", _form(IMAGE, ('name="corp"', b"face")), "the part 'corp' is not read"),
+    "wrong field": ("/v1/gaze", _form(IMAGE, ('name="crop"', b"Face")), "crop is 'Face'; choose"),
+    "wrong in JSON": ("/v1/gaze", {"json": {"images": [_b64()], "crop": [1]}}, "crop is '[1]'; choose"),
+    "unknown key": ("/v1/gaze", {"json": {"images": [_b64()], "corp": "face"}}, "the key 'corp' is not read"),
+    "of one picture": ("/v1/gaze", {"json": {"images": [{"image": _b64(), "crop": "face"}]}}, "crop beside 'images'"),
+    "key of one": ("/v1/gaze", {"json": {"images": [{"image": _b64(), "id": 3}]}}, "image 1: the key 'id' is not read"),
+    "key twice": (
+        "/v1/gaze",
+        {"content": f'{{"images":[],"images":["{_b64()}"]}}', "headers": {"content-type": "application/json"}},
+        "'images' stands twice",
+    ),
+    "invocations": ("/invocations?crop=face", {"json": TABLE}, "ask /v1/gaze with crop="),
+    "params": ("/invocations", {"json": TABLE | {"params": {"crop": "face"}}}, "params: 'crop' is not read"),
+    "beside the table": ("/invocations", {"json": TABLE | {"crop": "face"}}, "the key 'crop' is not read"),
+    "column": ("/invocations", {"json": {"inputs": [{"image": _b64(), "crop": "face"}]}}, "the column 'crop'"),
+    "columns": (
+        "/invocations",
+        {"json": {"dataframe_split": {"columns": ["image", "image"], "data": [[_b64(), _b64()]]}}},
+        "2 columns 'image'",
+    ),
+}
+
+
+# Answered as if it had not been said, it would be a wrong angle without a word.
+@pytest.mark.parametrize("case", NOT_FOLLOWED)
+def test_what_is_not_followed_is_refused_by_name(client: TestClient, case: str) -> None:
+    path, request, words = NOT_FOLLOWED[case]
+    response = client.post(path, **request)
+    assert response.status_code in ((400,) if path.startswith("/invocations") else (400, 422)), response.text
+    assert words in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("params", [None, {}])
+def test_params_that_say_nothing_are_what_mlflows_clients_send(client: TestClient, params: object) -> None:
+    assert client.post("/invocations", json=TABLE | {"params": params}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("corp=face", "the parameter 'corp' is not read"),
+        ("crop=x", "choose driver"),
+        ("crop=face&crop=auto", "face and"),
+        ("\U0001f600" * 40 + "=1", "the parameter"),
+    ],
+)
+def test_a_stream_is_told_of_what_is_not_followed(client: TestClient, query: str, words: str) -> None:
+    with client.websocket_connect(f"/v1/stream?{query}") as socket, pytest.raises(WebSocketDisconnect) as closed:
+        socket.receive_json()
+    assert closed.value.code == 1008
+    assert words in closed.value.reason
+    assert len(closed.value.reason.encode()) <= 123
+
+
+# Every one of these is one picture that was passed over, or called none.
+PARTS = {
+    "no file name": ('name="image"', JPEG),
+    "a type": ('name="image"\r\nContent-Type: image/jpeg', JPEG),
+    "RFC 5987": ("name=image; filename*=UTF-8''a%20b.jpg", JPEG),
+    "a name that is its own": ('name="picture of the driver"', JPEG),
+    "base64": ('name="image"', _b64().encode()),
+    "base64 under another name": ('name="frame"', _b64().encode()),
+    "a data URI": ('name="image"', b"data:image/jpeg;base64," + _b64().encode()),
+    "base64 said": ('name="image"; filename="a.jpg"\r\nContent-Transfer-Encoding: Base64', _b64().encode()),
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_every_picture_of_a_form_is_answered(client: TestClient, case: str) -> None:
+    for parts, count in ([PARTS[case]], 1), ([IMAGE, PARTS[case]], 2), ([PARTS[case], IMAGE], 2):
+        response = client.post("/v1/gaze", **_form(*parts))
+        assert response.status_code == 200, response.text
+        azimuths = [answer["azimuth_deg"] for answer in response.json()["answers"]]
+        assert azimuths == pytest.approx([10] * count, abs=0.6)
+
+
+def test_a_file_field_left_empty_is_no_picture(client: TestClient) -> None:
+    empty = ('name="more"; filename=""\r\nContent-Type: application/octet-stream', b"")
+    assert len(client.post("/v1/gaze", **_form(empty, IMAGE)).json()["answers"]) == 1
+    assert "no picture" in client.post("/v1/gaze", **_form(empty)).text
+
+
+def test_names_of_files_are_answered(client: TestClient) -> None:
+    heads = ['filename="a \\"b\\" é.jpg"', "filename=\"x.jpg\"; filename*=UTF-8''%c3%a9%20b.jpg", "filename=c.jpg"]
+    form = _form(*((f'name="image"; {head}', JPEG) for head in heads))
+    answers = client.post("/v1/gaze", **form).json()["answers"]
+    assert [answer["name"] for answer in answers] == ['a "b" é.jpg', "é b.jpg", "c.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (_form(IMAGE, ('name="driver"', b"Jane")), "the part 'driver' is not read; send pictures"),
+        (_form(IMAGE, ('name="image"', b"hello!")), "image 2 (the part 'image'): not a base64 string"),
+        (_form(IMAGE, ('name="image"', JPEG[1:])), "image 2: neither JPEG nor PNG"),
+        (_form(IMAGE, ('name="meta"; filename="m.json"\r\nContent-Type: application/json', b"{}")), "'meta' is appl"),
+        (_form(('name="image"\r\nContent-Transfer-Encoding: quoted-printable', JPEG)), "'quoted-printable' is not"),
+        (_form(("filename=a.jpg", JPEG)), "a part without a name"),
+        (_form(IMAGE, end=b""), "cut off"),
+        (_form(IMAGE, end=b"--XX\r\n"), "cut off"),
+        (_form(IMAGE) | {"content": _form(IMAGE)["content"][: len(JPEG) // 2]}, "cut off"),
+    ],
+    ids=["text", "no base64", "damaged", "JSON", "quoted", "no name", "no end", "no second part", "half"],
+)
+def test_parts_that_are_refused_are_named(client: TestClient, request_: dict, words: str) -> None:
+    response = client.post("/v1/gaze", **request_)
+    assert response.status_code in (400, 422)
+    assert words in response.json()["error"]["message"]
+
+
+def test_an_ended_form_needs_no_last_line(client: TestClient) -> None:
+    assert client.post("/v1/gaze", **_form(IMAGE, end=b"--XX--")).status_code == 200
 
 
 # A body that never says its length is cut off at the limit as well.

@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -16,17 +17,22 @@ _SPACES = st.sampled_from(["", "\n", "\r\n", " ", "\t"])
 
 # RFC 4648's two alphabets, with and without padding, broken into lines of any length, bare or in a data URI.
 @given(
-    data=st.binary(max_size=300),
+    data=st.binary(min_size=1, max_size=300),
     urlsafe=st.booleans(),
     padded=st.booleans(),
     space=_SPACES,
     width=st.integers(1, 80),
-    head=st.sampled_from(["", "data:image/jpeg;base64,", "DATA:;BASE64,", "data:image/png;charset=utf-8;base64,"]),
+    head=st.sampled_from(["", "data:image/jpeg;base64,", "DATA:;BASE64,", "data:image/png;charset=utf-8;base64,"])
+    | st.sampled_from(["data:image/jpeg; base64,", " \n data:image/jpeg;base64,", "data: image/png ;\nbase64 , "]),
+    percent=st.booleans(),
 )
-def test_every_spelling_is_read(data: bytes, urlsafe: bool, padded: bool, space: str, width: int, head: str) -> None:
+def test_every_spelling_is_read(
+    data: bytes, urlsafe: bool, padded: bool, space: str, width: int, head: str, percent: bool
+) -> None:
     text = (base64.urlsafe_b64encode if urlsafe else base64.b64encode)(data).decode()
     text = text if padded else text.rstrip("=")
-    text = head + space.join(text[at : at + width] for at in range(0, len(text), width)) + space
+    text = space.join(text[at : at + width] for at in range(0, len(text), width)) + space
+    text = head + (quote(text, safe="") if percent else text)
     assert payloads.unbase64(text, "image 1") == data
     (table,) = payloads.from_table(json.dumps({"instances": [{"image": text}]}).encode())
     assert table.data == data
@@ -53,10 +59,47 @@ def test_spaces_that_a_web_form_made_of_pluses_are_pluses() -> None:
         ("abcde", "cut off .5 characters"),
         ("data:image/jpeg,abcd", "data URI without ';base64,'"),
         ("data:image/jpeg;base64", "data URI without ';base64,'"),
-        ("https://example.org/driver.jpg", "':' after 5 characters"),
+        ("https://example.org/driver.jpg", "image 1: 'https://example.org/driver.jpg' is an address; send the picture"),
+        (" S3://bucket/driver.jpg", "is an address"),
+        ("data:image/jpeg;base64,ab%zzcd", "'%' after 2 characters"),
+        ("data:image/jpeg;base64,ab%ffcd", "after 2 characters"),
     ],
 )
 def test_anything_else_is_refused_with_its_place(value: object, words: str) -> None:
     with pytest.raises(Refused, match=words) as refused:
         payloads.unbase64(value, "image 1")
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"], ids=["plain", "Excel's byte order mark"])
+def test_csv_is_read(start: bytes) -> None:
+    assert [one.data for one in payloads.from_csv(start + b"image,id\r\nAAAA,1\r\n\r\nAAAB\r\n")] == [
+        bytes(3),
+        b"\0\0\1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id;image\n1;AAAA\n", "the CSV is separated by ';'"),
+        ('"id";"image"\n"1";"AAAA"\n', "the CSV is separated by ';'"),
+        ("image\tid\nAAAA\t1\n", "the CSV is separated by tabs"),
+        ("id,picture\n1,AAAA\n", "no column 'image'"),
+        ("id,image\n1,AAAA\n2,\n", "row 1, column 'image': the cell is empty"),
+        ("id,image\n1, \n", "row 0, column 'image': the cell is empty"),
+        ("id,image\n1\n", "row 0, column 'image': the cell is empty"),
+        ("id,image\n1,AAAA\n2,AAAA,3\n", "row 1 of the CSV has 3 cells for 2 columns"),
+        ("image,image\nAAAA,AAAA\n", "2 columns 'image'"),
+        ("crop,image\nface,AAAA\n", "the column 'crop' is not read"),
+    ],
+)
+def test_csv_is_refused_by_row_and_column(text: str, words: str) -> None:
+    with pytest.raises(Refused) as refused:
+        payloads.from_csv(text.encode())
+    assert words in refused.value.message
+
+
+def test_an_empty_cell_of_a_json_table_is_named() -> None:
+    with pytest.raises(Refused, match="row 1, column 'image': the cell is empty"):
+        payloads.from_table(json.dumps({"inputs": {"image": ["AAAA", None]}}).encode())
