@@ -66,6 +66,7 @@ _OTHERS = {
     b"data:": "a data URI",
 }
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+_USUAL_GAMMA = (0.4, 0.53)  # of the gAMA chunk: 1/2.5 to BT.709's, no more than a few grey levels off sRGB
 _NEARLY_ALL = 0.95
 _BLACK_LEVEL = 1 << 11  # what sensors answer in the dark, at most
 # EXIF orientation: mirrored first, then so many quarter turns to the left.
@@ -213,7 +214,13 @@ def _first_symbols(tables: bytes) -> dict[int, int]:
 
 def _decode_png(data: bytes, name: str) -> tuple[Picture, bytes]:
     """The pixels as stored and the EXIF block."""
-    exif = dict(_chunks(data, name)).get(b"eXIf", b"")
+    chunks = dict(_chunks(data, name))
+    exif = chunks.get(b"eXIf", b"").removeprefix(_EXIF)  # some writers begin it as in a JPEG
+    gamma = int.from_bytes(chunks.get(b"gAMA", b"")) / 100_000
+    # What says more goes before it (PNG specification, section 4.3), and 0 says nothing.
+    if gamma and not _USUAL_GAMMA[0] <= gamma <= _USUAL_GAMMA[1] and not chunks.keys() & {b"cICP", b"iCCP", b"sRGB"}:
+        kind = " (values in proportion to light)" if gamma == 1 else ""
+        raise InputError(f"{name}: a PNG whose gamma is {gamma:g}{kind}, and not about 0.45455; save it as sRGB")
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED)
     except cv2.error:  # its own limits, such as an allocation that is too large

@@ -256,6 +256,54 @@ def test_a_full_16_bit_png_is_its_upper_8_bits() -> None:
     assert np.array_equal(decode(_png(picture[..., ::-1].astype(np.uint16) * 257)), picture)
 
 
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _with_chunks(png: bytes, *chunks: bytes) -> bytes:
+    """A PNG with more chunks behind its header."""
+    return png[:33] + b"".join(chunks) + png[33:]
+
+
+def _gamma(gamma: float) -> bytes:
+    return _chunk(b"gAMA", struct.pack(">I", round(gamma * 100_000)))
+
+
+# Light itself in place of the usual curve: all of it is darker, and no decoder here corrects it.
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("gamma", [1.0, 0.55556, 0.22727])
+def test_an_unusual_gamma_is_refused(gamma: float, depth: type) -> None:
+    data = _with_chunks(_png(_noisy_face(3).astype(depth) * depth(257 if depth is np.uint16 else 1)), _gamma(gamma))
+    with pytest.raises(
+        InputError, match=rf"a\.png: a PNG whose gamma is {gamma:g}.* not about 0\.45455; save it as sRGB"
+    ):
+        decode(data, "a.png")
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [_gamma(0.45455)],
+        [_gamma(0.45)],
+        [_gamma(0)],
+        [_gamma(1), _chunk(b"sRGB", b"\0")],
+        [_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(132))), _gamma(1)],
+    ],
+    ids=["usual", "rounded", "nothing", "sRGB", "profile"],
+)
+def test_the_usual_gamma_changes_nothing(chunks: list[bytes]) -> None:
+    picture = _noisy_face(3)
+    assert np.array_equal(decode(_with_chunks(_png(picture[..., ::-1]), *chunks)), picture)
+
+
+@pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
+def test_an_exif_block_that_begins_as_in_a_jpeg_is_read(prefix: bytes) -> None:
+    block = prefix + b"MM\0*" + struct.pack(">IHHHIHxxI", 8, 1, 0x0112, 3, 1, 6, 0)
+    picture = _noisy_face(3)
+    turned = decode(_with_chunks(_png(picture[..., ::-1]), _chunk(b"eXIf", block)))
+    assert np.array_equal(turned, np.rot90(picture, -1))
+
+
 def test_a_damaged_png_is_refused() -> None:
     sound = _png(_noisy_face(4))
     random = np.random.default_rng(0)
