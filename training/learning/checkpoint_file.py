@@ -81,7 +81,7 @@ def parse(content: bytes, name: str, wanted: set[str]) -> State:
 
     def fitness(candidate: tuple[tuple[str, ...], State, list[str]]) -> tuple[int, bool]:
         place, state, _ = candidate
-        return len(wanted & set(state)), not any("ema" in key.lower() for key in place)
+        return len(wanted & set(state)), not any(map(_is_averaged, place))
 
     unwrapped = [(place, *_without_prefixes(state, name, wanted)) for place, state in candidates]
     place, state, said = max(unwrapped, key=fitness)  # the first of equals
@@ -247,15 +247,31 @@ def _without_owner(state: State, said: list[str], wanted: set[str]) -> tuple[Sta
         return state, said
     probe = min(wanted)
     owners = sorted((key.removesuffix(probe) for key in state if key.endswith(f".{probe}")), key=len)
-    for owner in owners:
-        inner = {key.removeprefix(owner): value for key, value in state.items() if key.startswith(owner)}
-        if len(wanted & set(inner)) > len(wanted) // 2:
-            left = [key for key in state if not key.startswith(owner)]
-            said = [*said, f"without the prefix {owner!r}"]
-            if wanted - set(inner):  # something is missing: what stands elsewhere is named beside it
-                return inner | {key: state[key] for key in left}, said
-            return inner, [*said, *([f"left out {_some(left)}"] if left else [])]
-    return state, said
+    if not owners:
+        return state, said
+    inner = {
+        owner: {key.removeprefix(owner): value for key, value in state.items() if key.startswith(owner)}
+        for owner in owners
+    }
+    # The preference among dictionaries: what fits most, and of equals no averaged copy.
+    best = max(owners, key=lambda owner: (len(wanted & set(inner[owner])), not _is_averaged(owner)))
+    own = inner[best]
+    if len(wanted & set(own)) <= len(wanted) // 2:
+        return state, said
+    left = [key for key in state if not key.startswith(best)]
+    said = [*said, f"without the prefix {best!r}"]
+    if wanted - set(own):  # something is missing: what stands elsewhere is named beside it
+        return own | {key: state[key] for key in left}, said
+    if left:
+        said.append(f"left out {_some(left)}")
+    others = [repr(owner) for owner in owners if owner != best and wanted <= set(inner[owner])]
+    if others:
+        said.append(f"{', '.join(others)} would fit as well; to take another, save it alone")
+    return own, said
+
+
+def _is_averaged(name: str) -> bool:
+    return "ema" in name.lower()
 
 
 def _some(names: list[Any]) -> str:

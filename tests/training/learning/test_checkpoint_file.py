@@ -34,6 +34,13 @@ def prefixed(prefix: str) -> dict[str, torch.Tensor]:
 
 
 OTHER = {key: value + 5 for key, value in STATE.items()}
+
+
+def owned(prefix: str) -> dict[str, torch.Tensor]:
+    """As :func:`prefixed`, with other weights."""
+    return {prefix + key: value for key, value in OTHER.items()}
+
+
 OPTIMIZER = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
 
 
@@ -63,6 +70,13 @@ OPTIMIZER = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 
         ({"student.backbone." + key: value for key, value in STATE.items()}, "'student.backbone.'"),
         ({"n_averaged": torch.tensor(7), **prefixed("module.")}, "'module.'"),
         ({"state_dict": {**prefixed("model."), "loss.weight": torch.ones(1)}}, "'model.'; left out 'loss.weight'"),
+        ({**prefixed("model."), **owned("ema.")}, "'ema.conv1.weight', 'ema.fc.3.bias'; 'ema.' would fit as well; to"),
+        ({**owned("ema."), **prefixed("model.")}, "'ema.conv1.weight', 'ema.fc.3.bias'; 'ema.' would fit as well; to"),
+        ({**owned("EMA."), **prefixed("network.")}, "without the prefix 'network.'"),
+        ({"state_dict": {**owned("net_ema."), **prefixed("net_student.")}}, "'net_ema.' would fit as well"),
+        ({**prefixed("student."), **owned("teacher.")}, "'teacher.' would fit as well"),
+        ({"model.conv1.weight": OTHER["conv1.weight"], **prefixed("ema.")}, "without the prefix 'ema.'"),
+        (prefixed("ema."), "without the prefix 'ema.'"),
     ],
 )
 def test_wrappers_are_taken_off_and_said(content: object, said: str, caplog: pytest.LogCaptureFixture) -> None:
