@@ -250,7 +250,8 @@ def _in_8_bits(picture: npt.NDArray[Any], name: str) -> Picture:
     """
     if picture.dtype == np.uint8:
         return picture
-    counts = sum(cv2.calcHist([picture], [colour], None, [1 << 16], [0, 1 << 16]).ravel() for colour in range(3))
+    one_by_one = [cv2.calcHist([picture], [colour], None, [1 << 16], [0, 1 << 16]).ravel() for colour in range(3)]
+    counts = np.sum(one_by_one, axis=0)
     levels = np.flatnonzero(counts)
     # What stands in a picture beside its content is bright: a text, mostly of one value, or a pixel that is broken.
     shares = np.cumsum(counts[levels][:-1] if len(levels) > 1 else counts[levels], dtype=np.float64)
