@@ -69,7 +69,9 @@ _OTHERS = {
     b"https://": "an address",
 }
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-_BRIGHT = 1 << 14
+_USUAL_GAMMA = (0.4, 0.53)  # of the gAMA chunk: 1/2.5 to BT.709's, no more than a few grey levels off sRGB
+_NEARLY_ALL = 0.95
+_BLACK_LEVEL = 1 << 11  # what sensors answer in the dark, at most
 # EXIF orientation: mirrored first, then so many quarter turns to the left.
 _UPRIGHT = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
 
@@ -217,7 +219,13 @@ def _first_symbols(tables: bytes) -> dict[int, int]:
 
 def _decode_png(data: bytes, name: str) -> tuple[Picture, bytes]:
     """The pixels as stored and the EXIF block."""
-    exif = dict(_chunks(data, name)).get(b"eXIf", b"")
+    chunks = dict(_chunks(data, name))
+    exif = chunks.get(b"eXIf", b"").removeprefix(_EXIF)  # some writers begin it as in a JPEG
+    gamma = int.from_bytes(chunks.get(b"gAMA", b"")) / 100_000
+    # What says more goes before it (PNG specification, section 4.3), and 0 says nothing.
+    if gamma and not _USUAL_GAMMA[0] <= gamma <= _USUAL_GAMMA[1] and not chunks.keys() & {b"cICP", b"iCCP", b"sRGB"}:
+        kind = " (values in proportion to light)" if gamma == 1 else ""
+        raise InputError(f"{name}: a PNG whose gamma is {gamma:g}{kind}, and not about 0.45455; save it as sRGB")
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED)
     except cv2.error:  # its own limits, such as an allocation that is too large
@@ -242,13 +250,47 @@ def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _in_8_bits(picture: npt.NDArray[Any], name: str) -> Picture:
-    """The upper 8 of 16 bits. Refused where the upper two are not used: cameras store 10, 12 or 14 bits so."""
+    """The upper 8 of 16 bits. Refused where nearly all of it lies in the lowest quarter of the range, as the 10, 12 or
+    14 bits of a camera do that were not spread, unless its values show that they were.
+    """
     if picture.dtype == np.uint8:
         return picture
-    brightest = int(picture.max())
-    if brightest < _BRIGHT:
+    one_by_one = [cv2.calcHist([picture], [colour], None, [1 << 16], [0, 1 << 16]).ravel() for colour in range(3)]
+    counts = np.sum(one_by_one, axis=0)
+    levels = np.flatnonzero(counts)
+    # What stands in a picture beside its content is bright: a text, mostly of one value, or a pixel that is broken.
+    shares = np.cumsum(counts[levels][:-1] if len(levels) > 1 else counts[levels], dtype=np.float64)
+    low, high = (int(levels[np.searchsorted(shares, share * shares[-1])]) for share in (1 - _NEARLY_ALL, _NEARLY_ALL))
+    if _fits(low, high, 14) and not _spread(levels, low, high):
         raise InputError(
-            f"{name}: a 16-bit PNG whose brightest value is {brightest} of 65535, as if it held "
-            f"{brightest.bit_length()} bits only; spread them over 16 bits, or save the picture with 8 bits"
+            f"{name}: a 16-bit PNG, and {_NEARLY_ALL:.0%} of its values are not over {high} of 65535, as if it held "
+            f"{min(high.bit_length(), 14)} bits only (or a very dark picture); spread them over 16 bits, or save the "
+            "picture with 8 bits"
         )
     return (picture >> 8).astype(np.uint8)
+
+
+def _fits(low: int, high: int, bits: int) -> bool:
+    """Whether a picture, nearly all of which lies from ``low`` to ``high``, may hold so many bits and a black level."""
+    return high < (1 << bits) + min(low, _BLACK_LEVEL)
+
+
+def _spread(levels: npt.NDArray[np.intp], low: int, high: int) -> bool:
+    """Whether the values of a dark picture, ascending, are those of fewer bits that were spread over 16.
+
+    8 bits times 257 or 256 leave values that nothing else does. 12 bits times 16 are told from 14 bits, and not from 8
+    bits that stand in 12: where all lie so low, and for 10 bits times 64, and 14 times 4, it stays open. 10 and 12 bits
+    times 65535/1023 and 65535/4095 (the upper bits repeated below) are told above that.
+    """
+    if not (levels % 257).any() or not (levels % 256).any():
+        return True
+    if _fits(low, high, 12):
+        return False
+    dark = levels[levels <= high]
+    if not (dark % 16).any() and (dark % 64).any():
+        return True
+    for most in (1023, 4095):
+        step = 65535 / most
+        if (np.abs(levels - np.rint(levels / step) * step) <= 1).all():
+            return True
+    return False

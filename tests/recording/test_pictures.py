@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from fractions import Fraction
 
 import av
@@ -178,18 +179,129 @@ def _png(picture: np.ndarray) -> bytes:
     return cv2.imencode(".png", picture)[1].tobytes()
 
 
-# 12 bits in a 16-bit file: all but black when read as PNG says.
+def _narrow(picture: np.ndarray, bits: int, noise: bool) -> np.ndarray:
+    """(h, w, 3) uint16: the picture in so many bits that were not spread; with noise in all of them."""
+    low = np.random.default_rng(0).integers(256, size=picture.shape) if noise else 0
+    return ((picture.astype(np.int64) << 8) + low >> (16 - bits)).astype(np.uint16)
+
+
+BESIDE = {
+    "nothing": lambda p: p,
+    "a hot pixel": lambda p: _painted(p, (slice(1), slice(1)), 65_535),
+    "a text": lambda p: _written(p),
+    "a white bar": lambda p: _painted(p, (slice(40), slice(None)), 65_535),
+    "a dead pixel": lambda p: _painted(p, (slice(1), slice(1)), 0),
+    "a black level": lambda p: p + np.uint16(p.max() // 8),
+}
+
+
+def _painted(picture: np.ndarray, where: tuple[slice, slice], value: int) -> np.ndarray:
+    painted = picture.copy()
+    painted[where] = value
+    return painted
+
+
+def _written(picture: np.ndarray) -> np.ndarray:
+    """With a white text of soft edges."""
+    ink = cv2.putText(np.zeros(picture.shape, np.uint8), "12:30", (5, 190), 0, 1, (255,) * 3, 2, cv2.LINE_AA) / 255
+    return (picture * (1 - ink) + 65_535 * ink).astype(np.uint16)
+
+
+# 12 bits in a 16-bit file: all but black when read as PNG says, whatever bright things stand beside them.
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("noise", [False, True])
 @pytest.mark.parametrize("bits", [8, 10, 12, 14])
-def test_a_few_bits_in_a_16_bit_png_are_refused(bits: int) -> None:
-    picture = (_noisy_face(3).astype(np.uint16) << 8 >> (16 - bits)).astype(np.uint16)
-    picture[0, 0] = (1 << bits) - 1
-    with pytest.raises(InputError, match=f"{(1 << bits) - 1} of 65535, as if it held {bits} bits"):
-        decode(_png(picture))
+def test_a_few_bits_in_a_16_bit_png_are_refused(bits: int, noise: bool, beside: str) -> None:
+    for seed in range(3):
+        picture = BESIDE[beside](_narrow(_noisy_face(seed), bits, noise))
+        for kind in (picture, picture[..., 1]):
+            with pytest.raises(InputError, match=r"of 65535, as if it held \d+ bits .* spread them over 16 bits, or"):
+                decode(_png(kind))
+
+
+def test_the_refusal_of_a_few_bits_says_how_many() -> None:
+    for bits in (10, 12, 14):
+        with pytest.raises(InputError, match=f"as if it held {bits} bits only"):
+            decode(_png(_narrow(_noisy_face(3), bits, True)))
+
+
+# A face at night: as many levels as there are in 8 bits, or in 12, or in light that was encoded with all 16.
+@pytest.mark.parametrize("dark", [1, 0.6, 0.3, 0.15])
+@pytest.mark.parametrize(
+    "spread",
+    [
+        lambda light: np.rint(light * 255) * 257,
+        lambda light: np.rint(light * 255) * 256,
+        lambda light: np.rint(light * 4095) * 16,
+        lambda light: np.rint(np.rint(light * 4095) * 65535 / 4095),
+        lambda light: (np.rint(light * 4095).astype(int) << 4) + (np.rint(light * 4095).astype(int) >> 8),
+        lambda light: (np.rint(light * 1023).astype(int) << 6) + (np.rint(light * 1023).astype(int) >> 4),
+    ],
+    ids=["8 x257", "8 x256", "12 x16", "12 rescaled", "12 repeated", "10 repeated"],
+)
+def test_a_dark_picture_that_was_spread_is_read(spread: Callable[[np.ndarray], np.ndarray], dark: float) -> None:
+    picture = spread(_noisy_face(3) / 255 * dark).astype(np.uint16)
+    assert np.array_equal(decode(_png(picture[..., ::-1])), picture >> 8)
+
+
+@pytest.mark.parametrize("dark", [1, 0.5, 0.2, 0.1])
+def test_a_dark_scene_in_all_16_bits_is_read(dark: float) -> None:
+    light = (_noisy_face(3) / 255) ** 2.2 * dark  # so much less light, and then encoded
+    picture = np.rint(light ** (1 / 2.2) * 65_535).astype(np.uint16)
+    assert np.array_equal(decode(_png(picture[..., ::-1])), picture >> 8)
 
 
 def test_a_full_16_bit_png_is_its_upper_8_bits() -> None:
     picture = _noisy_face(3)
     assert np.array_equal(decode(_png(picture[..., ::-1].astype(np.uint16) * 257)), picture)
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _with_chunks(png: bytes, *chunks: bytes) -> bytes:
+    """A PNG with more chunks behind its header."""
+    return png[:33] + b"".join(chunks) + png[33:]
+
+
+def _gamma(gamma: float) -> bytes:
+    return _chunk(b"gAMA", struct.pack(">I", round(gamma * 100_000)))
+
+
+# Light itself in place of the usual curve: all of it is darker, and no decoder here corrects it.
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("gamma", [1.0, 0.55556, 0.22727])
+def test_an_unusual_gamma_is_refused(gamma: float, depth: type) -> None:
+    data = _with_chunks(_png(_noisy_face(3).astype(depth) * depth(257 if depth is np.uint16 else 1)), _gamma(gamma))
+    with pytest.raises(
+        InputError, match=rf"a\.png: a PNG whose gamma is {gamma:g}.* not about 0\.45455; save it as sRGB"
+    ):
+        decode(data, "a.png")
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [_gamma(0.45455)],
+        [_gamma(0.45)],
+        [_gamma(0)],
+        [_gamma(1), _chunk(b"sRGB", b"\0")],
+        [_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(132))), _gamma(1)],
+    ],
+    ids=["usual", "rounded", "nothing", "sRGB", "profile"],
+)
+def test_the_usual_gamma_changes_nothing(chunks: list[bytes]) -> None:
+    picture = _noisy_face(3)
+    assert np.array_equal(decode(_with_chunks(_png(picture[..., ::-1]), *chunks)), picture)
+
+
+@pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
+def test_an_exif_block_that_begins_as_in_a_jpeg_is_read(prefix: bytes) -> None:
+    block = prefix + b"MM\0*" + struct.pack(">IHHHIHxxI", 8, 1, 0x0112, 3, 1, 6, 0)
+    picture = _noisy_face(3)
+    turned = decode(_with_chunks(_png(picture[..., ::-1]), _chunk(b"eXIf", block)))
+    assert np.array_equal(turned, np.rot90(picture, -1))
 
 
 def test_a_damaged_png_is_refused() -> None:

@@ -3,7 +3,8 @@
 Training scripts save more than ``model.state_dict()``: a dictionary with epoch, optimizer and averaged weights around
 it, and the prefixes ``module.`` (DataParallel, DistributedDataParallel, AveragedModel) and ``_orig_mod.``
 (``torch.compile``) in front of every key, in either order. What is unambiguous is unwrapped, and what was done is said.
-Nothing in a file is executed: torch reads it with ``weights_only=True``.
+Nothing in a file is executed: torch reads it with ``weights_only=True``. The checksums of a ``.pth`` are compared
+first; ``.safetensors``, and what torch wrote before version 1.6, have none.
 """
 
 import argparse
@@ -80,7 +81,7 @@ def parse(content: bytes, name: str, wanted: set[str]) -> State:
 
     def fitness(candidate: tuple[tuple[str, ...], State, list[str]]) -> tuple[int, bool]:
         place, state, _ = candidate
-        return len(wanted & set(state)), not any("ema" in key.lower() for key in place)
+        return len(wanted & set(state)), not any(map(_is_averaged, place))
 
     unwrapped = [(place, *_without_prefixes(state, name, wanted)) for place, state in candidates]
     place, state, said = max(unwrapped, key=fitness)  # the first of equals
@@ -121,7 +122,8 @@ def _refuse_other_files(content: bytes, name: str) -> None:
 def _zip_problem(content: bytes, size: str) -> str:
     """What is wrong with a ZIP archive as a checkpoint (torch writes one); empty when nothing is."""
     try:
-        names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+        archive = zipfile.ZipFile(io.BytesIO(content))
+        names = archive.namelist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError):  # damaged
         return f"is cut off or damaged ({size} are here); copy or download it again"
     inside = {entry.rpartition("/")[2] for entry in names}
@@ -132,6 +134,21 @@ def _zip_problem(content: bytes, size: str) -> str:
         )
     if "data.pkl" not in inside:
         return f"is a ZIP archive with {_some(names)}, not weights; unpack it and give the .pth or .safetensors in it"
+    return _damage(archive)
+
+
+def _damage(archive: zipfile.ZipFile) -> str:
+    """Which part of an archive is not what was written, by its checksums: torch reads on without a look at them."""
+    # torch.serialization.set_crc32_options(False) leaves 0 in place of all of them.
+    if not any(entry.CRC for entry in archive.infolist()):
+        return ""
+    for entry in archive.infolist():
+        try:
+            with archive.open(entry) as part:
+                while part.read(1 << 20):
+                    pass
+        except Exception:  # a checksum, or whatever the decompressor of a damaged header stumbles over
+            return f"is damaged (its part {entry.filename!r} is not what its checksum says); copy or download it again"
     return ""
 
 
@@ -230,15 +247,31 @@ def _without_owner(state: State, said: list[str], wanted: set[str]) -> tuple[Sta
         return state, said
     probe = min(wanted)
     owners = sorted((key.removesuffix(probe) for key in state if key.endswith(f".{probe}")), key=len)
-    for owner in owners:
-        inner = {key.removeprefix(owner): value for key, value in state.items() if key.startswith(owner)}
-        if len(wanted & set(inner)) > len(wanted) // 2:
-            left = [key for key in state if not key.startswith(owner)]
-            said = [*said, f"without the prefix {owner!r}"]
-            if wanted - set(inner):  # something is missing: what stands elsewhere is named beside it
-                return inner | {key: state[key] for key in left}, said
-            return inner, [*said, *([f"left out {_some(left)}"] if left else [])]
-    return state, said
+    if not owners:
+        return state, said
+    inner = {
+        owner: {key.removeprefix(owner): value for key, value in state.items() if key.startswith(owner)}
+        for owner in owners
+    }
+    # The preference among dictionaries: what fits most, and of equals no averaged copy.
+    best = max(owners, key=lambda owner: (len(wanted & set(inner[owner])), not _is_averaged(owner)))
+    own = inner[best]
+    if len(wanted & set(own)) <= len(wanted) // 2:
+        return state, said
+    left = [key for key in state if not key.startswith(best)]
+    said = [*said, f"without the prefix {best!r}"]
+    if wanted - set(own):  # something is missing: what stands elsewhere is named beside it
+        return own | {key: state[key] for key in left}, said
+    if left:
+        said.append(f"left out {_some(left)}")
+    others = [repr(owner) for owner in owners if owner != best and wanted <= set(inner[owner])]
+    if others:
+        said.append(f"{', '.join(others)} would fit as well; to take another, save it alone")
+    return own, said
+
+
+def _is_averaged(name: str) -> bool:
+    return "ema" in name.lower()
 
 
 def _some(names: list[Any]) -> str:

@@ -34,6 +34,13 @@ def prefixed(prefix: str) -> dict[str, torch.Tensor]:
 
 
 OTHER = {key: value + 5 for key, value in STATE.items()}
+
+
+def owned(prefix: str) -> dict[str, torch.Tensor]:
+    """As :func:`prefixed`, with other weights."""
+    return {prefix + key: value for key, value in OTHER.items()}
+
+
 OPTIMIZER = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
 
 
@@ -63,6 +70,13 @@ OPTIMIZER = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 
         ({"student.backbone." + key: value for key, value in STATE.items()}, "'student.backbone.'"),
         ({"n_averaged": torch.tensor(7), **prefixed("module.")}, "'module.'"),
         ({"state_dict": {**prefixed("model."), "loss.weight": torch.ones(1)}}, "'model.'; left out 'loss.weight'"),
+        ({**prefixed("model."), **owned("ema.")}, "'ema.conv1.weight', 'ema.fc.3.bias'; 'ema.' would fit as well; to"),
+        ({**owned("ema."), **prefixed("model.")}, "'ema.conv1.weight', 'ema.fc.3.bias'; 'ema.' would fit as well; to"),
+        ({**owned("EMA."), **prefixed("network.")}, "without the prefix 'network.'"),
+        ({"state_dict": {**owned("net_ema."), **prefixed("net_student.")}}, "'net_ema.' would fit as well"),
+        ({**prefixed("student."), **owned("teacher.")}, "'teacher.' would fit as well"),
+        ({"model.conv1.weight": OTHER["conv1.weight"], **prefixed("ema.")}, "without the prefix 'ema.'"),
+        (prefixed("ema."), "without the prefix 'ema.'"),
     ],
 )
 def test_wrappers_are_taken_off_and_said(content: object, said: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -190,8 +204,31 @@ def test_a_damaged_file_is_always_one_line() -> None:
                     found = checkpoint_file.parse(damaged, "a.pth", WANTED)
                 except CheckpointError as error:
                     assert "\n" not in str(error)
-                else:  # the damage hit padding or values, which the format does not check
+                else:  # the damage hit padding, or values where the format does not check them
                     assert isinstance(found, dict)
+                    assert whole is not WHOLE or all(torch.equal(found[key], STATE[key]) for key in WANTED)
+
+
+# torch reads past the checksums of its archive: a network with one wild weight, or a layer of zeros, was trained on.
+@pytest.mark.parametrize("kind", ["bit", "zeros"])
+def test_a_part_that_is_not_what_was_written_is_named(kind: str) -> None:
+    whole = saved({"model": {"conv1.weight": torch.full((40, 40), 0.5), "fc.3.bias": STATE["fc.3.bias"]}})
+    place = whole.index(torch.full((9,), 0.5).numpy().tobytes()) + 1003
+    length = 1 if kind == "bit" else 4000
+    lost = bytes([whole[place] ^ 64]) if kind == "bit" else bytes(length)
+    damaged = whole[:place] + lost + whole[place + length :]
+    with pytest.raises(CheckpointError, match=r"is damaged \(its part 'archive/data/0' .*copy or download"):
+        checkpoint_file.parse(damaged, "a.pth", WANTED)
+
+
+def test_an_archive_that_was_written_without_checksums_is_read() -> None:
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        content = saved(STATE)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert set(checkpoint_file.parse(content, "a.pth", WANTED)) == WANTED
 
 
 def test_a_folder_and_an_absent_file_are_told_apart(tmp_path: Path) -> None:
