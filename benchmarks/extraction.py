@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from benchmarks.machine import machine
 from recording import drive as drives
-from recording import frames, layouts, preparation
+from recording import frames, layouts, preparation, processors
 from recording.runs import Run, runs
 
 SIZE = (1504, 540)
@@ -145,7 +145,7 @@ def measure(video: Path, table: Path, count: int, repeats: int, out: Path) -> di
     """
     drive = drives.read(drives.Source(video, table))
     wanted = drives.pick(drive, count)["frame"].tolist()
-    decode = floor(video, wanted, frames.cores())
+    decode = floor(video, wanted, processors.cores())
     seconds: dict[str, list[tuple[float, float]]] = {"seek per sample": [], "prepare": [], "floor": []}
     for repeat in range(repeats):
         new, old = out / f"new-{repeat}", out / f"old-{repeat}"

@@ -5,7 +5,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from recording import frames
+from recording import processors
 
 PACKAGES = ("torch", "onnxruntime", "av", "opencv-python-headless")
 FEATURES = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
@@ -21,7 +21,7 @@ def machine() -> str:
         name = about.get("model name", name)
         fastest = next((f" ({feature})" for feature in FEATURES if feature in about.get("flags", "").split()), "")
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    cores = f"{frames.cores()} of {os.cpu_count()} cores"
+    cores = f"{processors.cores()} of {os.cpu_count()} cores"
     return f"{name}{fastest}, {cores}, Python {platform.python_version()}, {packages}"
 
 

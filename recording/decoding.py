@@ -28,7 +28,8 @@ from av.video.reformatter import VideoReformatter
 
 from recording import second_look, video
 from recording.decoder import Damaged, Decoder
-from recording.frames import HELD_BACK, Index, cores
+from recording.frames import HELD_BACK, Index
+from recording.processors import cores
 from recording.runs import Reader, Run, Untrusted, runs
 
 log = logging.getLogger("recording.decoding")

@@ -11,7 +11,6 @@ that does not keep one picture to a packet, a decoder that answers otherwise) th
 
 import logging
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -108,11 +107,6 @@ class _Packets:
             del kept[count:]
         for positions in (self.keys, self.hidden, self.damaged):
             positions[:] = [position for position in positions if position < count]
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def scan(path: Path, track: int | None = None) -> Index:

@@ -30,9 +30,9 @@ from recording import (
     face,
     files,
     fingerprint,
-    frames,
     label_frame,
     layouts,
+    processors,
     progress,
     relative_to,
     sample_files,
@@ -86,7 +86,7 @@ def prepare(
             return out
         _remove_torn(out)
         _write_json(out / DRIVE, plan)
-        lost, pictures = _extract(drive, picked, out, threads or frames.cores())
+        lost, pictures = _extract(drive, picked, out, threads or processors.cores())
         trace.Trace(drive.labels.measured, *pictures.arrays()).write(out)
         plan |= _label_frame(drive, picked, source.label_frame)
         _finish(out, plan, drive, picked, lost, wanted)

@@ -21,7 +21,8 @@ import av
 import numpy as np
 
 from recording import endings, flashes, progress, video
-from recording.frames import Index, cores
+from recording.frames import Index
+from recording.processors import cores
 from recording.runs import Reader, Untrusted
 
 log = logging.getLogger("recording.second_look")

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from recording.frames import cores
+from recording.processors import cores
 
 
 class Estimator(Protocol):

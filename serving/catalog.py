@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recording.exceptions import NoSuchVersion
-from recording.frames import cores
+from recording.processors import cores
 from registry import history, versions
 from registry.addresses import Found, Selector, base_name
 from registry.history import Line

@@ -21,7 +21,8 @@ from recording import frames as indices
 from recording import pictures as encoded
 from recording.badrows import MOVING, ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
-from recording.frames import Index, cores
+from recording.frames import Index
+from recording.processors import cores
 from registry.crop import Crop
 from serving import crops, pictures, videos
 from serving.batching import Batcher

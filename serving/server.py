@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from recording.exceptions import InputError
-from recording.frames import cores
+from recording.processors import cores
 from registry.addresses import Selector
 from serving import api
 from serving.batching import Batcher

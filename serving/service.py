@@ -10,7 +10,7 @@ import numpy as np
 
 from recording import angles
 from recording.exceptions import InputError
-from recording.frames import cores
+from recording.processors import cores
 from serving import pictures
 from serving.batching import Batcher, Busy
 from serving.crops import Promise

@@ -7,7 +7,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-from recording import drive_list, fleet, frames, recordings
+from recording import drive_list, fleet, processors, recordings
 from recording.drive_list import Entry
 from recording.fleet import Run, Task
 from recording.recordings import Recordings
@@ -46,7 +46,7 @@ def load(config: JobConfig, face_asked: str | None) -> Recordings:
 def _load(
     config: JobConfig, listed: tuple[Entry, ...], face_asked: str | None, elsewhere: Run | None = None
 ) -> Recordings:
-    processes = min(len(listed), frames.cores())
+    processes = min(len(listed), processors.cores())
     tasks = [
         Task(
             entry,
@@ -56,7 +56,7 @@ def _load(
             face_asked,
             config.track if config.track >= 0 else None,
             config.on_bad_rows,
-            threads=max(1, frames.cores() // processes),
+            threads=max(1, processors.cores() // processes),
         )
         for entry in listed
     ]

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from recording import decoding, frames, preparation, prepared, trace
+from recording import decoding, preparation, prepared, processors, trace
 from recording.drive import Source
 from recording.exceptions import DriveError, InputError
 from tests import recordings
@@ -142,7 +142,7 @@ def test_fewer_usable_rows_than_asked_for_gives_all_and_says_so(
 def test_the_same_inputs_give_the_same_bytes(
     threads: int, drive: tuple[Path, Path], ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frames, "cores", lambda: threads)
+    monkeypatch.setattr(processors, "cores", lambda: threads)
     preparation.prepare(Source(*drive), 40, tmp_path / "again")
     assert content(tmp_path / "again") == content(ready)
 

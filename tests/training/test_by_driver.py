@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from recording import drive_list, frames
+from recording import drive_list, processors
 from recording import recordings as prepared
 from recording.angles import pitch_yaw_to_deg
 from recording.exceptions import InputError
@@ -80,7 +80,7 @@ def by_hand(folders: tuple[Path, ...], of_drive: list[str], faces: tuple) -> dic
 def test_six_drives_of_four_drivers_are_left_out_in_turn_registered_and_gated(
     tracking, listed, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(frames, "cores", lambda: 1)  # one drive after the other, in this process
+    monkeypatch.setattr(processors, "cores", lambda: 1)  # one drive after the other, in this process
     arguments = ["--drives", str(listed), "--layout", "driver", "--samples", "12", "--trials", "1", "--bn", "source"]
     arguments += [
         "--freeze",
@@ -185,7 +185,7 @@ def test_one_driver_only_is_refused_for_by_driver_and_split_by_drive_otherwise(l
 
 
 def test_a_bad_drive_is_left_out_and_said_or_stops_the_job(tracking, listed, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(frames, "cores", lambda: 1)
+    monkeypatch.setattr(processors, "cores", lambda: 1)
     film(listed.parent, "torn", 9)
     (listed.parent / "torn.mp4").write_bytes((listed.parent / "torn.mp4").read_bytes()[:500])
     path = listed.parent / "torn.csv.list"

@@ -21,7 +21,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from recording import files, frames, preprocess
+from recording import files, preprocess, processors
 from recording.angles import pitch_yaw_to_deg
 from recording.exceptions import GazeError, InputError
 from registry.intervals import Floats
@@ -189,7 +189,7 @@ def _batches(train: Pictures, random: np.random.Generator, device: str) -> Itera
 
 def _workers(device: str) -> int:
     """How many processes read ahead: a GPU would wait for one, a CPU has better to do."""
-    return min(MOST_WORKERS, frames.cores()) if device.startswith("cuda") else 0
+    return min(MOST_WORKERS, processors.cores()) if device.startswith("cuda") else 0
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import scipy.io
 
-from recording import frames, pictures, preprocess
+from recording import pictures, preprocess, processors
 from recording.exceptions import InputError
 from training.pretraining import faces
 from training.pretraining.faces import Face, Faces, LeftOut
@@ -82,7 +82,7 @@ def read(root: Path, name: str) -> Faces:
     _check_units(lines, folder)
     _check_screen(lines, folder)
     found: list[Face] = []
-    with ThreadPoolExecutor(frames.cores(), thread_name_prefix="normalise") as pool:
+    with ThreadPoolExecutor(processors.cores(), thread_name_prefix="normalise") as pool:
         for start in range(0, len(lines), _READ_AT_ONCE):
             part = lines[start : start + _READ_AT_ONCE]
             for made in pool.map(lambda line: _face(folder, line, camera), part):

@@ -12,7 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from recording.frames import cores
+from recording.processors import cores
 from training.sample.scene import Scene
 
 _KEY_FRAME_S = 8

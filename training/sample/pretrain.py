@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from recording import angles, files
 from recording.exceptions import InputError
-from recording.frames import cores
+from recording.processors import cores
 from training.learning import model
 from training.sample.rendering import lab
 from training.sample.sample_drive import BASE_CHECKPOINT
