@@ -12,8 +12,8 @@ from recording import decoding, frames, preparation, prepared
 from recording.drive import Source
 from recording.exceptions import InputError
 from recording.face import Face
-from recording.layouts import View
-from registry.crop import Crop
+from recording.layouts import Layout, View
+from registry.crop import Crop, Rectangle
 from serving import predict, videos
 from serving.crops import WHOLE
 from serving.predict import Row
@@ -190,3 +190,22 @@ def test_of_a_folder_everything_is_answered_or_named(tmp_path: Path, capsys: pyt
     assert capsys.readouterr().err == (
         f"{tmp_path}: 2 files passed over, named neither as a picture nor as a video (h.webp, i.heic)\n"
     )
+
+
+def test_in_an_annotated_copy_gaze_begins_in_the_face_that_is_promised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, begun = recordings.video(tmp_path / "v.mp4", 3, size=(320, 192)), []
+    annotate = predict.annotate
+    monkeypatch.setattr(predict, "annotate", lambda *given: (begun.append(given[4]), annotate(*given))[1])
+    promised = Crop.of("driver", [Layout("driver", 320, 192, {"driver": View(0, 0, 320, 192)})])
+    for crop, eyes in (
+        (promised.settled(None), (0.5, 0.42)),
+        (promised.model_copy(update={"face": Rectangle(width=320, height=192, x=160, y=96, w=96, h=96)}), (0.65, 0.71)),
+    ):
+        begun.clear()
+        predictor: Any = Sides()
+        predictor.contract = SimpleNamespace(crop=crop)
+        with predict._session(predictor, "driver") as session:
+            list(session.video(video, frames.scan(video), tmp_path / "copy.mp4"))
+        assert begun == [pytest.approx(eyes)] * 3
