@@ -261,8 +261,7 @@ def _counted(path: Path, index: Index, threads: int) -> Iterator[tuple[int, av.V
     given = 0
     for tried in dict.fromkeys((threads, 1)):
         held: deque[tuple[int, av.VideoFrame]] = deque()
-        pictures = _all_pictures(path, index, tried)
-        for number, (picture, sound) in enumerate(islice(pictures, index.frames) if index.cut else pictures):
+        for number, (picture, sound) in enumerate(_all_pictures(path, index, tried)):
             if picture is None or picture.is_corrupt:
                 break
             if number >= given and sound:
@@ -280,7 +279,9 @@ def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.V
     """Every picture that decodes, in presentation order, with whether it is sound; None where a packet does not."""
     with video.opened(path, index.track) as (container, stream):
         decoder = Decoder(stream, threads, index.strict, index.even)
-        packets = (packet for packet in container.demux(stream) if packet.size)  # an empty one would end the decoding
+        every = (packet for packet in container.demux(stream) if packet.size)  # an empty one would end the decoding
+        # What follows a hole would be shown among the last pictures before it.
+        packets = islice(every, index.frames if index.cut else None)
         ended = False
         while not ended:
             try:

@@ -281,7 +281,8 @@ def test_behind_pictures_that_a_damaged_stretch_swallowed_no_frame_is_numbered(
     with av.open(str(video)) as container:
         places = [packet.pos for packet in container.demux(video=0) if packet.size]
     content = bytearray(video.read_bytes())
-    content[places[60] - 40 : places[80] + 40] = bytes(places[80] - places[60] + 80)
+    # With 80 decoding can start again: nothing but the missing pictures tells that something was there.
+    content[places[60] : places[80]] = bytes(places[80] - places[60])
     video.write_bytes(content)
     got, _ = collect(video, range(frames.scan(video).frames))
     assert set(range(40)) <= got.keys() <= set(range(61))
