@@ -166,3 +166,10 @@ def test_a_model_that_got_an_odd_name_elsewhere_is_listed_verified_and_promoted(
     assert resolving.resolve(name).version == 1
     with pytest.raises(InputError, match="'#' in it, which means something else in an address"):
         registration.check(name, mlflow.start_run().info.run_id)
+
+
+# 1.72499 kept as 1.725 was shown as 1.73 where everything else said 1.72.
+def test_what_a_version_says_of_its_errors_rounds_as_the_errors_do(make_version: Callable[..., int]) -> None:
+    error = versions.get(MODEL, make_version(bias_deg=(1.72499, 0.0))).error("azimuth_error_deg")
+    assert error is not None
+    assert abs(error - round(error, 3)) > 1e-5
