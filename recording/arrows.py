@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recording import angles
+from recording.face import Face
 
 # Okabe and Ito's colours, told apart with any colour vision; RGB.
 PREDICTED = (230, 159, 0)
@@ -43,7 +44,13 @@ def tip(azimuth_deg: float, elevation_deg: float) -> tuple[float, float]:
     return -float(right), -float(up)
 
 
-def draw(picture: np.ndarray, arrows: list[Arrow], *, eyes: Point = EYES, legend: bool = True) -> np.ndarray:
+def origin(face: Face | None) -> Point:
+    """Where gaze begins in a driver view, as shares of its width and height: in its face rectangle, and where there is
+    none, the driver view counts as cut around the head."""
+    return EYES if face is None else face.share(*EYES)
+
+
+def draw(picture: np.ndarray, arrows: list[Arrow], *, eyes: Point, legend: bool = True) -> np.ndarray:
     """A copy of ``picture`` (h, w, 3) RGB uint8 with ``arrows`` from the eyes and, below left, what they mean.
 
     ``eyes``: where they are, as shares of the picture's width and height.
@@ -62,7 +69,7 @@ def draw(picture: np.ndarray, arrows: list[Arrow], *, eyes: Point = EYES, legend
     return drawn
 
 
-def show(picture: np.ndarray, arrows: list[Arrow], *, eyes: Point = EYES) -> np.ndarray:
+def show(picture: np.ndarray, arrows: list[Arrow], *, eyes: Point) -> np.ndarray:
     """:func:`draw` for a page: small pictures (h, w, 3) are enlarged first, to :data:`SHOWN_HEIGHT`."""
     height, width = picture.shape[:2]
     if height < SHOWN_HEIGHT:

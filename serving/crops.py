@@ -66,12 +66,8 @@ def driver_view(picture: np.ndarray, crop: str, promised: Promise) -> np.ndarray
 
 
 def eyes(promised: Crop, crop: str = "driver") -> arrows.Point:
-    """Where gaze begins in what :func:`driver_view` gives, as shares of its width and height.
-
-    In the face rectangle that is promised; where none is, the driver view counts as cut around the head.
-    """
-    face = None if crop == "face" else promised.rectangle
-    return arrows.EYES if face is None else face.share(*arrows.EYES)
+    """Where gaze begins in what :func:`driver_view` gives, as shares of its width and height."""
+    return arrows.origin(None if crop == "face" else promised.rectangle)
 
 
 def network_view(picture: np.ndarray, crop: str, promised: Promise, name: str = "picture") -> np.ndarray:

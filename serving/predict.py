@@ -215,7 +215,7 @@ def annotate(
     predicted: tuple[float, float],
     measured: tuple[float, float] | None,
     view: tuple[slice, slice],
-    eyes: arrows.Point = arrows.EYES,
+    eyes: arrows.Point,
 ) -> np.ndarray:
     """A copy of ``frame`` with the predicted and, where there is one, the measured gaze in the driver view.
 

@@ -30,16 +30,16 @@ def test_arrow_reaches_from_the_eyes_to_its_tip_and_leaves_the_picture_given_alo
 def test_the_legend_is_read_on_any_ground() -> None:
     one = arrows.Arrow(1, 1, arrows.PREDICTED, "predicted")
     for ground in (arrows.PREDICTED, (255, 255, 255), (0, 0, 0)):
-        drawn = arrows.draw(np.full((640, 570, 3), ground, np.uint8), [one])
+        drawn = arrows.draw(np.full((640, 570, 3), ground, np.uint8), [one], eyes=arrows.EYES)
         assert (drawn[-4:, :6] <= 85).all()
         letters = (drawn[-22:, :60] == arrows.PREDICTED).all(axis=2)
         assert 20 < letters.sum() < letters.size / 2
-    assert arrows.draw(np.zeros((24, 24, 3), np.uint8), [one] * 4).shape == (24, 24, 3)
+    assert arrows.draw(np.zeros((24, 24, 3), np.uint8), [one] * 4, eyes=arrows.EYES).shape == (24, 24, 3)
 
 
 def test_for_a_page_small_pictures_are_enlarged_before_anything_is_drawn_into_them() -> None:
     one = [arrows.Arrow(20, 10, arrows.PREDICTED, "predicted")]
     small, large = (np.full((height, height * 9 // 10, 3), 128, np.uint8) for height in (320, 1000))
     large_enough = np.full((arrows.SHOWN_HEIGHT, arrows.SHOWN_HEIGHT * 9 // 10, 3), 128, np.uint8)
-    assert np.array_equal(arrows.show(small, one), arrows.draw(large_enough, one))
-    assert np.array_equal(arrows.show(large, one), arrows.draw(large, one))
+    assert np.array_equal(arrows.show(small, one, eyes=arrows.EYES), arrows.draw(large_enough, one, eyes=arrows.EYES))
+    assert np.array_equal(arrows.show(large, one, eyes=arrows.EYES), arrows.draw(large, one, eyes=arrows.EYES))

@@ -239,6 +239,17 @@ def test_an_absent_device_is_named():
         choose_device("cuda")
 
 
+def test_a_timeout_that_went_on_activations_is_said_before_the_first_trial(tracking, folder, monkeypatch, capsys):
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "search", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cli.main(["main", "--data", str(folder), "--face", "none", "--freeze", "backbone", "--timeout", "1"])
+    said = capsys.readouterr()
+    assert (said.err + said.out).count("timeout=1 IS SHORT FOR") == 1
+
+
 @pytest.mark.slow
 def test_one_seed_gives_one_result_also_two_trials_at_once_and_a_leaking_split_is_marked(
     tracking, folder, tmp_path, monkeypatch, capsys

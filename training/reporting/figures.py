@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from recording.angles import absolute_errors
-from recording.arrows import Arrow, draw
+from recording.arrows import Arrow, Point, draw
 from registry.intervals import Floats
 from registry.rule import BASELINES
 from training.learning.model import FREEZE_CHOICES
@@ -132,15 +132,18 @@ def trials(all_trials: list[FrozenTrial], best_number: int) -> Figure:
     return figure
 
 
-def scenario_sheet(pictures: list[Picture], measured_deg: Floats, predicted_deg: Floats, titles: list[str]) -> Figure:
-    """Driver pictures with the measured (green) and the predicted (red) gaze arrow."""
+def scenario_sheet(
+    pictures: list[Picture], eyes: list[Point], measured_deg: Floats, predicted_deg: Floats, titles: list[str]
+) -> Figure:
+    """Driver pictures with the measured (green) and the predicted (red) gaze arrow, from the ``eyes``: where they are
+    in each, as shares of its width and height."""
     columns = 5
     rows = -(-len(pictures) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(2.5 * columns, 2.9 * rows), layout="constrained", squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for axis, picture, measured, predicted, title in zip(
-        axes.flat, pictures, measured_deg, predicted_deg, titles, strict=False
+    for axis, picture, begin, measured, predicted, title in zip(
+        axes.flat, pictures, eyes, measured_deg, predicted_deg, titles, strict=False
     ):
         size = 380, round(380 * picture.shape[0] / picture.shape[1])
         small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -148,7 +151,7 @@ def scenario_sheet(pictures: list[Picture], measured_deg: Floats, predicted_deg:
             Arrow(float(measured[0]), float(measured[1]), (60, 220, 90), "measured"),
             Arrow(float(predicted[0]), float(predicted[1]), (240, 60, 60), "predicted"),
         ]
-        axis.imshow(draw(small, drawn, legend=False))
+        axis.imshow(draw(small, drawn, eyes=begin, legend=False))
         axis.set_title(title, fontsize=9)
     figure.suptitle("green: measured, red: fine-tuned model", fontsize=10)
     return figure

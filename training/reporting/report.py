@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from recording import arrows
 from recording.preprocess import decode
 from recording.recordings import Recordings
 from recording.scenarios import COUNT
@@ -140,8 +141,10 @@ class Report:
         table = self.scenarios().set_index("scenario")
         errors = table[["model_azimuth_error_deg", "model_elevation_error_deg"]]
         titles = [f"{k}: az {errors.loc[k].iloc[0]:.1f}°, el {errors.loc[k].iloc[1]:.1f}°" for k in np.unique(scenario)]
-        pictures = [driver_picture(self.recordings, int(self.split.test[at])) for at in chosen]
-        return figures.scenario_sheet(pictures, self.labels_deg[chosen], self.answers["model"][chosen], titles)
+        shown = [int(index) for index in self.split.test[chosen]]
+        pictures = [driver_picture(self.recordings, index) for index in shown]
+        eyes = [arrows.origin(self.recordings.faces[int(self.recordings.drive_index[index])]) for index in shown]
+        return figures.scenario_sheet(pictures, eyes, self.labels_deg[chosen], self.answers["model"][chosen], titles)
 
 
 def side_by_side(errors: dict[str, MeasuredErrors]) -> list[str]:
