@@ -9,7 +9,7 @@ import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import numpy as np
@@ -38,6 +38,8 @@ _SMALLEST_FACE = 1 / 8  # of the shorter side of the view
 _SCALE, _STEP, _NEIGHBOURS, _OVERLAP = 1.2, 1.0, 3, 0.5
 _OUTLIERS = 0.05  # of the boxes that agree, to each side
 _SAME_PLACE, _SAME_SIZE = 0.75, 1.6  # in face sizes; times as large
+
+T = TypeVar("T")
 
 Boxes = npt.NDArray[np.float64]
 """(n, 4) left, top, width, height of faces in a picture, pixels."""
@@ -82,16 +84,21 @@ def _looks(files: Sequence[Path]) -> tuple[list[Boxes], int, int]:
     """The faces in some dozens of the pictures, in pixels of the largest of them should their sizes differ, and its
     width and height."""
     with ThreadPoolExecutor(2, thread_name_prefix="faces") as pool:
-        shown = [files[k] for k in np.unique(np.linspace(0, len(files) - 1, LOOKED_AT).round().astype(int))]
-        looks = list(pool.map(_look, shown))
+        looks = list(pool.map(_look, spread(files)))
     width, height = max(size for _, size in looks)
     return [boxes * np.tile([width / w, height / h], 2) for boxes, (w, h) in looks], width, height
 
 
-def find_in(picture: Picture, name: str) -> Face:
-    """The face in a single picture of a driver view; :class:`InputError` where none is found."""
+def spread(among: Sequence[T]) -> list[T]:
+    """Some dozens of the pictures of a drive, first and last included, to look for the face in."""
+    return [among[k] for k in np.unique(np.linspace(0, len(among) - 1, LOOKED_AT).round().astype(int))] if among else []
+
+
+def find_in(picture: Picture, name: str, room: float = 0.0) -> Face:
+    """The face in a single picture of a driver view, with at least that ``room``; :class:`InputError` where none is
+    found."""
     height, width = picture.shape[:2]
-    face = choose([detect(picture)], width, height).face
+    face = choose([detect(picture)], width, height, room=room).face
     if face is None:
         raise InputError(
             f"{name}: no face found, where this version needs one (it was trained on drives with the face in different "
@@ -122,22 +129,24 @@ def detect(picture: Picture) -> Boxes:
     return found_at
 
 
-def choose(looks: Sequence[Boxes], width: int, height: int, least: int = LEAST_SEEN) -> Choice:
+def choose(looks: Sequence[Boxes], width: int, height: int, least: int = LEAST_SEEN, room: float = 0.0) -> Choice:
     """One rectangle in a driver view of ``width`` × ``height`` pixels from what was detected in each picture.
 
     The face is where most pictures have one. The rectangle holds what they agree on, but for outliers, and a margin.
     It is a square, as the pictures of faces are that networks learn from, as far as the view has room for one.
-    ``least``: how many pictures have to agree; of fewer, all.
+    ``least``: how many pictures have to agree; of fewer, all. ``room``: its side in sizes of the face, at least. One
+    picture does not show how far a head turns: without it the rectangle would be closer than that of any drive.
     """
     agreed = _agreed([boxes for boxes in looks if len(boxes)])
     if len(agreed) < max(1, min(least, len(looks)), LEAST_SHARE * len(looks)):
         return Choice(None, len(agreed), len(looks))
     left, top = np.quantile(agreed[:, :2], _OUTLIERS, axis=0)
     right, bottom = np.quantile(agreed[:, :2] + agreed[:, 2:], 1 - _OUTLIERS, axis=0)
-    side = max(right - left, bottom - top) + 2 * MARGIN * float(np.median(agreed[:, 2]))
+    size = float(np.median(agreed[:, 2]))
+    side = max(max(right - left, bottom - top) + 2 * MARGIN * size, room * size)
     x, w = _span((left + right) / 2, side, width)
     y, h = _span((top + bottom) / 2, side, height)
-    return Choice(Face(width, height, View(x, y, w, h)), len(agreed), len(looks))
+    return Choice(Face(width, height, View(x, y, w, h)), len(agreed), len(looks), room=max(w, h) / size)
 
 
 def _span(centre: float, side: float, limit: int) -> tuple[int, int]:

@@ -87,7 +87,8 @@ class Choice:
 
     ``seen`` of ``looked_at`` pictures agree on it; both are 0 where nothing was looked for. ``unfit``: why no rectangle
     could lie in these pictures, "" where one could. ``borrowed``: it is that of other
-    drives, in which these pictures show a face too.
+    drives, in which these pictures show a face too. ``room``: its side in sizes of the face that was found; 0 where
+    none was, or where that was not written down.
     """
 
     face: Face | None
@@ -95,18 +96,19 @@ class Choice:
     looked_at: int = 0
     unfit: str = ""
     borrowed: bool = False
+    room: float = 0.0
 
     @classmethod
     def from_json(cls, said: dict[str, Any], view: View) -> "Choice":
         """What :meth:`to_json` wrote, of a drive with that driver view."""
         rectangle = said["rectangle"]
         found = None if rectangle is None else Face(view.w, view.h, View(**rectangle))
-        return cls(found, said["seen"], said["looked_at"])
+        return cls(found, said["seen"], said["looked_at"], room=said.get("room", 0.0))
 
     def to_json(self) -> dict[str, Any]:
         """As ``drive.json`` keeps it."""
         rectangle = None if self.face is None else asdict(self.face.view)
-        return {"rectangle": rectangle, "seen": self.seen, "looked_at": self.looked_at}
+        return {"rectangle": rectangle, "seen": self.seen, "looked_at": self.looked_at, "room": self.room}
 
     @property
     def failed(self) -> bool:

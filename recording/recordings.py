@@ -106,6 +106,11 @@ class Recordings:
         """The face rectangle of each drive; ``None``: the whole driver view."""
         return tuple(None if d.chosen is None else d.chosen.face for d in self.drives)
 
+    @property
+    def rooms(self) -> tuple[float, ...]:
+        """What :class:`recording.face.Choice` says of the room around each drive's face."""
+        return tuple(0.0 if d.chosen is None else d.chosen.room for d in self.drives)
+
     def cut_in_words(self) -> str:
         """The face rectangles, one drive after the other; "" where all driver views are used whole."""
         return "; ".join(str(face or "none") for face in self.faces) if any(self.faces) else ""

@@ -42,13 +42,26 @@ class Crop(Strict):
     face: Rectangle | Literal["detected"] | None = None
     """The part of the driver view that the network reads; ``None``: all of it. ``detected``: the face, wherever it is,
     of a version that was trained on several drives with different rectangles."""
+    room: float = 0.0
+    """Of ``detected``: the side of the rectangle in sizes of the face, at least: the smallest of the drives that the
+    version was trained on. 0 in others, and in those that were registered before it was kept."""
 
     @classmethod
-    def of(cls, layout: str, variants: Iterable[Layout], faces: Iterable[Face | None] = ()) -> "Crop":
-        """The promise for pictures that were cut out with the variants of a layout, and then to each drive's face."""
+    def of(
+        cls,
+        layout: str,
+        variants: Iterable[Layout],
+        faces: Iterable[Face | None] = (),
+        rooms: Iterable[float] = (),
+    ) -> "Crop":
+        """The promise for pictures that were cut out with the variants of a layout, and then to each drive's face;
+        ``rooms``: see :class:`recording.face.Choice`."""
         views = tuple(_rectangle(one.width, one.height, one.views["driver"]) for one in variants)
         different = set(faces) or {None}
-        return cls(layout=layout, rectangles=views, face=DETECTED if len(different) > 1 else _face(different.pop()))
+        if len(different) == 1:
+            return cls(layout=layout, rectangles=views, face=_face(different.pop()))
+        least = min(filter(None, rooms), default=0.0)
+        return cls(layout=layout, rectangles=views, face=DETECTED, room=least)
 
     @property
     def detected(self) -> bool:
@@ -89,7 +102,7 @@ class Crop(Strict):
     def cut_driver_view(self, picture: Picture, name: str = "picture") -> Picture:
         """:meth:`cut` for what is known to show the driver view, whatever its proportions became."""
         if self.detected:
-            return detection.find_in(picture, name).cut(picture, name)
+            return detection.find_in(picture, name, self.room).cut(picture, name)
         return picture if self.rectangle is None else self.rectangle.cut_scaled(picture, name)
 
     def variants(self) -> tuple[Layout, ...]:

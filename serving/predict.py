@@ -20,6 +20,7 @@ from recording import arrows, decoding, labels, preprocess, video
 from recording import frames as indices
 from recording import pictures as encoded
 from recording.badrows import MOVING, ON_BAD_ROWS, STOP
+from recording.detection import spread
 from recording.exceptions import InputError
 from recording.frames import Index
 from recording.processors import cores
@@ -29,7 +30,7 @@ from serving.batching import Batcher
 from serving.loader import Loader, cache_folder
 from serving.predictor import Predictor
 from serving.selection import add_selector, selector
-from serving.steady import settle, spread
+from serving.steady import settle
 
 # Pictures that are decoded ahead of their answers: keeps every core busy and bounds memory.
 _AHEAD = 64

@@ -1,9 +1,8 @@
 """The face in pictures of one drive, for versions that have to find it: one place for all of them."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from threading import Lock
-from typing import TypeVar
 
 import numpy as np
 
@@ -15,10 +14,7 @@ from registry.crop import Crop
 LEAST_SEEN = 3
 """Of given pictures so many (of fewer, all) have to agree; in a stream, which cannot wait, one is enough at first."""
 LOOKED_AT = 24
-"""Pictures after which the rectangle stays where it is, as it does in the drives of the training."""
-
-
-T = TypeVar("T")
+"""Pictures of a stream after which the rectangle stays where it is, as it does in the drives of the training."""
 
 
 class Steady:
@@ -87,13 +83,8 @@ def settle(promised: Crop, views: Iterable[np.ndarray], name: str) -> Crop:
     return settled
 
 
-def spread(among: Sequence[T]) -> list[T]:
-    """Some of them, first and last included, to look for the face in."""
-    return [among[k] for k in np.unique(np.linspace(0, len(among) - 1, LOOKED_AT).round().astype(int))] if among else []
-
-
 def _settled(promised: Crop, looks: deque[np.ndarray], view: np.ndarray, least: int) -> Crop:
     """The promise with the rectangle on which ``looks`` agree, the one at ``view``, which is added, included."""
     looks.append(detection.detect(np.ascontiguousarray(view)))
     height, width = view.shape[:2]
-    return promised.settled(detection.choose(looks, width, height, least).face)
+    return promised.settled(detection.choose(looks, width, height, least, promised.room).face)

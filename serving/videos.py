@@ -8,11 +8,12 @@ import av
 import numpy as np
 
 from recording import decoding
+from recording.detection import spread
 from recording.exceptions import InputError
 from recording.frames import Index
 from registry.crop import Crop
 from serving import crops
-from serving.steady import settle, spread
+from serving.steady import settle
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv")
 """Containers that hold H.264 and keep every picture's own time."""

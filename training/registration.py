@@ -54,7 +54,7 @@ def assemble(job: Job, trained: Final, starts: Bases, into: Path) -> Packages:
     fitted = baselines.fit(starts.answers_deg, job.recordings.labels_deg[job.split.train])
     kept = replace(kept, baselines_deg=fitted.answers(base_deg))
     package.assemble(into / "model", trained.network, kept, trained.twin)
-    crop = Crop.of(*job.recordings.layouts(job.config.layout), job.recordings.faces)
+    crop = Crop.of(*job.recordings.layouts(job.config.layout), job.recordings.faces, job.recordings.rooms)
     return Packages(into / "model", into / "base", kept, base_deg, fitted, crop)
 
 

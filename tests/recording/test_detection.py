@@ -9,6 +9,7 @@ import pytest
 
 from recording import detection, pictures
 from recording.exceptions import InputError
+from recording.face import Choice
 from recording.layouts import View
 from tests import faces
 
@@ -106,3 +107,24 @@ def test_real_faces_are_held_though_heads_turn(person: int) -> None:
 def test_a_very_thin_picture_has_no_face() -> None:
     for size in ((4000, 1), (1, 4000), (4000, 5)):
         assert detection.detect(np.zeros((*size, 3), np.uint8)).shape == (0, 4)
+
+
+def test_one_picture_gets_the_room_that_heads_had_in_whole_drives() -> None:
+    """It got none, and showed the network a face a fifth larger than those that it had learnt from."""
+    path = [(100 + at, 120, 80) for at in range(-20, 21)]
+    drive = detection.choose(looks(*path), 320, 360)
+    assert drive.room == pytest.approx(drive.face.view.w / 80)
+    assert drive.room > 1.6
+    alone = detection.choose(looks((100, 120, 80)), 320, 360)
+    assert (alone.face.view.w, alone.room) == (104, 1.3)
+    roomy = detection.choose(looks((100, 120, 80)), 320, 360, room=drive.room)
+    assert roomy.face.view == drive.face.view
+    assert detection.choose(looks(*path), 320, 360, room=1.4) == drive, "a drive that shows more keeps what it shows"
+
+
+def test_the_room_around_a_face_is_written_down_with_the_rectangle() -> None:
+    chosen = detection.choose(looks(*[(100, 120, 80)] * 9), 320, 360)
+    said = chosen.to_json()
+    assert Choice.from_json(said, View(0, 0, 320, 360)) == chosen
+    del said["room"]
+    assert Choice.from_json(said, View(0, 0, 320, 360)).room == 0.0, "of folders that were prepared before"

@@ -44,6 +44,19 @@ def test_in_a_single_picture_the_face_is_cut_out_and_no_face_is_one_line() -> No
     assert crops.network_view(NOBODY, "face", FOUND).shape == NOBODY.shape
 
 
+def test_a_face_is_shown_no_closer_than_in_the_drives_of_the_training() -> None:
+    """Single pictures were cut a fifth closer, whatever way they came."""
+    drives = [Face(320, 360, View(20, 30, 100, 100)), Face(320, 360, View(90, 80, 120, 120))]
+    roomy = Crop.of("dashgaze", DASHGAZE, drives, (0.0, 1.9, 1.7))
+    assert roomy.room == 1.7, "of the drives that say it, the one that showed the least"
+    assert Crop.of("dashgaze", DASHGAZE, drives[:1], (1.7,)).room == 0.0, "nothing has to be found"
+    picture = moved(10)
+    closer, cut = FOUND.cut(picture), roomy.cut(picture)
+    assert len(cut) == pytest.approx(len(closer) * 1.7 / (1 + 2 * detection.MARGIN), abs=1)
+    assert np.array_equal(steady.Steady(roomy).cut(picture, "frame 1"), cut)
+    assert np.array_equal(steady.settle(roomy, [picture], "picture").cut(picture), cut)
+
+
 def test_over_a_stream_the_rectangle_stays_where_it_was_found() -> None:
     stream = steady.Steady(FOUND)
     with pytest.raises(InputError, match=r"^frame 1: no face found so far"):

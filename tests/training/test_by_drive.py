@@ -13,6 +13,7 @@ import pytest
 import registries
 import trials
 
+from recording import detection
 from registry import comparison, gate, opening, versions
 from training import cli, job
 from training.searching.process import Processes
@@ -49,6 +50,7 @@ def test_by_drive_goes_through_to_a_version_that_was_tested_on_the_last_drive(sa
     assert sorted(len(part.frames) for part in kept.elsewhere) == [24, 24]  # and those of the two others are known
     # The drawn face is in another place in each drive: each was cut by its own rectangle, and serving has to find it.
     assert package.contract.crop.face == "detected"
+    assert package.contract.crop.room >= 1 + 2 * detection.MARGIN
     assert kept.face is not None
     assert set(kept.baselines_deg) == {"constant", "calibrated", "affine"}
 
