@@ -24,6 +24,7 @@ import simplejpeg
 
 from recording import overshoot, segments, stairs
 from recording.exceptions import InputError
+from recording.scans import Scans
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
 MAX_PIXELS = 50_000_000
@@ -34,8 +35,8 @@ MAX_SCANS = 100
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 # A JPEG's next marker: neither a stuffed 0xFF (00) nor a restart, which belong to the picture's data.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
-_EOI, _SOS, _DHT, _APP1, _BASELINE, _SEQUENTIAL = 0xD9, 0xDA, 0xC4, 0xE1, 0xC0, 0xC1
-_FRAMES = (0xC0, 0xC1, 0xC2, 0xC3)
+_EOI, _SOS, _DHT, _APP1, _BASELINE, _SEQUENTIAL, _PROGRESSIVE = 0xD9, 0xDA, 0xC4, 0xE1, 0xC0, 0xC1, 0xC2
+_FRAMES = (_BASELINE, _SEQUENTIAL, _PROGRESSIVE, 0xC3)
 _EXIF = b"Exif\0\0"
 _ZEROS = bytes(24)  # more bits than the longest block of one shortest code
 _BYTE_ORDER: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
@@ -168,7 +169,7 @@ def is_sound_jpeg(data: bytes) -> bool:
 
 
 def _walk(data: bytes, name: str) -> bytes:
-    """A JPEG's EXIF block. On the way its scans are counted, and none may be overwritten with zeros.
+    """A JPEG's EXIF block. On the way its scans are counted, none may be missing or overwritten with zeros.
 
     Zeros are what lost packets and sparse files leave, and they are valid Huffman codes, so that no decoder minds.
     Where they do not spell "end of block" they make coefficients of −1 in all 63 places of a block after the other,
@@ -176,6 +177,7 @@ def _walk(data: bytes, name: str) -> bytes:
     """
     scans, at, exif, sequential, suspicious = 0, 2, b"", False, False
     zeros_mean: dict[int, int] = {}
+    said = Scans()
     while marker := _MARKER.search(data, at):
         kind, start = marker[1][0], marker.end()
         if suspicious and (zeros := data.find(_ZEROS, at, marker.start())) >= 0:
@@ -186,17 +188,21 @@ def _walk(data: bytes, name: str) -> bytes:
         body = data[start + 2 : at]
         if kind in _FRAMES and body[:1] in (b"\x0c", b"\x10"):
             raise InputError(f"{name}: a JPEG with {body[0]} bits a colour; save it with 8")
-        if kind in (_BASELINE, _SEQUENTIAL):
-            sequential = True
+        if kind in _FRAMES and len(body) > 5:
+            sequential = kind in (_BASELINE, _SEQUENTIAL)
+            said.frame(body, progressive=kind == _PROGRESSIVE)
         elif kind == _DHT:
             zeros_mean |= _first_symbols(body)
         elif kind == _APP1 and body.startswith(_EXIF) and not exif:
             exif = body.removeprefix(_EXIF)
         elif kind == _SOS:
             scans += 1
+            said.scan(body)
             suspicious = sequential and any(zeros_mean.get(table) for table in _ac_tables(body))
         if scans > MAX_SCANS:
             raise InputError(f"{name}: a JPEG of more than {MAX_SCANS} scans is not decoded; save the picture again")
+    if not said.complete:
+        raise _damaged(name, "it ends before its last scan")
     return exif
 
 
