@@ -34,7 +34,7 @@ TRAINING = 2
 """Of how trials are trained (1, not written down: heads stayed as trained): others are not compared with them."""
 ENOUGH_PICTURES = 6400
 """Seen by the trial that trains most of the network: with few samples, so many more epochs."""
-USUAL_BATCH, SMALL_BATCH, FEW_SAMPLES = 16, 8, 400
+USUAL_BATCH, SMALL_BATCH, FEW_SAMPLES = 16, 8, 800
 """Samples a step, and with fewer than these to train on: they make few steps, and steps are what they need
 (docs/benchmarks.md)."""
 SEARCH_SHARE = 0.55

@@ -28,7 +28,7 @@ def test_with_few_samples_the_choice_that_trains_most_gets_more_epochs(samples, 
 
 
 def test_few_samples_get_small_batches_unless_a_size_was_asked_for():
-    sizes = [SearchSpace(batch_size=0).settled(samples).batch_size for samples in (5, 399, 400, 5000)]
+    sizes = [SearchSpace(batch_size=0).settled(samples).batch_size for samples in (5, 799, 800, 5000)]
     assert sizes == [8, 8, 16, 16]
     assert [SearchSpace(batch_size=32).settled(samples).batch_size for samples in (5, 5000)] == [32, 32]
 
