@@ -64,14 +64,15 @@ def show() -> None:
 
 def _picture(found: Predictor, data: bytes, crop: str) -> None:
     picture = preprocess.decode(data, "the picture")
-    view = crops.driver_view(picture, crop, found.contract.crop)
-    azimuth, elevation = shared.answer(found, picture, crop)
+    promise = crops.settled(picture, crop, found.contract.crop, "the picture")
+    view = crops.driver_view(picture, crop, promise)
+    azimuth, elevation = shared.answer(found, picture, crop, promise)
     left, right = st.columns([2, 1])
     left.image(
         arrows.show(
             view,
             [Arrow(azimuth, elevation, arrows.PREDICTED, "predicted")],
-            eyes=crops.eyes(found.contract.crop, crop),
+            eyes=crops.eyes(promise, crop),
         ),
         caption=f"Answered by {shared.version_label(found.version)}",
         width="stretch",

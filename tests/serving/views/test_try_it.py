@@ -1,0 +1,39 @@
+"""What *Try it* shows of an upload."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("streamlit")
+
+from recording import arrows, detection, preprocess
+from registry.crop import Crop
+from serving.views import try_it
+from tests import faces
+
+
+def test_the_arrow_of_a_picture_begins_in_the_face_that_was_found_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = faces.jpeg(faces.portrait(at=(90, 240)))
+    view = preprocess.decode(data)
+    face = detection.find_in(view, "the picture")
+    read: list[np.ndarray] = []
+    begins: list[arrows.Point] = []
+
+    def predict(pictures: np.ndarray) -> np.ndarray:
+        read.extend(pictures)
+        return np.zeros((len(pictures), 2))
+
+    def show(picture: np.ndarray, drawn: list[arrows.Arrow], *, eyes: arrows.Point) -> np.ndarray:
+        begins.append(eyes)
+        return picture
+
+    monkeypatch.setattr(arrows, "show", show)
+    promised = Crop(layout="driver", rectangles=(), face="detected")
+    found = SimpleNamespace(version=1, contract=SimpleNamespace(crop=promised), predict=predict)
+    for crop in ("auto", "driver", "face"):
+        try_it._picture(found, data, crop)
+    within = face.share(*arrows.EYES)
+    assert begins == [within, within, arrows.EYES]
+    np.testing.assert_array_equal(read[0], preprocess.resize(face.cut(view)))
+    np.testing.assert_array_equal(read[2], preprocess.resize(view))
