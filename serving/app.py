@@ -50,13 +50,13 @@ def main() -> None:
 
 @st.fragment(run_every=POLL)
 def _badge() -> None:
+    given = shared.options()
     before = st.session_state.production
     _look_up()
     number = st.session_state.production
     if number != before:
-        st.toast(f"Version {number} is in {shared.options().stage} now" if number else "Nothing is in Production now")
+        st.toast(f"{f'Version {number}' if number else 'Nothing'} is in {given.stage} now")
         st.rerun(scope="app")
-    given = shared.options()
     if number is None:
         st.badge(f"{given.stage}: none", icon=":material/block:", color="gray")
     else:
@@ -68,7 +68,7 @@ def _badge() -> None:
 
 
 def _look_up() -> None:
-    """Ask the registry; while it does not answer, what was in Production stays on the page, with the reason."""
+    """Ask the registry; while it does not answer, what was in the stage stays on the page, with the reason."""
     state = st.session_state
     try:
         found = shared.current_catalog().production()

@@ -105,11 +105,12 @@ def _read(folder: str, changed: float) -> Samples:
 
 
 def production() -> Predictor | None:
-    """The predictor in Production; where there is none, the page says how to promote one and ``None``."""
+    """The predictor in the stage that the app follows; where there is none, the page says how to promote one and
+    ``None``."""
     number = st.session_state.get("production")
     if number is None:
         st.info(
-            st.session_state.get("production_problem") or "No version is in Production.",
+            st.session_state.get("production_problem") or f"No version is in {options().stage}.",
             icon=":material/deployed_code:",
         )
         return None
@@ -202,8 +203,8 @@ def errors_table(predicted_deg: np.ndarray, measured_deg: np.ndarray) -> pd.Data
 
 
 def version_label(number: int) -> str:
-    """``version 3``, with a word where it is the one in Production."""
-    return f"version {number}" + (" (Production)" if number == st.session_state.get("production") else "")
+    """``version 3``, with the stage's name where it is the one in the stage that the app follows."""
+    return f"version {number}" + (f" ({options().stage})" if number == st.session_state.get("production") else "")
 
 
 def deg(value: float, *, signed: bool = True) -> str:

@@ -1,4 +1,4 @@
-"""*Try it*: a picture, a short video or the webcam, answered by the version in Production."""
+"""*Try it*: a picture, a short video or the webcam, answered by the version in the stage that the app follows."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""*Versions*: what is in Production, since when and why, what was there before, and two versions side by side."""
+"""*Versions*: what is in the stage that the app follows, since when and why, what was there before, and two versions side by side."""
 
 import pandas as pd
 import streamlit as st

@@ -1,0 +1,56 @@
+"""A page of the app without a browser, on a version of its own in the registry."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("streamlit")
+
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+Opened = Callable[..., AppTest]
+
+
+@pytest.fixture
+def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """``command_line("--stage", "Staging")``: what the app was started with."""
+
+    def start(*options: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["app.py", "--cache", str(tmp_path / "cache"), *options])
+
+    start()
+    return start
+
+
+@pytest.fixture
+def opened(command_line: Callable[..., None]) -> Iterator[Opened]:
+    """``opened("drive", folder="…", production=1)``: that page, drawn; what the pages keep is forgotten before."""
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+    def page(name: str, **state: object) -> AppTest:
+        test = AppTest.from_string(f"from serving.views import {name}\n{name}.show()", default_timeout=60)
+        for key, value in state.items():
+            test.session_state[key] = value
+        return test.run()
+
+    yield page
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def bare(folder: Path, samples: int = 12, size: tuple[int, int] = (60, 60)) -> Path:
+    """A bare folder of samples, one a second, whose pictures have ``size`` (w, h)."""
+    folder.mkdir()
+    for frame in range(0, 30 * samples, 30):
+        picture = np.full((size[1], size[0], 3), frame % 250, np.uint8)
+        cv2.imwrite(str(folder / f"frame_{frame:05d}_driver.jpg"), picture)
+        truth = {"azimuth_deg": 1.0 - frame % 20, "elevation_deg": -1.0}
+        (folder / f"frame_{frame:05d}_gt.json").write_text(json.dumps(truth))
+    return folder
