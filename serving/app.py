@@ -1,7 +1,6 @@
 """The Ground Truth Comparison app: ``streamlit run serving/app.py -- --data FOLDER --model gaze-tracker``."""
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 # Streamlit puts the script's own folder on the path, not the project's.
@@ -80,14 +79,7 @@ def _look_up() -> None:
         return
     state.production = found.version
     state.production_problem = found.warning
-    state.production_since = _local_time(found.since)
-
-
-def _local_time(text: str) -> str:
-    if not text:
-        return ""
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone().strftime("%Y-%m-%d %H:%M")
+    state.production_since = shared.local_time(found.since)
 
 
 main()

@@ -4,6 +4,7 @@ import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +206,17 @@ def errors_table(predicted_deg: np.ndarray, measured_deg: np.ndarray) -> pd.Data
 def version_label(number: int) -> str:
     """``version 3``, with the stage's name where it is the one in the stage that the app follows."""
     return f"version {number}" + (f" ({options().stage})" if number == st.session_state.get("production") else "")
+
+
+def local_time(moment: datetime | str) -> str:
+    """A moment as all pages show it: in the zone of the machine that the app runs on, which is named.
+
+    Text is ISO 8601, in UTC where it names no zone; empty where it is empty.
+    """
+    if not moment:
+        return ""
+    when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def deg(value: float, *, signed: bool = True) -> str:

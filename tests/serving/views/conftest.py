@@ -2,15 +2,13 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-
-pytest.importorskip("streamlit")
-
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
@@ -54,3 +52,13 @@ def bare(folder: Path, samples: int = 12, size: tuple[int, int] = (60, 60)) -> P
         truth = {"azimuth_deg": 1.0 - frame % 20, "elevation_deg": -1.0}
         (folder / f"frame_{frame:05d}_gt.json").write_text(json.dumps(truth))
     return folder
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine stands in a zone called ABC, three hours ahead of UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "ABC-3")
+        time.tzset()
+        yield
+    time.tzset()

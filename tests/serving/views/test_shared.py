@@ -1,10 +1,10 @@
 """What the pages of the app have in common."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
-
-st = pytest.importorskip("streamlit")
+import streamlit as st
 
 from serving.views import shared
 
@@ -21,3 +21,10 @@ def test_a_version_is_called_by_the_stage_that_the_app_follows(
 def test_a_page_says_in_which_stage_nothing_is(opened, command_line: Callable[..., None]) -> None:
     command_line("--stage", "Staging")
     assert [info.value for info in opened("try_it").info] == ["No version is in Staging."]
+
+
+def test_every_moment_is_shown_in_the_zone_of_the_machine_which_is_named(elsewhere: None) -> None:
+    said = "2026-01-31 13:30:05 ABC"
+    assert shared.local_time("2026-01-31T10:30:05Z") == shared.local_time("2026-01-31T10:30:05") == said
+    assert shared.local_time(datetime(2026, 1, 31, 10, 30, 5, tzinfo=UTC)) == said
+    assert shared.local_time("") == ""

@@ -5,8 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-pytest.importorskip("streamlit")
-
 from recording import arrows, detection, preprocess
 from registry.crop import Crop
 from serving.views import try_it
