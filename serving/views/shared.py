@@ -14,7 +14,7 @@ import streamlit as st
 from recording import angles, detection, preprocess
 from recording.exceptions import GazeError, InputError
 from recording.face import AUTO, Face
-from recording.prepared import Samples
+from recording.prepared import TABLE, Samples
 from recording.relative_to import HEAD
 from registry.addresses import DEFAULT_MODEL_NAME
 from registry.crop import Crop
@@ -92,12 +92,23 @@ def samples() -> Samples | None:
         )
         return None
     try:
-        return _read(
-            folder, (Path(folder) / "samples.csv").stat().st_mtime if Path(folder, "samples.csv").is_file() else 0
-        )
+        drive = _read(folder, _changed(Path(folder)))
     except GazeError as error:
         st.error(str(error), icon=":material/error:")
         return None
+    for warning in drive.warnings:
+        st.warning(warning)
+    return drive
+
+
+def _changed(folder: Path) -> float:
+    """When a folder was last changed: its table, or any file of a bare one; 0 where it cannot be read."""
+    table = folder / TABLE
+    try:
+        watched = [table] if table.is_file() else [folder, *folder.iterdir()]
+        return max(path.stat().st_mtime for path in watched)
+    except (OSError, ValueError):
+        return 0
 
 
 @st.cache_data(max_entries=4, show_spinner="Reading the prepared folder …")

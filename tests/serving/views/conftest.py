@@ -1,13 +1,10 @@
-"""A page of the app without a browser, on a version of its own in the registry."""
+"""A page of the app without a browser."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
@@ -41,17 +38,6 @@ def opened(command_line: Callable[..., None]) -> Iterator[Opened]:
     yield page
     st.cache_data.clear()
     st.cache_resource.clear()
-
-
-def bare(folder: Path, samples: int = 12, size: tuple[int, int] = (60, 60)) -> Path:
-    """A bare folder of samples, one a second, whose pictures have ``size`` (w, h)."""
-    folder.mkdir()
-    for frame in range(0, 30 * samples, 30):
-        picture = np.full((size[1], size[0], 3), frame % 250, np.uint8)
-        cv2.imwrite(str(folder / f"frame_{frame:05d}_driver.jpg"), picture)
-        truth = {"azimuth_deg": 1.0 - frame % 20, "elevation_deg": -1.0}
-        (folder / f"frame_{frame:05d}_gt.json").write_text(json.dumps(truth))
-    return folder
 
 
 @pytest.fixture

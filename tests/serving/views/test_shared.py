@@ -1,11 +1,17 @@
 """What the pages of the app have in common."""
 
+import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import streamlit as st
 
+from registry import stages
 from serving.views import shared
 
 
@@ -28,3 +34,47 @@ def test_every_moment_is_shown_in_the_zone_of_the_machine_which_is_named(elsewhe
     assert shared.local_time("2026-01-31T10:30:05Z") == shared.local_time("2026-01-31T10:30:05") == said
     assert shared.local_time(datetime(2026, 1, 31, 10, 30, 5, tzinfo=UTC)) == said
     assert shared.local_time("") == ""
+
+
+def bare(folder: Path, samples: int = 12, size: tuple[int, int] = (60, 60)) -> Path:
+    """A bare folder of samples, one a second, whose pictures have ``size`` (w, h)."""
+    folder.mkdir()
+    for frame in range(0, 30 * samples, 30):
+        picture = np.full((size[1], size[0], 3), frame % 250, np.uint8)
+        cv2.imwrite(str(folder / f"frame_{frame:05d}_driver.jpg"), picture)
+        truth = {"azimuth_deg": 1.0 - frame % 20, "elevation_deg": -1.0}
+        (folder / f"frame_{frame:05d}_gt.json").write_text(json.dumps(truth))
+    return folder
+
+
+@pytest.fixture
+def version(make_version) -> int:
+    """The number of what is in Production."""
+    number = make_version()
+    stages.promote("gaze-tracker", number, force=True, why="something has to be there")
+    return number
+
+
+@pytest.mark.parametrize("page", ["ground_truth", "drive"])
+def test_samples_that_are_left_out_are_counted_with_an_example(page: str, opened, version: int, tmp_path: Path) -> None:
+    folder = bare(tmp_path / "mine", 20)
+    (folder / "frame_00030_driver.jpg").write_bytes(b"")
+    (folder / "frame_00060_gt.json").unlink()
+    (folder / "frame_00090_gt.json").write_text("{")
+    (folder / "frame_00120_gt.json").write_text('{"azimuth_deg": NaN, "elevation_deg": 1}')
+    shown = opened(page, folder=str(folder), production=version)
+    assert not shown.exception
+    (warning,) = (warning.value for warning in shown.warning if "left out" in warning.value)
+    assert warning.startswith(f"{folder}: 4 of 20 samples left out, the first: {folder / 'frame_00030_driver.jpg'}")
+
+
+def test_a_sample_that_was_mended_is_read_again(opened, version: int, tmp_path: Path) -> None:
+    folder = bare(tmp_path / "mine", 20)
+    truth = folder / "frame_00060_gt.json"
+    good = truth.read_text()
+    truth.write_text("{")
+    shown = opened("ground_truth", folder=str(folder), production=version)
+    assert any("1 of 20 samples left out" in warning.value for warning in shown.warning)
+    truth.write_text(good)
+    os.utime(truth, (2_000_000_000, 2_000_000_000))
+    assert not shown.run().warning
