@@ -96,14 +96,16 @@ def load(folder: Path) -> Samples:
     """Read a prepared folder, or a bare one with only ``*_driver.jpg`` and ``*_gt.json``.
 
     In a prepared folder a missing or damaged file is an error. In a bare one such a sample is left out and
-    counted in a warning. Raises :class:`InputError` when there are no samples, or the preparation is unfinished.
+    counted in a warning. Raises :class:`InputError` when there are no samples, the preparation is unfinished, or the
+    folder cannot be read.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"samples folder {folder}: no such folder; make it with: {PREPARE_COMMAND}")
-    if (folder / DRIVE).is_file():
-        return _load_prepared(folder)
-    return _load_bare(folder)
+    try:
+        if not folder.is_dir():
+            raise InputError(f"samples folder {folder}: no such folder; make it with: {PREPARE_COMMAND}")
+        return _load_prepared(folder) if (folder / DRIVE).is_file() else _load_bare(folder)
+    except OSError as error:  # a name too long, no permission, a disk that is gone
+        raise InputError(f"samples folder {folder!s:.300}: cannot be read ({error.strerror}); give another") from None
 
 
 def sizes(samples: Samples) -> set[tuple[int, int]]:

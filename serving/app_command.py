@@ -20,7 +20,7 @@ def main(argv: list[str]) -> NoReturn:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8501, help="port to listen on (%(default)s)")
     given = parser.parse_args(argv)
-    if given.data and not Path(given.data).is_dir():
+    if given.data and not os.path.isdir(given.data):
         raise InputError(f"--data {given.data}: no such folder; make one with python -m training prepare")
     given.data = given.data or newest_prepared(Path("data/prepared"))
     sys.stdout.flush()

@@ -82,8 +82,8 @@ def holdout(model: str, version: int) -> Holdout:
 
 def samples() -> Samples | None:
     """The prepared folder that the sidebar names; where it cannot be read, the page says so and ``None``."""
-    folder = st.session_state.get("folder", "")
-    if not folder:
+    typed = _unquoted(st.session_state.get("folder", ""))
+    if not typed:
         st.info(
             "No prepared folder yet. Name one in the sidebar, or start the app with "
             "`python -m serving app --data FOLDER`. `python -m training prepare` makes one from a recording and its "
@@ -92,13 +92,29 @@ def samples() -> Samples | None:
         )
         return None
     try:
-        drive = _read(folder, _changed(Path(folder)))
+        folder = _at_home(typed)
+        drive = _read(str(folder), _changed(folder))
     except GazeError as error:
         st.error(str(error), icon=":material/error:")
         return None
     for warning in drive.warnings:
         st.warning(warning)
     return drive
+
+
+def _unquoted(typed: str) -> str:
+    """A path as it was meant: file managers and shells copy it with quotes, and blanks come along."""
+    path = typed.strip()
+    quoted = len(path) > 1 and path[0] == path[-1] and path[0] in "\"'"
+    return path[1:-1].strip() if quoted else path
+
+
+def _at_home(path: str) -> Path:
+    """The path with ``~`` expanded, as a shell would."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # ~somebody
+        raise InputError(f"samples folder {path}: {error}; give the whole path") from None
 
 
 def _changed(folder: Path) -> float:

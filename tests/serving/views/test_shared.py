@@ -78,3 +78,23 @@ def test_a_sample_that_was_mended_is_read_again(opened, version: int, tmp_path: 
     truth.write_text(good)
     os.utime(truth, (2_000_000_000, 2_000_000_000))
     assert not shown.run().warning
+
+
+@pytest.mark.parametrize("typed", ['"{}"', "'{}'", "  {} ", "~/mine", ' "~/mine"'])
+def test_a_folder_in_quotes_among_blanks_or_at_home_is_found(
+    typed: str, opened, version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shown = opened("ground_truth", folder=typed.format(bare(tmp_path / "mine")), production=version)
+    assert not shown.exception
+    assert not shown.error
+    assert any("Frame" in caption.value or "relative to" in caption.value for caption in shown.caption)
+
+
+@pytest.mark.parametrize("typed", ["x" * 5000, "x/" * 5000, "~nobody_there/mine", "a\0b", "nowhere", "/dev/null"])
+def test_a_folder_that_cannot_be_is_one_line(typed: str, opened, version: int) -> None:
+    shown = opened("ground_truth", folder=typed, production=version)
+    assert not shown.exception
+    (error,) = shown.error
+    assert error.value.startswith("samples folder ")
+    assert "\n" not in error.value
