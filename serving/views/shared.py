@@ -181,14 +181,20 @@ def relative(found: Predictor) -> str:
     return f"{said}: how the eyes stand in it." if found.contract.output.label_frame == HEAD else f"{said}."
 
 
-def answer(
-    found: Predictor, picture: np.ndarray, crop: str = "driver", promise: Promise | None = None
-) -> tuple[float, float]:
+def answer(found: Predictor, picture: np.ndarray, crop: str, promise: Promise) -> tuple[float, float]:
     """Azimuth and elevation, degrees, of one (h, w, 3) RGB picture; ``crop`` says what it shows.
 
-    ``promise``: what the version reads of it, the contract's by default.
+    ``promise``: what the version reads of it.
     """
-    read = preprocess.resize(crops.network_view(picture, crop, promise or found.contract.crop))
+    return _answer(found, preprocess.resize(crops.network_view(picture, crop, promise)))
+
+
+def answer_sample(found: Predictor, drive: Samples, row: int) -> tuple[float, float]:
+    """Azimuth and elevation, degrees, of one sample of the folder."""
+    return _answer(found, pictures.read_sample(drive.driver_file(row), promised(found, drive)))
+
+
+def _answer(found: Predictor, read: np.ndarray) -> tuple[float, float]:
     azimuth, elevation = found.predict(read[np.newaxis])[0]
     return float(azimuth), float(elevation)
 
@@ -202,19 +208,18 @@ def answers(found: Predictor, drive: Samples) -> np.ndarray:
 def _answers(model: str, version: int, seal: str, digest: str, _drive: Samples) -> np.ndarray:
     found = predictor(model, version)
     read = promised(found, _drive)
-
-    def picture(row: int) -> np.ndarray:
-        path = _drive.driver_file(row)
-        return pictures.read(path.read_bytes(), path.name, promised=read)
-
-    bar = st.progress(0.0, f"Version {version} of {model} looks at {len(_drive.table)} pictures …")
+    files = _drive.driver_files()
+    said = f"Version {version} of {model} looks at {len(files)} pictures …"
+    bar = st.progress(0.0, said)
     given = []
-    with ThreadPoolExecutor(2) as pool:
-        for start in range(0, len(_drive.table), 16):
-            rows = range(start, min(start + 16, len(_drive.table)))
-            given.append(found.predict(np.stack(list(pool.map(picture, rows)))))
-            bar.progress(rows.stop / len(_drive.table))
-    bar.empty()
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            for start in range(0, len(files), 16):
+                looked = list(pool.map(lambda file: pictures.read_sample(file, read), files[start : start + 16]))
+                given.append(found.predict(np.stack(looked)))
+                bar.progress((start + len(looked)) / len(files), said)
+    finally:
+        bar.empty()
     return np.concatenate(given)
 
 

@@ -93,7 +93,8 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
         first = min(index.frames, _FRAMES)
         with video.opened(path, index.track) as (container, _):
             films = len(video.films(container))
-        bar = st.progress(0.0, "Looking at the frames …")
+        said = "Looking at the frames …"
+        bar = st.progress(0.0, said)
         promise = videos.settled(path, index, range(first), crop, found.contract.crop)
         rows: list[dict[str, float]] = []
         shown: np.ndarray | None = None
@@ -110,7 +111,7 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
                     eyes=crops.eyes(promise, crop),
                 )
             )
-            bar.progress((number + 1) / first)
+            bar.progress((number + 1) / first, said)
         bar.empty()
     if films > 1:
         said = (

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.testing.v1 import AppTest
 
 Opened = Callable[..., AppTest]
@@ -48,3 +49,18 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         time.tzset()
         yield
     time.tzset()
+
+
+@pytest.fixture
+def bar_texts(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """What stands beside progress bars, step by step."""
+    texts: list[str | None] = []
+    draw = DeltaGenerator.progress
+
+    def progress(self: DeltaGenerator, value: float, text: str | None = None) -> DeltaGenerator:
+        texts.append(text)
+        return draw(self, value, text)
+
+    monkeypatch.setattr(DeltaGenerator, "progress", progress)
+    monkeypatch.setattr(st, "progress", DeltaGenerator(root_container=0).progress)
+    return texts

@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 import streamlit as st
 
+from recording import layouts
+from recording.face import Face
+from recording.layouts import View
 from registry import stages
+from registry.crop import Crop
 from serving.views import shared
 
 
@@ -98,3 +102,22 @@ def test_a_folder_that_cannot_be_is_one_line(typed: str, opened, version: int) -
     (error,) = shown.error
     assert error.value.startswith("samples folder ")
     assert "\n" not in error.value
+
+
+@pytest.mark.parametrize("page", ["ground_truth", "drive"])
+def test_pictures_of_other_proportions_are_named_and_only_what_the_page_offers_is_proposed(
+    page: str, opened, make_version, tmp_path: Path
+) -> None:
+    number = make_version(crop=Crop.of("dashgaze", layouts.DASHGAZE, [Face(950, 1068, View(300, 250, 420, 420))]))
+    stages.promote("gaze-tracker", number, force=True, why="something has to be there")
+    shown = opened(page, folder=str(bare(tmp_path / "mine", size=(640, 480))), production=number)
+    (error,) = shown.exception
+    assert error.message.startswith("frame_00")
+    assert error.message.endswith("lies in (950x1068); give the whole driver view")
+
+
+def test_the_bar_says_until_the_end_what_is_waited_for(
+    opened, version: int, tmp_path: Path, bar_texts: list[str | None]
+) -> None:
+    assert not opened("drive", folder=str(bare(tmp_path / "mine", 40)), production=version).exception
+    assert bar_texts == ["Version 1 of gaze-tracker looks at 40 pictures …"] * 4

@@ -1,5 +1,6 @@
 """What *Try it* shows of an upload."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from recording import arrows, detection, preprocess
 from registry.crop import Crop
 from serving.views import try_it
-from tests import faces
+from tests import faces, recordings
 
 
 def test_the_arrow_of_a_picture_begins_in_the_face_that_was_found_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +36,11 @@ def test_the_arrow_of_a_picture_begins_in_the_face_that_was_found_in_it(monkeypa
     assert begins == [within, within, arrows.EYES]
     np.testing.assert_array_equal(read[0], preprocess.resize(face.cut(view)))
     np.testing.assert_array_equal(read[2], preprocess.resize(view))
+
+
+def test_the_bar_of_a_video_says_until_the_end_what_is_waited_for(tmp_path: Path, bar_texts: list[str | None]) -> None:
+    video = recordings.video(tmp_path / "v.mp4", 3, size=(320, 192))
+    contract = SimpleNamespace(crop=Crop(layout="driver", rectangles=()))
+    found = SimpleNamespace(version=1, contract=contract, predict=lambda pictures: np.zeros((len(pictures), 2)))
+    try_it._video(found, SimpleNamespace(name="v.mp4", getbuffer=video.read_bytes), "driver")
+    assert bar_texts == ["Looking at the frames …"] * 4
