@@ -18,7 +18,8 @@ POLL = 3
 
 def main() -> None:
     """Draw the sidebar and the chosen page."""
-    st.set_page_config("Gaze in the car", ":material/visibility:", layout="wide")
+    # An emoji: browsers fetch a material icon of a page from Google, and cars and labs are offline.
+    st.set_page_config("Gaze in the car", "👁️", layout="wide")
     st.session_state.setdefault("folder", shared.options().data)
     if "production" not in st.session_state:
         _look_up()
