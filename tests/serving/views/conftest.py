@@ -1,14 +1,19 @@
 """A page of the app without a browser."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.testing.v1 import AppTest
+
+from registry import stages
 
 Opened = Callable[..., AppTest]
 
@@ -39,6 +44,31 @@ def opened(command_line: Callable[..., None]) -> Iterator[Opened]:
     yield page
     st.cache_data.clear()
     st.cache_resource.clear()
+
+
+@pytest.fixture
+def version(make_version: Callable[..., int]) -> int:
+    """The number of what is in Production."""
+    number = make_version()
+    stages.promote("gaze-tracker", number, force=True, why="something has to be there")
+    return number
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Callable[..., Path]:
+    """``bare(20, size=(60, 60))``: a bare folder of so many samples, one a second, with pictures of ``size`` (w, h)."""
+
+    def make(samples: int = 12, size: tuple[int, int] = (60, 60)) -> Path:
+        folder = tmp_path / "mine"
+        folder.mkdir()
+        for frame in range(0, 30 * samples, 30):
+            picture = np.full((size[1], size[0], 3), frame % 250, np.uint8)
+            cv2.imwrite(str(folder / f"frame_{frame:05d}_driver.jpg"), picture)
+            truth = {"azimuth_deg": 1.0 - frame % 20, "elevation_deg": -1.0}
+            (folder / f"frame_{frame:05d}_gt.json").write_text(json.dumps(truth))
+        return folder
+
+    return make
 
 
 @pytest.fixture

@@ -1,13 +1,10 @@
 """What the pages of the app have in common."""
 
-import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import streamlit as st
 
@@ -40,28 +37,9 @@ def test_every_moment_is_shown_in_the_zone_of_the_machine_which_is_named(elsewhe
     assert shared.local_time("") == ""
 
 
-def bare(folder: Path, samples: int = 12, size: tuple[int, int] = (60, 60)) -> Path:
-    """A bare folder of samples, one a second, whose pictures have ``size`` (w, h)."""
-    folder.mkdir()
-    for frame in range(0, 30 * samples, 30):
-        picture = np.full((size[1], size[0], 3), frame % 250, np.uint8)
-        cv2.imwrite(str(folder / f"frame_{frame:05d}_driver.jpg"), picture)
-        truth = {"azimuth_deg": 1.0 - frame % 20, "elevation_deg": -1.0}
-        (folder / f"frame_{frame:05d}_gt.json").write_text(json.dumps(truth))
-    return folder
-
-
-@pytest.fixture
-def version(make_version) -> int:
-    """The number of what is in Production."""
-    number = make_version()
-    stages.promote("gaze-tracker", number, force=True, why="something has to be there")
-    return number
-
-
 @pytest.mark.parametrize("page", ["ground_truth", "drive"])
-def test_samples_that_are_left_out_are_counted_with_an_example(page: str, opened, version: int, tmp_path: Path) -> None:
-    folder = bare(tmp_path / "mine", 20)
+def test_samples_that_are_left_out_are_counted_with_an_example(page: str, opened, bare, version: int) -> None:
+    folder = bare(20)
     (folder / "frame_00030_driver.jpg").write_bytes(b"")
     (folder / "frame_00060_gt.json").unlink()
     (folder / "frame_00090_gt.json").write_text("{")
@@ -72,8 +50,8 @@ def test_samples_that_are_left_out_are_counted_with_an_example(page: str, opened
     assert warning.startswith(f"{folder}: 4 of 20 samples left out, the first: {folder / 'frame_00030_driver.jpg'}")
 
 
-def test_a_sample_that_was_mended_is_read_again(opened, version: int, tmp_path: Path) -> None:
-    folder = bare(tmp_path / "mine", 20)
+def test_a_sample_that_was_mended_is_read_again(opened, bare, version: int) -> None:
+    folder = bare(20)
     truth = folder / "frame_00060_gt.json"
     good = truth.read_text()
     truth.write_text("{")
@@ -86,10 +64,10 @@ def test_a_sample_that_was_mended_is_read_again(opened, version: int, tmp_path: 
 
 @pytest.mark.parametrize("typed", ['"{}"', "'{}'", "  {} ", "~/mine", ' "~/mine"'])
 def test_a_folder_in_quotes_among_blanks_or_at_home_is_found(
-    typed: str, opened, version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    typed: str, opened, bare, version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    shown = opened("ground_truth", folder=typed.format(bare(tmp_path / "mine")), production=version)
+    shown = opened("ground_truth", folder=typed.format(bare()), production=version)
     assert not shown.exception
     assert not shown.error
     assert any("Frame" in caption.value or "relative to" in caption.value for caption in shown.caption)
@@ -106,18 +84,16 @@ def test_a_folder_that_cannot_be_is_one_line(typed: str, opened, version: int) -
 
 @pytest.mark.parametrize("page", ["ground_truth", "drive"])
 def test_pictures_of_other_proportions_are_named_and_only_what_the_page_offers_is_proposed(
-    page: str, opened, make_version, tmp_path: Path
+    page: str, opened, bare, make_version
 ) -> None:
     number = make_version(crop=Crop.of("dashgaze", layouts.DASHGAZE, [Face(950, 1068, View(300, 250, 420, 420))]))
     stages.promote("gaze-tracker", number, force=True, why="something has to be there")
-    shown = opened(page, folder=str(bare(tmp_path / "mine", size=(640, 480))), production=number)
+    shown = opened(page, folder=str(bare(size=(640, 480))), production=number)
     (error,) = shown.exception
     assert error.message.startswith("frame_00")
     assert error.message.endswith("lies in (950x1068); give the whole driver view")
 
 
-def test_the_bar_says_until_the_end_what_is_waited_for(
-    opened, version: int, tmp_path: Path, bar_texts: list[str | None]
-) -> None:
-    assert not opened("drive", folder=str(bare(tmp_path / "mine", 40)), production=version).exception
+def test_the_bar_says_until_the_end_what_is_waited_for(opened, bare, version: int, bar_texts: list[str | None]) -> None:
+    assert not opened("drive", folder=str(bare(40)), production=version).exception
     assert bar_texts == ["Version 1 of gaze-tracker looks at 40 pictures …"] * 4
