@@ -9,7 +9,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Samples:
     ``rendered``: the recording is the rendered sample drive. ``layout``: where the pictures lay in the video, None
     for a bare folder, which does not say. ``chosen``: the face rectangle that the pictures are cut to on their way to
     the network, ``None`` where nobody has looked for one yet. ``driver``: who drives, "" where nobody said.
+    ``warnings``: what the reader warned of, for whoever shows no log.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class Samples:
     layout: layouts.Layout | None
     chosen: face.Choice | None = None
     driver: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def measured_deg(self) -> np.ndarray:
@@ -94,14 +96,16 @@ def load(folder: Path) -> Samples:
     """Read a prepared folder, or a bare one with only ``*_driver.jpg`` and ``*_gt.json``.
 
     In a prepared folder a missing or damaged file is an error. In a bare one such a sample is left out and
-    counted in a warning. Raises :class:`InputError` when there are no samples, or the preparation is unfinished.
+    counted in a warning. Raises :class:`InputError` when there are no samples, the preparation is unfinished, or the
+    folder cannot be read.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"samples folder {folder}: no such folder; make it with: {PREPARE_COMMAND}")
-    if (folder / DRIVE).is_file():
-        return _load_prepared(folder)
-    return _load_bare(folder)
+    try:
+        if not folder.is_dir():
+            raise InputError(f"samples folder {folder}: no such folder; make it with: {PREPARE_COMMAND}")
+        return _load_prepared(folder) if (folder / DRIVE).is_file() else _load_bare(folder)
+    except OSError as error:  # a name too long, no permission, a disk that is gone
+        raise InputError(f"samples folder {folder!s:.300}: cannot be read ({error.strerror}); give another") from None
 
 
 def sizes(samples: Samples) -> set[tuple[int, int]]:
@@ -228,27 +232,33 @@ def _load_bare(folder: Path) -> Samples:
             f"samples folder {folder}: {wrong} of {of} samples would be left out for how their angles are written"
             f"{left}, the first: {wrong_angles[0]}; mend them, or remove these samples to go on without"
         )
-    if damaged:
-        log.warning("%s: %d of %d samples left out, the first: %s", folder, len(damaged), len(pictures), damaged[0])
     order = np.lexsort((table["driver"], table["frame"]))
     table = table.iloc[order].reset_index(drop=True)
-    _warn_of_numbers(folder, table)
+    warnings = (*_said_of_damage(folder, damaged, of), *_said_of_numbers(folder, table))
+    for warning in warnings:
+        log.warning("%s", warning)
     digest = hashlib.sha256()
     for position, azimuth, elevation in zip(order, table["azimuth_deg"], table["elevation_deg"], strict=True):
         _add_to_digest(digest, content[position], azimuth, elevation)
     named = digest.hexdigest()
-    return Samples(folder, folder.name, table, layouts.DEFAULT_FPS, named, named, rendered=False, layout=None)
+    samples = Samples(folder, folder.name, table, layouts.DEFAULT_FPS, named, named, rendered=False, layout=None)
+    return replace(samples, warnings=warnings)
 
 
-def _warn_of_numbers(folder: Path, table: pd.DataFrame) -> None:
-    """Say so where what the file names end with cannot be the numbers of frames."""
+def _said_of_damage(folder: Path, damaged: list[str], of: int) -> Iterator[str]:
+    """A line that counts the samples that were left out, where there are any."""
+    if damaged:
+        yield f"{folder}: {len(damaged)} of {of} samples left out, the first: {damaged[0]}"
+
+
+def _said_of_numbers(folder: Path, table: pd.DataFrame) -> Iterator[str]:
+    """A line where what the file names end with cannot be the numbers of frames."""
     apart = float(np.median(np.diff(table["frame"]))) if len(table) > 1 else 0.0
     if apart > FARTHEST_FRAMES:
-        log.warning(
-            "%s: the numbers in its file names, as in %s, are taken for frames at %g a second, and are %.0f apart: "
-            "splits by time and the search for the same recording elsewhere mean nothing with them; name the files by "
-            "their frames, frame_00123_driver.jpg",
-            *(folder, table["driver"].iat[0], layouts.DEFAULT_FPS, apart),
+        yield (
+            f"{folder}: the numbers in its file names, as in {table['driver'].iat[0]}, are taken for frames at "
+            f"{layouts.DEFAULT_FPS:g} a second, and are {apart:.0f} apart: splits by time and the search for the same "
+            "recording elsewhere mean nothing with them; name the files by their frames, frame_00123_driver.jpg"
         )
 
 

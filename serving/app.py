@@ -1,7 +1,6 @@
 """The Ground Truth Comparison app: ``streamlit run serving/app.py -- --data FOLDER --model gaze-tracker``."""
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 # Streamlit puts the script's own folder on the path, not the project's.
@@ -19,7 +18,8 @@ POLL = 3
 
 def main() -> None:
     """Draw the sidebar and the chosen page."""
-    st.set_page_config("Gaze in the car", ":material/visibility:", layout="wide")
+    # An emoji: browsers fetch a material icon of a page from Google, and cars and labs are offline.
+    st.set_page_config("Gaze in the car", "👁️", layout="wide")
     st.session_state.setdefault("folder", shared.options().data)
     if "production" not in st.session_state:
         _look_up()
@@ -50,13 +50,13 @@ def main() -> None:
 
 @st.fragment(run_every=POLL)
 def _badge() -> None:
+    given = shared.options()
     before = st.session_state.production
     _look_up()
     number = st.session_state.production
     if number != before:
-        st.toast(f"Version {number} is in {shared.options().stage} now" if number else "Nothing is in Production now")
+        st.toast(f"{f'Version {number}' if number else 'Nothing'} is in {given.stage} now")
         st.rerun(scope="app")
-    given = shared.options()
     if number is None:
         st.badge(f"{given.stage}: none", icon=":material/block:", color="gray")
     else:
@@ -68,7 +68,7 @@ def _badge() -> None:
 
 
 def _look_up() -> None:
-    """Ask the registry; while it does not answer, what was in Production stays on the page, with the reason."""
+    """Ask the registry; while it does not answer, what was in the stage stays on the page, with the reason."""
     state = st.session_state
     try:
         found = shared.current_catalog().production()
@@ -80,14 +80,7 @@ def _look_up() -> None:
         return
     state.production = found.version
     state.production_problem = found.warning
-    state.production_since = _local_time(found.since)
-
-
-def _local_time(text: str) -> str:
-    if not text:
-        return ""
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone().strftime("%Y-%m-%d %H:%M")
+    state.production_since = shared.local_time(found.since)
 
 
 main()

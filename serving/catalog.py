@@ -1,4 +1,4 @@
-"""The versions of a model as the app shows them: what is in Production, what there is, and each one loaded."""
+"""The versions of a model as the app shows them: what is in the stage it follows, what there is, each one loaded."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,7 +5,7 @@ from typing import Literal, Protocol, get_args
 
 import numpy as np
 
-from recording import arrows
+from recording import arrows, detection
 from recording.exceptions import InputError
 from recording.layouts import Layout, View
 from recording.pictures import Picture
@@ -68,6 +68,16 @@ def driver_view(picture: np.ndarray, crop: str, promised: Promise) -> np.ndarray
 def eyes(promised: Crop, crop: str = "driver") -> arrows.Point:
     """Where gaze begins in what :func:`driver_view` gives, as shares of its width and height."""
     return arrows.origin(None if crop == "face" else promised.rectangle)
+
+
+def settled(picture: np.ndarray, crop: str, promised: Crop, name: str = "picture") -> Crop:
+    """The contract's promise; with the face of this picture (h, w, 3) alone where the version has to find it.
+
+    Raises :class:`InputError` as :func:`driver_slices`, and where no face is found.
+    """
+    if crop == "face" or not promised.detected:
+        return promised
+    return promised.settled(detection.find_in(driver_view(picture, crop, promised), name))
 
 
 def network_view(picture: np.ndarray, crop: str, promised: Promise, name: str = "picture") -> np.ndarray:

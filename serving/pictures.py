@@ -1,8 +1,11 @@
 """The way of an encoded picture to the network's input."""
 
+from pathlib import Path
+
 import numpy as np
 
 from recording import preprocess
+from registry.crop import Crop
 from serving.crops import WHOLE, Promise, network_view
 
 
@@ -21,3 +24,11 @@ def read(
     :func:`recording.pictures.decode` and :func:`~serving.crops.network_view` do.
     """
     return preprocess.resize(network_view(preprocess.decode(data, name, max_pixels=max_pixels), crop, promised, name))
+
+
+def read_sample(path: Path, promised: Crop) -> np.ndarray:
+    """:func:`read` for the driver picture of a prepared or bare folder, which shows the driver view and nothing else.
+
+    Raises :class:`~recording.exceptions.InputError` as :func:`read`, but proposes nothing else that it may show.
+    """
+    return preprocess.resize(promised.cut(preprocess.decode(path.read_bytes(), path.name), path.name))

@@ -1,5 +1,7 @@
 """*Drive*: predicted against measured over the whole drive, error by angle, and the worst frames."""
 
+from typing import TypeVar
+
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -12,7 +14,12 @@ from recording.prepared import Samples
 from serving import crops, prepared
 from serving.views import shared
 
-_WORST = 6
+_WORST, _IN_A_ROW = 6, 3
+_HEIGHT = 400
+"""Pixels of a chart over time; Streamlit takes 130 of them for the legend and the axis."""
+_CROSS = "M-1,-1L1,1M-1,1L1,-1"
+
+Channel = TypeVar("Channel", alt.Color, alt.Shape)
 
 
 def show() -> None:
@@ -87,17 +94,18 @@ def _over_time(table: pd.DataFrame) -> None:
                 for what, column in (("measured", f"{name}_deg"), ("predicted", f"{name} predicted"))
             ]
         )
-        # A line across a gap between held-out blocks would be made up: points, and small ones.
+        # A line across a gap between held-out blocks would be made up: points, of two kinds, as they lie on each other.
         chart = (
             alt.Chart(long)
-            .mark_circle(size=22, opacity=0.75)
+            .mark_point(size=30, strokeWidth=1.5, opacity=0.85)
             .encode(
                 x=alt.X("time", title="time (s)"),
                 y=alt.Y("angle", title=f"{name} (degrees)"),
-                color=_colour_of("whose"),
+                color=_told_apart(alt.Color, [shared.COLOURS["measured"], shared.COLOURS["predicted"]]),
+                shape=_told_apart(alt.Shape, ["circle", _CROSS]),
                 tooltip=["frame", alt.Tooltip("angle", format="+.1f"), "whose"],
             )
-            .properties(height=220)
+            .properties(height=_HEIGHT)
         )
         st.altair_chart(chart.interactive(bind_y=False), width="stretch")
 
@@ -128,8 +136,9 @@ def _by_angle(table: pd.DataFrame) -> None:
 def _worst(drive: Samples, table: pd.DataFrame, eyes: arrows.Point) -> None:
     st.subheader("Worst frames")
     worst = table.sort_values("angle error", ascending=False).head(_WORST)
-    columns = st.columns(3)
     for place, (row, sample) in enumerate(worst.iterrows()):
+        if place % _IN_A_ROW == 0:  # a row of its own: on a narrow page its columns are stacked, in order
+            columns = st.columns(_IN_A_ROW)
         path = drive.driver_file(int(row))
         drawn = arrows.show(
             preprocess.decode(path.read_bytes(), path.name),
@@ -139,11 +148,12 @@ def _worst(drive: Samples, table: pd.DataFrame, eyes: arrows.Point) -> None:
             ],
             eyes=eyes,
         )
-        columns[place % 3].image(
+        columns[place % _IN_A_ROW].image(
             drawn, caption=f"Frame {sample['frame']}: {sample['angle error']:.1f}° off in 3-D", width="stretch"
         )
 
 
-def _colour_of(field: str) -> alt.Color:
-    scale = alt.Scale(domain=["measured", "predicted"], range=[shared.COLOURS["measured"], shared.COLOURS["predicted"]])
-    return alt.Color(field, scale=scale, legend=alt.Legend(orient="top", title=None))
+def _told_apart(channel: type[Channel], values: list[str]) -> Channel:
+    """Colour or shape by whose an angle is, measured first, in one legend for both."""
+    scale = alt.Scale(domain=["measured", "predicted"], range=values)
+    return channel("whose", scale=scale, legend=alt.Legend(orient="top", title=None))

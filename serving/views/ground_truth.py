@@ -72,10 +72,7 @@ def _compare(drive: Samples, row: int, part: str, found: Predictor, others: list
     sides = [(f"{shared.version_label(found.version)}", found, arrows.PREDICTED)]
     colours = [arrows.BASE, _OTHER, (213, 94, 0)]
     sides += [(label, other, colour) for (label, other), colour in zip(others, colours, strict=False)]
-    answered = [
-        (label, shared.answer(side, picture, promise=shared.promised(side, drive)), colour)
-        for label, side, colour in sides
-    ]
+    answered = [(label, shared.answer_sample(side, drive, row), colour) for label, side, colour in sides]
 
     drawn = [Arrow(*gaze, colour, label.split(" (")[0]) for label, gaze, colour in reversed(answered)]
     drawn.append(Arrow(*measured, arrows.MEASURED, "measured"))

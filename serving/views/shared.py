@@ -4,6 +4,7 @@ import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import streamlit as st
 from recording import angles, detection, preprocess
 from recording.exceptions import GazeError, InputError
 from recording.face import AUTO, Face
-from recording.prepared import Samples
+from recording.prepared import TABLE, Samples
 from recording.relative_to import HEAD
 from registry.addresses import DEFAULT_MODEL_NAME
 from registry.crop import Crop
@@ -81,8 +82,8 @@ def holdout(model: str, version: int) -> Holdout:
 
 def samples() -> Samples | None:
     """The prepared folder that the sidebar names; where it cannot be read, the page says so and ``None``."""
-    folder = st.session_state.get("folder", "")
-    if not folder:
+    typed = _unquoted(st.session_state.get("folder", ""))
+    if not typed:
         st.info(
             "No prepared folder yet. Name one in the sidebar, or start the app with "
             "`python -m serving app --data FOLDER`. `python -m training prepare` makes one from a recording and its "
@@ -91,12 +92,39 @@ def samples() -> Samples | None:
         )
         return None
     try:
-        return _read(
-            folder, (Path(folder) / "samples.csv").stat().st_mtime if Path(folder, "samples.csv").is_file() else 0
-        )
+        folder = _at_home(typed)
+        drive = _read(str(folder), _changed(folder))
     except GazeError as error:
         st.error(str(error), icon=":material/error:")
         return None
+    for warning in drive.warnings:
+        st.warning(warning)
+    return drive
+
+
+def _unquoted(typed: str) -> str:
+    """A path as it was meant: file managers and shells copy it with quotes, and blanks come along."""
+    path = typed.strip()
+    quoted = len(path) > 1 and path[0] == path[-1] and path[0] in "\"'"
+    return path[1:-1].strip() if quoted else path
+
+
+def _at_home(path: str) -> Path:
+    """The path with ``~`` expanded, as a shell would."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # ~somebody
+        raise InputError(f"samples folder {path}: {error}; give the whole path") from None
+
+
+def _changed(folder: Path) -> float:
+    """When a folder was last changed: its table, or any file of a bare one; 0 where it cannot be read."""
+    table = folder / TABLE
+    try:
+        watched = [table] if table.is_file() else [folder, *folder.iterdir()]
+        return max(path.stat().st_mtime for path in watched)
+    except (OSError, ValueError):
+        return 0
 
 
 @st.cache_data(max_entries=4, show_spinner="Reading the prepared folder …")
@@ -105,11 +133,12 @@ def _read(folder: str, changed: float) -> Samples:
 
 
 def production() -> Predictor | None:
-    """The predictor in Production; where there is none, the page says how to promote one and ``None``."""
+    """The predictor in the stage that the app follows; where there is none, the page says how to promote one and
+    ``None``."""
     number = st.session_state.get("production")
     if number is None:
         st.info(
-            st.session_state.get("production_problem") or "No version is in Production.",
+            st.session_state.get("production_problem") or f"No version is in {options().stage}.",
             icon=":material/deployed_code:",
         )
         return None
@@ -152,14 +181,20 @@ def relative(found: Predictor) -> str:
     return f"{said}: how the eyes stand in it." if found.contract.output.label_frame == HEAD else f"{said}."
 
 
-def answer(
-    found: Predictor, picture: np.ndarray, crop: str = "driver", promise: Promise | None = None
-) -> tuple[float, float]:
+def answer(found: Predictor, picture: np.ndarray, crop: str, promise: Promise) -> tuple[float, float]:
     """Azimuth and elevation, degrees, of one (h, w, 3) RGB picture; ``crop`` says what it shows.
 
-    ``promise``: what the version reads of it, the contract's by default.
+    ``promise``: what the version reads of it.
     """
-    read = preprocess.resize(crops.network_view(picture, crop, promise or found.contract.crop))
+    return _answer(found, preprocess.resize(crops.network_view(picture, crop, promise)))
+
+
+def answer_sample(found: Predictor, drive: Samples, row: int) -> tuple[float, float]:
+    """Azimuth and elevation, degrees, of one sample of the folder."""
+    return _answer(found, pictures.read_sample(drive.driver_file(row), promised(found, drive)))
+
+
+def _answer(found: Predictor, read: np.ndarray) -> tuple[float, float]:
     azimuth, elevation = found.predict(read[np.newaxis])[0]
     return float(azimuth), float(elevation)
 
@@ -173,19 +208,18 @@ def answers(found: Predictor, drive: Samples) -> np.ndarray:
 def _answers(model: str, version: int, seal: str, digest: str, _drive: Samples) -> np.ndarray:
     found = predictor(model, version)
     read = promised(found, _drive)
-
-    def picture(row: int) -> np.ndarray:
-        path = _drive.driver_file(row)
-        return pictures.read(path.read_bytes(), path.name, promised=read)
-
-    bar = st.progress(0.0, f"Version {version} of {model} looks at {len(_drive.table)} pictures …")
+    files = _drive.driver_files()
+    said = f"Version {version} of {model} looks at {len(files)} pictures …"
+    bar = st.progress(0.0, said)
     given = []
-    with ThreadPoolExecutor(2) as pool:
-        for start in range(0, len(_drive.table), 16):
-            rows = range(start, min(start + 16, len(_drive.table)))
-            given.append(found.predict(np.stack(list(pool.map(picture, rows)))))
-            bar.progress(rows.stop / len(_drive.table))
-    bar.empty()
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            for start in range(0, len(files), 16):
+                looked = list(pool.map(lambda file: pictures.read_sample(file, read), files[start : start + 16]))
+                given.append(found.predict(np.stack(looked)))
+                bar.progress((start + len(looked)) / len(files), said)
+    finally:
+        bar.empty()
     return np.concatenate(given)
 
 
@@ -202,8 +236,19 @@ def errors_table(predicted_deg: np.ndarray, measured_deg: np.ndarray) -> pd.Data
 
 
 def version_label(number: int) -> str:
-    """``version 3``, with a word where it is the one in Production."""
-    return f"version {number}" + (" (Production)" if number == st.session_state.get("production") else "")
+    """``version 3``, with the stage's name where it is the one in the stage that the app follows."""
+    return f"version {number}" + (f" ({options().stage})" if number == st.session_state.get("production") else "")
+
+
+def local_time(moment: datetime | str) -> str:
+    """A moment as all pages show it: in the zone of the machine that the app runs on, which is named.
+
+    Text is ISO 8601, in UTC where it names no zone; empty where it is empty.
+    """
+    if not moment:
+        return ""
+    when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def deg(value: float, *, signed: bool = True) -> str:

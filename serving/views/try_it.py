@@ -1,4 +1,4 @@
-"""*Try it*: a picture, a short video or the webcam, answered by the version in Production."""
+"""*Try it*: a picture, a short video or the webcam, answered by the version in the stage that the app follows."""
 
 import tempfile
 from pathlib import Path
@@ -64,14 +64,15 @@ def show() -> None:
 
 def _picture(found: Predictor, data: bytes, crop: str) -> None:
     picture = preprocess.decode(data, "the picture")
-    view = crops.driver_view(picture, crop, found.contract.crop)
-    azimuth, elevation = shared.answer(found, picture, crop)
+    promise = crops.settled(picture, crop, found.contract.crop, "the picture")
+    view = crops.driver_view(picture, crop, promise)
+    azimuth, elevation = shared.answer(found, picture, crop, promise)
     left, right = st.columns([2, 1])
     left.image(
         arrows.show(
             view,
             [Arrow(azimuth, elevation, arrows.PREDICTED, "predicted")],
-            eyes=crops.eyes(found.contract.crop, crop),
+            eyes=crops.eyes(promise, crop),
         ),
         caption=f"Answered by {shared.version_label(found.version)}",
         width="stretch",
@@ -92,7 +93,8 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
         first = min(index.frames, _FRAMES)
         with video.opened(path, index.track) as (container, _):
             films = len(video.films(container))
-        bar = st.progress(0.0, "Looking at the frames …")
+        said = "Looking at the frames …"
+        bar = st.progress(0.0, said)
         promise = videos.settled(path, index, range(first), crop, found.contract.crop)
         rows: list[dict[str, float]] = []
         shown: np.ndarray | None = None
@@ -109,7 +111,7 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
                     eyes=crops.eyes(promise, crop),
                 )
             )
-            bar.progress((number + 1) / first)
+            bar.progress((number + 1) / first, said)
         bar.empty()
     if films > 1:
         said = (

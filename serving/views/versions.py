@@ -1,4 +1,4 @@
-"""*Versions*: what is in Production, since when and why, what was there before, and two versions side by side."""
+"""*Versions*: what is in the stage, since when and why, what was there before, and two versions side by side."""
 
 import pandas as pd
 import streamlit as st
@@ -87,7 +87,7 @@ def _table(versions: list[Version]) -> None:
             "version": version.number,
             "stage": version.stage if version.stage != "None" else "",
             "aliases": ", ".join(version.aliases),
-            "created": version.created.astimezone().strftime("%Y-%m-%d %H:%M"),
+            "created": shared.local_time(version.created),
         }
         | {title: version.error(name) for name, title in _ERRORS.items()}
         | {f"calibration {_ERRORS[name]}": version.error(f"calibrated_{name}") for name in list(_ERRORS)[:2]}
@@ -141,7 +141,7 @@ def _history(lines: list[Line]) -> None:
         return
     rows = [
         {
-            "when": line.time.replace("T", " ")[:19],
+            "when": shared.local_time(line.time),
             "who": line.who,
             "what": line.action + (" (forced)" if line.forced else ""),
             "version": line.version,

@@ -282,3 +282,8 @@ def test_a_bare_folder_reads_pictures_as_the_server_does(tmp_path: Path) -> None
     assert paths[2].name not in set(samples.table["driver"])
     turned = prepared.driver_pictures(samples)[0].astype(np.float64)
     assert np.abs(turned - preprocess.resize(upright[..., ::-1])).mean() < 4
+
+
+def test_a_folder_whose_name_is_too_long_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"samples folder x+: cannot be read \(File name too long\); give another"):
+        prepared.load(Path("x" * 300))

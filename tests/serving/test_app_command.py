@@ -42,3 +42,5 @@ def test_a_folder_that_is_named_is_taken(tmp_path: Path, monkeypatch: pytest.Mon
     assert command[command.index("--data") + 1] == str(tmp_path / "mine")
     with pytest.raises(InputError, match="--data nowhere: no such folder"):
         started(monkeypatch, "--data", "nowhere")
+    with pytest.raises(InputError, match=r"--data x+: no such folder"):
+        started(monkeypatch, "--data", "x" * 300)

@@ -20,10 +20,9 @@ from recording.layouts import Layout, View
 from registry import stages
 from registry.addresses import Selector
 from registry.crop import Crop
-from serving import crops, predict, server
+from serving import crops, pictures, predict, server
 from serving.loader import Loader
 from serving.predictor import Predictor
-from serving.views import shared
 from tests import packages
 from tests.recordings import read_forward
 
@@ -133,11 +132,8 @@ def test_a_made_up_layout_answers_the_same_angles_everywhere(make_version, tmp_p
     assert np.abs(trained - gaze).max() < 1.2, "the painted pictures do not say what they should"
     with predict._session(predictor, "composite") as session:
         followed = np.array([[row.azimuth_deg, row.elevation_deg] for row in session.video(video, frames.scan(video))])
-    shown = np.array(
-        [
-            shared.answer(predictor, cv2.cvtColor(cv2.imread(str(data.driver_path(row))), cv2.COLOR_BGR2RGB))
-            for row in range(12)
-        ]
+    shown = predictor.predict(
+        np.stack([pictures.read_sample(data.driver_path(row), predictor.contract.crop) for row in range(12)])
     )
     jpegs = pd.DataFrame({"image": [data.driver_path(row).read_bytes() for row in range(12)]})
     scored = mlflow.pyfunc.load_model("models:/gaze-tracker/Production").predict(jpegs).to_numpy()
