@@ -52,7 +52,8 @@ class Row:
         fields: dict[str, object] = {"file": self.file}
         if self.frame is not None:
             fields["frame"] = self.frame
-        angles = {"azimuth_deg": round(self.azimuth_deg, 4), "elevation_deg": round(self.elevation_deg, 4)}
+        # Added zero: "-0.0" would only puzzle.
+        angles = {"azimuth_deg": round(self.azimuth_deg, 4) + 0.0, "elevation_deg": round(self.elevation_deg, 4) + 0.0}
         return fields | angles | {"model": predictor.model, "version": predictor.version}
 
 

@@ -208,4 +208,4 @@ def version_label(number: int) -> str:
 
 def deg(value: float, *, signed: bool = True) -> str:
     """Degrees with one decimal."""
-    return f"{value:+.1f}°" if signed else f"{value:.1f}°"
+    return f"{value:+z.1f}°" if signed else f"{value:.1f}°"

@@ -1,5 +1,6 @@
 """Videos: `serving predict`, its annotated copy and the app see the pictures that prepare sees, at their own times."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -217,6 +218,11 @@ def test_a_copy_that_cannot_be_finished_leaves_the_earlier_one(tmp_path: Path, m
         answers(video, copy)
     assert copy.read_bytes() == b"earlier"
     assert list(copy.parent.iterdir()) == [copy]
+
+
+def test_an_angle_that_rounds_to_nothing_has_no_minus() -> None:
+    predictor: Any = Sides()
+    assert '"azimuth_deg": 0.0, "elevation_deg": 0.0' in json.dumps(Row("a", 0, -1e-6, -1e-9).with_origin(predictor))
 
 
 def test_a_copy_in_the_place_of_a_folder_is_refused_before_the_work(tmp_path: Path) -> None:
