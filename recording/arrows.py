@@ -92,7 +92,7 @@ def _legend(picture: np.ndarray, arrows: list[Arrow]) -> None:
     height = picture.shape[0]
     scale = max(0.35, height / 1100)
     line, weight = round(34 * scale), max(1, round(2 * scale))
-    texts = [f"{one.label} {one.azimuth_deg:+.1f} / {one.elevation_deg:+.1f} deg" for one in reversed(arrows)]
+    texts = [f"{one.label} {one.azimuth_deg:+z.1f} / {one.elevation_deg:+z.1f} deg" for one in reversed(arrows)]
     widest = max((cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, weight)[0][0] for text in texts), default=0)
     # Darkened: a colour is not read on itself, and any may lie behind the letters.
     behind = picture[max(0, height - round(8 * scale) - len(texts) * line) :, : widest + round(24 * scale)]

@@ -54,6 +54,14 @@ def find(file: CsvFile) -> tuple[Header, Columns]:
                                         (ELEVATION, "elevation" in angles)) if not there]  # fmt: skip
     shown = ", ".join(repr(name[:40]) for name in best.names[:20])
     remedy = "rename the columns or give another file"
+    times = next(filter(frame_times.is_time, best.names), None)
+    if missing == [FRAME] and times and not any("frame" in name for name in best.plain):
+        remedy = (
+            f"{times[:40]!r} holds times, which are no numbers of frames: do not rename it, but add {FRAME!r} with the "
+            f"number of the video frame that each row was measured at (from 0), or write the times in whole "
+            f"nanoseconds as {frame_times.COLUMN!r} and put {frame_times.FILE} beside it, with the time of each frame "
+            f"of the video on the same clock"
+        )
     if len(best.names) == 1 and all(name.partition(" ")[0] in best.plain[0] for name in (FRAME, AZIMUTH, ELEVATION)):
         remedy = "write a comma, semicolon, tab or | between the columns"
     raise DriveError(f"labels {path}: no column {', '.join(repr(name) for name in missing)}; found {shown}; {remedy}")

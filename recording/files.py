@@ -9,9 +9,10 @@ import json
 import os
 import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 
@@ -39,14 +40,37 @@ def write(path: Path, fill: Callable[[Path], object]) -> None:
     The other name is this thread's own, so that several processes may write the same file: the last one stays. When
     ``fill`` raises, its file is removed, the old one stays, and the error goes on.
     """
-    path = Path(path)
+    with replacing(Path(path)) as unfinished:
+        fill(unfinished)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """As :func:`write`, for a file that is filled while the block goes: the path to write at."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}{UNFINISHED}")
     try:
-        fill(unfinished)
+        yield unfinished
         unfinished.replace(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def writing_text(path: Path) -> Iterator[TextIO]:
+    """A text file in UTF-8 that is written line by line and is there, whole, when the block ends well.
+
+    What a link leads to is replaced, not the link; a pipe or a device is written to as it is. :class:`InputError` when
+    nothing can be written there.
+    """
+    with ExitStack() as stack:
+        try:
+            is_replaced = path.is_file() or not path.exists()
+            place = stack.enter_context(replacing(path.resolve())) if is_replaced else path
+            file = stack.enter_context(place.open("w", encoding="utf-8", newline=""))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+        yield file
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -5,6 +5,7 @@ know nothing of the composite video. ``frame_times.csv`` beside it says when eac
 frame in the order of the video, ``timestamp [ns]`` on the same clock.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,16 @@ SPARE = 2
 """So many rows more or fewer than the video has frames are the last ones: recorders are stopped between two frames."""
 SHARED = 4
 """More rows of measurements than this that share one time: both eyes do, more are rounded."""
+
+
+_TIME = re.compile(r"(^|[^a-z])(date|time|timestamp|datetime|clock|seconds?|secs?|s|ms|us|µs|ns|utc)([^a-z]|$)")
+"""A word of a column's name by which it holds times, be it the name or the unit."""
+
+
+def is_time(column: str) -> bool:
+    """Whether a column's name says that it holds times: ``time [s]``, ``Timestamp``, ``t_ms``, ``seconds``."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower()
+    return words.strip() == "t" or bool(_TIME.search(words))
 
 
 class FrameTimes:

@@ -153,7 +153,9 @@ def _by_jumps(rows: Rows, fps: float) -> LabelFrame | None:
         size = f"{-100 * back:.0f} % [{-100 * high:.0f}–{-100 * low:.0f} %] of each jump of the eyes"
         return LabelFrame(HEAD, f"{size} is slowly taken back, as eyes do in a head that turns")
     if low > STANDS:
-        return LabelFrame(CAR, f"after jumps of the eyes they stand still (at most {-100 * low:.0f} % is taken back)")
+        return LabelFrame(
+            CAR, f"after jumps of the eyes they stand still (at most {max(0.0, -100 * low):.0f} % is taken back)"
+        )
     return None
 
 

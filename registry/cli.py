@@ -172,7 +172,7 @@ def _print_comparison(compared: comparison.Comparison) -> None:
     change = f"{compared.second} - {compared.first} [95 % interval]"
     print(_table(["mean error", compared.first, compared.second, change, f"{compared.second} is"], rows))
     rows = [
-        [f"{number}", f"{samples}", f"{first:.2f}°", f"{second:.2f}°", f"{second - first:+.2f}°"]
+        [f"{number}", f"{samples}", f"{first:.2f}°", f"{second:.2f}°", f"{second - first:+z.2f}°"]
         for number, samples, first, second in compared.by_scenario()
     ]
     print(_table(["scenario", "samples", compared.first, compared.second, "change in 3-D angle"], rows))

@@ -229,7 +229,7 @@ def _as_its_twin(new: Package, measured: Floats, configuration: Configuration) -
 
 def _no_worse(compared: comparison.Comparison, name: str, configuration: Configuration) -> Check:
     change, margin = compared.difference()[2], configuration.champion.margin_deg
-    limit = f"interval ≤ {margin:+.2f}°"
+    limit = f"interval ≤ {margin:+z.2f}°"
     return Check(f"{name}: 3-D error", f"{change.answer} ({change.describe()})", limit, change.high <= margin)
 
 

@@ -58,8 +58,8 @@ class Interval:
     def describe(self) -> str:
         """``-0.30° [-0.52, -0.08]``, or the mean with the number of blocks where these are too few."""
         if self.is_told:
-            return f"{self.mean:+.2f}° [{self.low:+.2f}, {self.high:+.2f}]"
-        return f"{self.mean:+.2f}°, {_counted(self.blocks)} of at least {MIN_BLOCKS}"
+            return f"{self.mean:+z.2f}° [{self.low:+z.2f}, {self.high:+z.2f}]"
+        return f"{self.mean:+z.2f}°, {_counted(self.blocks)} of at least {MIN_BLOCKS}"
 
 
 def mean_interval(values: Floats, blocks: Integers, confidence: float = CONFIDENCE) -> Interval:

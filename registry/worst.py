@@ -12,9 +12,9 @@ def scenario(compared: Comparison, name: str, min_samples: int, limit_deg: float
         return []
     worst = max(changes, key=lambda change: (change.at_least_deg > 0, change.mean_deg))
     shown = worst.at_least_deg > 0
-    found = f"{worst.mean_deg:+.2f}°, {'shown' if shown else 'not shown'} to be worse in {len(changes)} looks"
+    found = f"{worst.mean_deg:+z.2f}°, {'shown' if shown else 'not shown'} to be worse in {len(changes)} looks"
     passed = not shown or worst.mean_deg <= limit_deg
-    return [Check(f"{name}: worst scenario ({worst.number})", found, f"≤ {limit_deg:+.2f}° where shown", passed)]
+    return [Check(f"{name}: worst scenario ({worst.number})", found, f"≤ {limit_deg:+z.2f}° where shown", passed)]
 
 
 def driver(compared: Comparison, name: str, limit_deg: float) -> list[Check]:
@@ -25,9 +25,9 @@ def driver(compared: Comparison, name: str, limit_deg: float) -> list[Check]:
         return []
     who, change = max(changes, key=lambda one: (one[1].is_told and one[1].low > 0, one[1].mean))
     shown = change.is_told and change.low > 0
-    found = f"{change.mean:+.2f}°, {'shown' if shown else 'not shown'} to be worse in {len(changes)} looks"
+    found = f"{change.mean:+z.2f}°, {'shown' if shown else 'not shown'} to be worse in {len(changes)} looks"
     passed = not shown or change.mean <= limit_deg
-    return [Check(f"{name}: worst driver ({who})", found, f"≤ {limit_deg:+.2f}° where shown", passed)]
+    return [Check(f"{name}: worst driver ({who})", found, f"≤ {limit_deg:+z.2f}° where shown", passed)]
 
 
 def left_out(new: Package, old: Package, who: str, limit_deg: float) -> list[Check]:
@@ -43,8 +43,8 @@ def left_out(new: Package, old: Package, who: str, limit_deg: float) -> list[Che
     if not changes:
         return [Check(name, "no driver with the same drives in both", "said only", True)]
     worst_one = max(changes, key=changes.__getitem__)
-    found = f"{worst_one} {changes[worst_one]:+.2f}°, the worst of {len(changes)}"
-    return [Check(name, found, f"≤ {limit_deg:+.2f}° for every driver", changes[worst_one] <= limit_deg)]
+    found = f"{worst_one} {changes[worst_one]:+z.2f}°, the worst of {len(changes)}"
+    return [Check(name, found, f"≤ {limit_deg:+z.2f}° for every driver", changes[worst_one] <= limit_deg)]
 
 
 def _by_driver(stated: UnseenDriver) -> dict[tuple[str, tuple[str, ...]], float]:

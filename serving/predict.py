@@ -7,11 +7,11 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -22,6 +22,7 @@ from recording import pictures as encoded
 from recording.badrows import MOVING, ON_BAD_ROWS, STOP
 from recording.detection import spread
 from recording.exceptions import InputError
+from recording.files import writing_text
 from recording.frames import Index
 from recording.processors import cores
 from registry.crop import Crop
@@ -52,7 +53,8 @@ class Row:
         fields: dict[str, object] = {"file": self.file}
         if self.frame is not None:
             fields["frame"] = self.frame
-        angles = {"azimuth_deg": round(self.azimuth_deg, 4), "elevation_deg": round(self.elevation_deg, 4)}
+        # Added zero: "-0.0" would only puzzle.
+        angles = {"azimuth_deg": round(self.azimuth_deg, 4) + 0.0, "elevation_deg": round(self.elevation_deg, 4) + 0.0}
         return fields | angles | {"model": predictor.model, "version": predictor.version}
 
 
@@ -168,12 +170,12 @@ class Session:
                     copy.add(drawn, float(index.seconds[number]))
                 yield Row(str(path), number, azimuth, elevation)
                 answered += 1
+            if copy is not None:
+                copy.finish()
         except BaseException:
             if copy is not None:
                 copy.abandon()
             raise
-        if copy is not None:
-            copy.finish()
         if answered < count:
             print(f"{path}: {count - answered} of {count} frames left out ({decoding.DAMAGED})", file=sys.stderr)
 
@@ -283,11 +285,7 @@ def _session(predictor: Predictor, crop: str) -> Iterator[Session]:
 
 @contextmanager
 def _writer(out: Path | None, form: str, predictor: Predictor, *, framed: bool) -> Iterator[Callable[[Row], None]]:
-    with ExitStack() as stack:
-        try:
-            target: TextIO = stack.enter_context(out.open("w", encoding="utf-8", newline="")) if out else sys.stdout
-        except OSError as error:
-            raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+    with writing_text(out) if out else nullcontext(sys.stdout) as target:
         if form == "json":
             yield lambda row: print(json.dumps(row.with_origin(predictor)), file=target, flush=out is None)
             return

@@ -46,6 +46,8 @@ class Copy:
     def __init__(self, path: Path, fps: float) -> None:
         if path.suffix.lower() not in SUFFIXES:
             raise InputError(f"{path}: a copy cannot be written there; give a path that ends in {', '.join(SUFFIXES)}")
+        if path.is_dir():  # known only when it is renamed, else
+            raise InputError(f"{path}: is a folder; give the path of a file in it")
         self._path = path
         self._half_written = path.with_name(f".{path.stem}.half{path.suffix}")
         self._rate = Fraction(fps).limit_denominator(1001)

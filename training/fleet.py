@@ -96,7 +96,7 @@ def _compared(data: Recordings, base_deg: Floats) -> list[dict[str, str]]:
     shifts = np.array([one.shift_deg for one in found])
     return [
         {
-            "shift": f"{one.shift_deg[0]:+.1f}° / {one.shift_deg[1]:+.1f}°",
+            "shift": f"{one.shift_deg[0]:+z.1f}° / {one.shift_deg[1]:+z.1f}°",
             "labels": _warning(one, usual, np.delete(shifts, k, axis=0) - shifts[k]),
         }
         for k, one in enumerate(found)

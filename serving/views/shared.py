@@ -253,4 +253,4 @@ def local_time(moment: datetime | str) -> str:
 
 def deg(value: float, *, signed: bool = True) -> str:
     """Degrees with one decimal."""
-    return f"{value:+.1f}°" if signed else f"{value:.1f}°"
+    return f"{value:+z.1f}°" if signed else f"{value:.1f}°"

@@ -37,6 +37,43 @@ def test_what_stops_the_writing_leaves_the_old_file(tmp_path: Path, reason: Base
     assert [one.name for one in tmp_path.iterdir()] == ["kept.txt"]
 
 
+def test_a_text_is_there_when_its_last_line_is(tmp_path: Path) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text("old")
+    with files.writing_text(path) as file:
+        file.write("one\r\n")
+        assert path.read_text() == "old"
+        file.write("Grad °\r\n")
+    assert path.read_bytes() == "one\r\nGrad °\r\n".encode()
+    assert [one.name for one in tmp_path.iterdir()] == ["answers.csv"]
+
+
+def test_what_a_link_leads_to_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    with files.writing_text(tmp_path / "link") as file:
+        file.write("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with files.writing_text(tmp_path / "pipe") as file:
+        file.write("line\n")
+    assert os.read(reader, 100) == b"line\n"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("where", ["folder", "missing/answers"])
+def test_where_no_text_can_be_written_is_said_before_the_first_line(tmp_path: Path, where: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=f"{where}: cannot be written"), files.writing_text(tmp_path / where):
+        pytest.fail("the work has begun")
+
+
 # Eight writers that shared one temporary name would rename each other's halves away.
 def test_processes_that_write_the_same_file_leave_one_whole_file(tmp_path: Path) -> None:
     code = (

@@ -33,6 +33,32 @@ def test_a_raw_export_says_how_rows_are_joined_to_frames(tmp_path: Path) -> None
     assert "\n" not in str(caught.value)
 
 
+# Renamed to frames, seconds would give each row the picture of another moment.
+@pytest.mark.parametrize("column", ["time [s]", "Timestamp", "t_ms", "recordingTime", "seconds", "t", "UTC"])
+def test_a_column_of_times_is_not_to_be_renamed(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "sensors.csv"
+    path.write_text(f"{column},azimuth [deg],elevation [deg]\n0.1,1,2\n")
+    with pytest.raises(DriveError, match=r"no column 'dash_frames'.* do not rename it, .* frame_times\.csv") as caught:
+        labels.read(path, 100)
+    assert repr(column) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["frame", "Dash Frames", "fixations", "n", "sometimes"])
+def test_a_column_that_may_hold_frames_may_be_renamed(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "sensors.csv"
+    path.write_text(f"{column},azimuth [deg],elevation [deg]\n0,1,2\n")
+    with pytest.raises(DriveError, match=r"no column 'dash_frames'.* rename the columns"):
+        labels.read(path, 100)
+
+
+# Several columns: a count of frames under another name stands beside the times.
+def test_beside_times_a_column_of_frames_is_the_one_to_rename(tmp_path: Path) -> None:
+    path = tmp_path / "sensors.csv"
+    path.write_text("time [s],frame,azimuth [deg],elevation [deg]\n0.1,3,1,2\n")
+    with pytest.raises(DriveError, match="rename the columns"):
+        labels.read(path, 100)
+
+
 def test_rows_get_the_nearest_frame(tmp_path: Path) -> None:
     frame_csv(tmp_path, START + STEP * np.arange(30))
     # 200 a second; the first second is before the video, the last after it.

@@ -90,6 +90,17 @@ def test_one_jump_does_not_speak_for_many_of_which_nothing_else_is_known() -> No
     assert label_frame.find(NOTHING, rows, 30.0) == LabelFrame(UNKNOWN)
 
 
+# The interval may begin at zero or above it: no share of a jump is "-0 %", and none is taken back beyond nothing.
+@pytest.mark.parametrize("goes_on", [0.0, 0.2])
+def test_of_angles_that_stand_still_nothing_is_taken_back(goes_on: float) -> None:
+    angles = np.zeros((1200, 2))
+    for number, begins in enumerate(range(40, 1160, 40)):
+        angles[begins:, 0] += (20 + goes_on * np.minimum(np.arange(1200 - begins), 10)) * (-1) ** number
+    rows = Rows(np.arange(1200), angles, np.zeros(1200, bool), np.ones(1200, bool), False, False)
+    found = label_frame.find(NOTHING, rows, 30.0)
+    assert found == LabelFrame(CAR, "after jumps of the eyes they stand still (at most 0 % is taken back)")
+
+
 def scene(n: int = 100, one_to_one: bool = True) -> pd.DataFrame:
     """Samples with the place of the gaze in a scene camera's picture: a wide lens, half a pixel of noise."""
     random = np.random.default_rng(0)

@@ -83,3 +83,8 @@ def test_one_look_that_stands_out_is_seen_and_few_others_tell_nothing():
     others = np.random.default_rng(0).normal(0, 0.3, size=9)
     assert intervals.lower_bound_of_one(np.array([4.0]), others, 10) > 2
     assert intervals.lower_bound_of_one(np.array([4.0]), others[:3], 10) == -math.inf
+
+
+def test_what_rounds_to_nothing_has_no_minus():
+    assert mean_interval(np.full(100, -0.001), np.arange(100) % 10).describe() == "+0.00° [+0.00, +0.00]"
+    assert mean_interval(np.full(100, -0.001), np.arange(100) % 2).describe().startswith("+0.00°, ")

@@ -1,5 +1,6 @@
 """Videos: `serving predict`, its annotated copy and the app see the pictures that prepare sees, at their own times."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -180,6 +181,54 @@ def test_a_version_that_finds_the_face_finds_it_on_the_whole_video(
     monkeypatch.setattr(predict, "Loader", lambda *_: SimpleNamespace(find=lambda: 1, load=lambda _: version))
     assert predict.main([str(video), "--cache", str(tmp_path), "--crop", "driver"]) == 0
     assert capsys.readouterr().out.count('"frame"') == 30
+
+
+# The second picture of the run is none: what an earlier run wrote is not lost, and what this one began is removed.
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_a_run_that_fails_leaves_the_earlier_answers(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version: Any = Sides()
+    monkeypatch.setattr(predict, "Loader", lambda *_: SimpleNamespace(find=lambda: 1, load=lambda _: version))
+    sound, torn, out = tmp_path / "a.mp4", tmp_path / "b.jpg", tmp_path / "out" / "answers"
+    recordings.video(sound, 3)
+    torn.write_bytes(b"no picture")
+    out.parent.mkdir()
+    options = ["--cache", str(tmp_path), "--crop", "driver", "--format", form, "--out", str(out)]
+    assert predict.main([str(sound), *options]) == 0
+    before = out.read_text()
+    assert before.count("a.mp4") == 3
+    with pytest.raises(InputError, match=r"b\.jpg"):
+        predict.main([str(sound), str(torn), *options])
+    assert out.read_text() == before
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_a_copy_that_cannot_be_finished_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video, copy = recordings.video(tmp_path / "v.mp4", 3), tmp_path / "out" / "copy.mp4"
+    copy.parent.mkdir()
+    copy.write_bytes(b"earlier")
+
+    def full(self: videos.Copy) -> None:
+        self._container.mux(self._stream.encode())
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(videos.Copy, "finish", full)
+    with pytest.raises(OSError, match="No space"):
+        answers(video, copy)
+    assert copy.read_bytes() == b"earlier"
+    assert list(copy.parent.iterdir()) == [copy]
+
+
+def test_an_angle_that_rounds_to_nothing_has_no_minus() -> None:
+    predictor: Any = Sides()
+    assert '"azimuth_deg": 0.0, "elevation_deg": 0.0' in json.dumps(Row("a", 0, -1e-6, -1e-9).with_origin(predictor))
+
+
+def test_a_copy_in_the_place_of_a_folder_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "copy.mp4").mkdir()
+    with pytest.raises(InputError, match=r"copy\.mp4: is a folder"):
+        videos.Copy(tmp_path / "copy.mp4", 30.0)
 
 
 def test_of_a_folder_everything_is_answered_or_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

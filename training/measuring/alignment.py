@@ -69,8 +69,8 @@ class Alignment:
         weak = [n for n, r in zip(("azimuth", "elevation"), self.correlation, strict=True) if abs(r) < MIN_CORRELATION]
         doubt = f"; the base says little about {' and '.join(weak)} (|r| < {MIN_CORRELATION})" if weak else ""
         return (
-            f"labels against the base model: {agree}; shifted by {self.shift_deg[0]:+.1f}° in azimuth and "
-            f"{self.shift_deg[1]:+.1f}° in elevation (r = {self.correlation[0]:.2f}, {self.correlation[1]:.2f}){doubt}"
+            f"labels against the base model: {agree}; shifted by {self.shift_deg[0]:+z.1f}° in azimuth and "
+            f"{self.shift_deg[1]:+z.1f}° in elevation (r = {self.correlation[0]:.2f}, {self.correlation[1]:.2f}){doubt}"
         )
 
 

@@ -89,11 +89,11 @@ class ByDriver:
 
 def over_drivers(interval: Interval, *, signed: bool = False) -> str:
     """``4.20° [3.10–5.30]``, or with too few drivers the mean alone and how many there are."""
-    mean = f"{interval.mean:+.2f}°" if signed else f"{interval.mean:.2f}°"
+    mean = f"{interval.mean:+z.2f}°" if signed else f"{interval.mean:.2f}°"
     if not interval.is_told:
         return f"{mean} [too few to tell: {interval.blocks} of {MIN_BLOCKS} drivers]"
     low = interval.low if signed else max(0.0, interval.low)
-    return f"{mean} [{low:+.2f}, {interval.high:+.2f}]" if signed else f"{mean} [{low:.2f}–{interval.high:.2f}]"
+    return f"{mean} [{low:+z.2f}, {interval.high:+z.2f}]" if signed else f"{mean} [{low:.2f}–{interval.high:.2f}]"
 
 
 def folds(drivers: int, wanted: int) -> list[Integers]:

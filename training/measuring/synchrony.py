@@ -153,8 +153,10 @@ class Synchrony:
             return f"video and labels are in step, offset {size} frames ({told})"
         said = [f"VIDEO AND LABELS ARE OUT OF STEP: the labels are late by {size} frames"]
         if self.drift:
-            said.append(f"the offset drifts by {self.drift:+.1f} frames from start to end")
-        said += [f"at about {at:.0f} s it steps from {before:+.0f} to {after:+.0f}" for at, before, after in self.steps]
+            said.append(f"the offset drifts by {self.drift:+z.1f} frames from start to end")
+        said += [
+            f"at about {at:.0f} s it steps from {before:+z.0f} to {after:+z.0f}" for at, before, after in self.steps
+        ]
         return f"{'; '.join(said)} ({told}); {self.advice()}"
 
 
@@ -318,5 +320,4 @@ def _steps(
 
 
 def _signed(offset: float, low: float, high: float) -> str:
-    offset, low, high = (round(frames, 1) + 0.0 for frames in (offset, low, high))  # no -0.0
-    return f"{offset:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{offset:+z.1f} [{low:+z.1f}, {high:+z.1f}]"

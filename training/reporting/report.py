@@ -188,7 +188,7 @@ def scenario_table(
 
 def _gaze_range(labels: Floats) -> str:
     low, high = labels.min(axis=0), labels.max(axis=0)
-    return f"azimuth {low[0]:+.0f}…{high[0]:+.0f}°, elevation {low[1]:+.0f}…{high[1]:+.0f}°"
+    return f"azimuth {low[0]:+z.0f}…{high[0]:+z.0f}°, elevation {low[1]:+z.0f}…{high[1]:+z.0f}°"
 
 
 def driver_picture(recordings: Recordings, index: int) -> Picture:

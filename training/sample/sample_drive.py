@@ -105,7 +105,7 @@ def contact_sheet(seed: int = 0) -> np.ndarray:
             number = int(part[np.argmin(np.linalg.norm(track.gaze[part] - place, axis=1))])
             eyes = head_pose(track, number).place(np.zeros(3))
             pictures.append(sheet.arrow(drawn.driver_view(number), drawn.camera, eyes, track.gaze[number]))
-            texts.append(f"azimuth {measured[number, 0]:+.0f}, elevation {measured[number, 1]:+.0f}")
+            texts.append(f"azimuth {measured[number, 0]:+z.0f}, elevation {measured[number, 1]:+z.0f}")
         rows.append(sheet.row(pictures, texts))
     tunnel = int(np.argmax(drawn.journey.exposure)) + 4
     frames = [int(0.12 * len(drawn)), min(tunnel, len(drawn) - 1)]

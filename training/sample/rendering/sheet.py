@@ -54,5 +54,5 @@ def lab_row(people: range) -> np.ndarray:
         picture, pitch_yaw = next(iter(lab.pictures(head, 1, 0)))
         azimuth, elevation = angles.pitch_yaw_to_deg(pitch_yaw[None])[0]
         pictures.append(picture)
-        texts.append(f"{azimuth:+.0f} {elevation:+.0f}")
+        texts.append(f"{azimuth:+z.0f} {elevation:+z.0f}")
     return row(pictures, texts)
