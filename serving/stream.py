@@ -97,7 +97,8 @@ async def _answer(socket: WebSocket, service: Service, slot: Slot, crop: str) ->
         answered += 1
         answer: dict[str, object] = {"frame": number, "dropped": number - answered}
         try:
-            predictor, angles = await service.answer([Encoded(data, f"frame {number}")], crop=crop, promise=promise)
+            images = [Encoded(data, f"frame {number}")]
+            predictor, angles = await service.answer(images, crop=crop, promise=promise, called="frame", first=number)
             answer |= gaze(angles)[0] | predictor.identity
         except Refused as refused:
             answer["error"] = refused.message

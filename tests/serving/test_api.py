@@ -147,7 +147,10 @@ def test_damage_is_refused_on_every_way_in(client: TestClient) -> None:
     assert (raw.status_code, table.status_code) == (422, 400)
     with client.websocket_connect("/v1/stream") as socket:
         socket.send_bytes(DAMAGED)
+        assert socket.receive_json()["error"].startswith("frame 1: damaged JPEG")
+        socket.send_bytes(DAMAGED)
         said = socket.receive_json()["error"]
+        assert said.startswith("frame 2: damaged JPEG"), "the number of the frame, not of the picture in a request"
         socket.send_bytes(JPEG)
         assert socket.receive_json()["azimuth_deg"] == pytest.approx(10, abs=0.6)
     for words in (raw.json()["error"]["message"], table.json()["error"]["message"], said):
