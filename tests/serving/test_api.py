@@ -576,6 +576,15 @@ def test_stream(client: TestClient) -> None:
         assert socket.receive_json()["azimuth_deg"] == pytest.approx(10, abs=0.6)
 
 
+def test_a_stream_that_the_server_fails_on_is_closed_and_logged(client: TestClient, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("serving.stream.gaze", lambda angles: 1 / 0)
+    with client.websocket_connect("/v1/stream") as socket, pytest.raises(WebSocketDisconnect) as closed:
+        socket.send_bytes(JPEG)
+        socket.receive_json()
+    assert (closed.value.code, closed.value.reason) == (1011, "the server failed on a frame; its log says why")
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_openapi_documents_examples(client: TestClient) -> None:
     described = client.get("/openapi.json").json()
     body = described["paths"]["/v1/gaze"]["post"]["requestBody"]["content"]
