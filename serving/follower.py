@@ -96,6 +96,7 @@ class Follower:
         try:
             found = self._loader.find()
         except NoSuchVersion as error:
+            self._claim_nothing()
             self._heard(one_line(error))
         except GazeError as error:
             self._standing = replace(self._standing, stale=True, problem=one_line(error))
@@ -135,6 +136,7 @@ class Follower:
         self._wait = min(self._wait * 2, LONGEST_WAIT) if same else self._poll
         self._retry_at = self._clock() + self._wait
         self._failed = found
+        self._claim_nothing()
         self._metrics.reloads.labels("failed").inc()
         kept = f"version {self._in_use.version} goes on answering" if self._in_use else "nothing answers yet"
         reason = one_line(error) if isinstance(error, GazeError) else f"{type(error).__name__} while loading"
@@ -159,6 +161,11 @@ class Follower:
         self._in_use = found
         if self._current is not None:
             self._current = replace(self._current, label=found.label, since=found.since)
+
+    def _claim_nothing(self) -> None:
+        """What answers has lost its stage or alias, to another version or to none: answers must not name it."""
+        if self._in_use is not None and self._in_use.label:
+            self._rename(replace(self._in_use, label="", since=""))
 
     def _heard(self, problem: str) -> None:
         """The registry answered; ``problem`` is what it had to say, empty when all is well."""

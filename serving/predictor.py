@@ -18,7 +18,7 @@ class Predictor:
     model: str
     version: int
     label: str
-    """Stage, ``@alias``, or empty for a fixed version."""
+    """Stage, ``@alias``, or empty: for a fixed version, and for one that has lost its stage and goes on answering."""
     since: str
     package: VerifiedPackage
     """The verified files that it was opened from."""

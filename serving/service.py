@@ -44,11 +44,18 @@ class Service:
         self._decoders = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
 
     async def answer(
-        self, images: list[Encoded], *, crop: str = "driver", promise: Callable[[Predictor], Promise] = contracted
+        self,
+        images: list[Encoded],
+        *,
+        crop: str = "driver",
+        promise: Callable[[Predictor], Promise] = contracted,
+        called: str = "image",
+        first: int = 1,
     ) -> tuple[Predictor, np.ndarray]:
         """The predictor that answered all of ``images`` and its (n, 2) degrees; :class:`Refused` otherwise.
 
-        ``promise``: what a version reads of a picture, its contract's by default.
+        ``promise``: what a version reads of a picture, its contract's by default. Refusals name a picture by what it is
+        ``called`` and its number, counted on from ``first``.
         """
         predictor = self._ready()
         self._check_count(images)
@@ -58,7 +65,8 @@ class Service:
             raise busy() from None
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
-                decoded = await self._decode(images, crop, promise(predictor))
+                names = [f"{called} {number}" for number in range(first, first + len(images))]
+                decoded = await self._decode(images, names, crop, promise(predictor))
                 answers = await self._batcher.answer(predictor, decoded)
         except InputError as error:
             raise Refused(422, str(error), reason="picture") from None
@@ -96,12 +104,11 @@ class Service:
                 413, f"{len(images)} pictures in one request; at most {self.limits.max_images}", reason="count"
             )
 
-    async def _decode(self, images: list[Encoded], crop: str, promised: Promise) -> list[np.ndarray]:
-        def one(number: int, image: Encoded) -> np.ndarray:
-            name = f"image {number}"
+    async def _decode(self, images: list[Encoded], names: list[str], crop: str, promised: Promise) -> list[np.ndarray]:
+        def one(name: str, image: Encoded) -> np.ndarray:
             return pictures.read(image.data, name, crop=crop, promised=promised, max_pixels=self.limits.max_pixels)
 
-        jobs = [self.in_background(one, number, image) for number, image in enumerate(images, start=1)]
+        jobs = [self.in_background(one, name, image) for name, image in zip(names, images, strict=True)]
         try:
             return await asyncio.gather(*jobs)
         finally:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import logging
+from contextlib import suppress
 
 from fastapi import WebSocket, WebSocketDisconnect
 
@@ -12,6 +14,8 @@ from serving.payloads import Encoded
 from serving.predictor import Predictor
 from serving.service import Service, gaze
 from serving.steady import Steady
+
+log = logging.getLogger("serving.stream")
 
 CLOSE_REASON = 123
 """Bytes that RFC 6455 leaves for the reason of a close."""
@@ -47,7 +51,8 @@ async def answer_latest(socket: WebSocket, service: Service) -> None:
     What they show, ``crop`` of the address says.
 
     Each answer is JSON: ``frame`` (counted from 1), ``dropped`` (frames passed over so far), the angles and the
-    version; or ``frame``, ``dropped`` and ``error``. A frame over the size limit ends the connection.
+    version; or ``frame``, ``dropped`` and ``error``. A frame over the size limit ends the connection, and so does an
+    error of the server's own.
     """
     await socket.accept()
     try:
@@ -62,7 +67,7 @@ async def answer_latest(socket: WebSocket, service: Service) -> None:
         return
     service.streams.add(socket)
     slot = Slot()
-    answering = asyncio.create_task(_answer(socket, service, slot, crop))
+    answering = asyncio.create_task(_answer_or_close(socket, service, slot, crop))
     try:
         while not answering.done():
             message = await socket.receive()
@@ -82,6 +87,16 @@ async def answer_latest(socket: WebSocket, service: Service) -> None:
         await asyncio.gather(answering, return_exceptions=True)
 
 
+async def _answer_or_close(socket: WebSocket, service: Service, slot: Slot, crop: str) -> None:
+    """Answer frames; what nobody foresaw ends the stream, in the log and to the client, not only this task."""
+    try:
+        await _answer(socket, service, slot, crop)
+    except Exception:
+        log.exception("answering a stream failed")
+        with suppress(WebSocketDisconnect, RuntimeError):  # the client left meanwhile
+            await socket.close(1011, "the server failed on a frame; its log says why")
+
+
 async def _answer(socket: WebSocket, service: Service, slot: Slot, crop: str) -> None:
     answered = 0
     following: dict[int, Steady] = {}
@@ -97,7 +112,8 @@ async def _answer(socket: WebSocket, service: Service, slot: Slot, crop: str) ->
         answered += 1
         answer: dict[str, object] = {"frame": number, "dropped": number - answered}
         try:
-            predictor, angles = await service.answer([Encoded(data, f"frame {number}")], crop=crop, promise=promise)
+            images = [Encoded(data, f"frame {number}")]
+            predictor, angles = await service.answer(images, crop=crop, promise=promise, called="frame", first=number)
             answer |= gaze(angles)[0] | predictor.identity
         except Refused as refused:
             answer["error"] = refused.message

@@ -147,7 +147,10 @@ def test_damage_is_refused_on_every_way_in(client: TestClient) -> None:
     assert (raw.status_code, table.status_code) == (422, 400)
     with client.websocket_connect("/v1/stream") as socket:
         socket.send_bytes(DAMAGED)
+        assert socket.receive_json()["error"].startswith("frame 1: damaged JPEG")
+        socket.send_bytes(DAMAGED)
         said = socket.receive_json()["error"]
+        assert said.startswith("frame 2: damaged JPEG"), "the number of the frame, not of the picture in a request"
         socket.send_bytes(JPEG)
         assert socket.receive_json()["azimuth_deg"] == pytest.approx(10, abs=0.6)
     for words in (raw.json()["error"]["message"], table.json()["error"]["message"], said):
@@ -571,6 +574,15 @@ def test_stream(client: TestClient) -> None:
         assert "neither JPEG" in socket.receive_json()["error"]
         socket.send_bytes(JPEG)
         assert socket.receive_json()["azimuth_deg"] == pytest.approx(10, abs=0.6)
+
+
+def test_a_stream_that_the_server_fails_on_is_closed_and_logged(client: TestClient, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("serving.stream.gaze", lambda angles: 1 / 0)
+    with client.websocket_connect("/v1/stream") as socket, pytest.raises(WebSocketDisconnect) as closed:
+        socket.send_bytes(JPEG)
+        socket.receive_json()
+    assert (closed.value.code, closed.value.reason) == (1011, "the server failed on a frame; its log says why")
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_openapi_documents_examples(client: TestClient) -> None:

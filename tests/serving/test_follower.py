@@ -106,6 +106,7 @@ def test_broken_version_never_answers(make_version, tmp_path, damage) -> None:
     _move(2)
     follower.check()
     assert follower.current.version == 1
+    assert (follower.current.label, follower.current.since) == ("", ""), "version 2 is in Production"
     assert follower.standing.failed_version == 2
     assert follower.standing.failures == 1
     assert "version 2 is not taken into use" in follower.standing.problem
@@ -179,7 +180,8 @@ def test_alias_and_version(make_version, tmp_path) -> None:
             Loader(selector, tmp_path / "cache").find()
 
 
-# Emptying the stage takes nothing out of use: a server does not fall silent because of a demotion.
+# Emptying the stage takes nothing out of use: a server does not fall silent because of a demotion. What answers does
+# not claim the stage any more, until it is in it again.
 def test_emptied_stage_keeps_answering(make_version, tmp_path) -> None:
     make_version()
     _move(1)
@@ -189,6 +191,12 @@ def test_emptied_stage_keeps_answering(make_version, tmp_path) -> None:
     follower.check()
     assert follower.current.version == 1
     assert "promote" in follower.standing.problem
+    assert follower.current.identity == {"model": "gaze-tracker", "version": 1, "stage": ""}
+    assert not follower.current.since
+    _move(1)
+    follower.check()
+    assert follower.current.identity["stage"] == "Production"
+    assert follower.current.since and not follower.standing.problem
 
 
 # The local copy answers after a restart without the registry; a damaged copy does not.
