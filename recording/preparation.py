@@ -200,7 +200,7 @@ def _reported(out: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise InputError(_full(out)) from error
         raise InputError(
-            f"folder {out}: cannot be written ({error.strerror}); give an out folder that you may write"
+            f"folder {out}: cannot be written ({error.strerror}); make it writable, or choose another"
         ) from error
 
 

@@ -2,8 +2,10 @@
 
 import os
 import re
+import sqlite3
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from recording.exceptions import GazeError
@@ -26,13 +28,20 @@ def leave(main: Callable[[list[str] | None], int], argv: list[str] | None = None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
-        # Not imported at the top: MLflow takes seconds, and a server is up before it needs it. Whatever raises
-        # one of its exceptions has imported it.
-        mlflow_exceptions = sys.modules.get("mlflow.exceptions")
-        if mlflow_exceptions is None or not isinstance(error, mlflow_exceptions.MlflowException):
+        if not _is_trackings(error):
             raise
         print(f"error: {tracking_problem(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _is_trackings(error: Exception) -> bool:
+    """Whether MLflow raised it, or its database file let it through."""
+    # Not imported at the top: MLflow takes seconds, and a server is up before it needs it. Whatever raises one of its
+    # exceptions has imported it.
+    mlflow_exceptions = sys.modules.get("mlflow.exceptions")
+    if mlflow_exceptions is not None and isinstance(error, mlflow_exceptions.MlflowException):
+        return True
+    return isinstance(getattr(error, "orig", None), sqlite3.Error)
 
 
 def one_line(error: BaseException) -> str:
@@ -47,6 +56,8 @@ def tracking_problem(error: Exception) -> str:
     address = mlflow.get_tracking_uri()
     where = f"MLflow at {address}"
     text = one_line(error)
+    if stopped := _database_problem(text):
+        return f"{where}: {stopped}"
     answered = re.search(r"failed with error code (\d+).*?Response body: '(.*?)'(?: |$)", text)
     if answered:  # it is there, and refuses
         return f"{where} refused (HTTP {answered[1]}): {_refusal(int(answered[1]), answered[2], address)}"
@@ -55,6 +66,43 @@ def tracking_problem(error: Exception) -> str:
     if "Max retries exceeded" in text or "Connection refused" in text or "API request to" in text:
         return f"{where} does not answer; start it, or set MLFLOW_TRACKING_URI to the one that runs"
     return f"{where}: {text[:300]}"
+
+
+def _database_problem(text: str) -> str:
+    """What is wrong with MLflow's database, where it is that; without the statement that failed on it."""
+    if made := re.search(r"out-of-date database schema \(found version (\w+)", text):
+        return _of_another_mlflow(made[1])
+    if not (said := re.search(r"\(sqlite3\.\w+\) (.*?)(?= \[SQL:| \(Background on|$)", text)):
+        return ""
+    advice = next((advice for word, advice in _DATABASE_ADVICE.items() if word in said[1]), "look at the file")
+    return f"{said[1]}; {advice}, or set MLFLOW_TRACKING_URI to another"
+
+
+# What to do about what SQLite says, by a word in it.
+_DATABASE_ADVICE = {
+    "readonly": "make the file and its folder writable",
+    "unable to open": "make the file and its folder writable",
+    "locked": "end the program that holds the file, and try again",
+    "full": "make room on its disk",
+    "malformed": "put a backup in the file's place",
+    "not a database": "put a backup in the file's place",
+}
+
+
+def _of_another_mlflow(revision: str) -> str:
+    """MLflow advises to upgrade its database, which does not help where that is ahead of it."""
+    import mlflow
+
+    known = Path(mlflow.__file__).parent / "store/db_migrations/versions"
+    if list(known.glob(f"{revision}_*.py")):
+        return (
+            f"its database is of an older MLflow than this one ({mlflow.__version__}); keep a copy of it, then run "
+            f"`mlflow db upgrade {mlflow.get_tracking_uri()}`"
+        )
+    return (
+        f"its database is of a newer MLflow than this one ({mlflow.__version__}), or another program's (its version "
+        f"is {revision}); use the MLflow that made it, or set MLFLOW_TRACKING_URI to another"
+    )
 
 
 # What an HTTP status means here, and what to do about it.

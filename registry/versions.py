@@ -11,8 +11,8 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from recording.exceptions import NoSuchVersion
 from recording.face import NONE
+from registry import store
 from registry.addresses import check_readable
-from registry.store import database_file
 
 # The tag that repeats the contract's seal: a whole package put in the place of another is found by it.
 SEAL_TAG = "contract_seal"
@@ -157,16 +157,19 @@ def registered(model_name: str) -> RegisteredModel:
 
 
 def check_store() -> None:
-    """:class:`NoSuchVersion` where the registry is a database file that is not there.
+    """:class:`NoSuchVersion` where the registry is a database file that is not there, :class:`RegistryError` where
+    that is none of MLflow's.
 
     MLflow would make an empty one, of which nobody knows later whose it is.
     """
-    file = database_file(mlflow.get_registry_uri())
+    address = mlflow.get_registry_uri()
+    file = store.database_file(address)
     if file is not None and not file.exists():
         raise NoSuchVersion(
             f"there is no registry: {file} does not exist; train a model with `mlflow run .` in this folder, go to the "
             "folder of the one that is wanted, or set MLFLOW_TRACKING_URI"
         )
+    store.check(address)
 
 
 def parse_number(number: int | str) -> int:

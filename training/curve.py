@@ -77,7 +77,7 @@ def run(config: CurveConfig) -> int:
     with tracking.tracked_run(f"curve-{config.model or name}") as run_id:
         tracking.log_parameters(asdict(config))
         mlflow.set_tags({"study": name, "git_commit": tracking.git_commit()})
-        workplace.check(folder)
+        workplace.check(folder, *job.written(asked), f"studies/{name}")
         check_artifacts(run_id)  # now, not when there are figures to keep
         known = _known(config, folder / "studies" / name)
         if known:

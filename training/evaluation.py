@@ -44,7 +44,7 @@ def run(config: EvaluateConfig) -> int:
     """Evaluate, print the tables, log them to a run; returns 0."""
     wanted = config.job()
     with tracking.tracked_run("evaluate") as run_id, tempfile.TemporaryDirectory() as scratch:
-        workplace.check(Path(config.work))
+        workplace.check(Path(config.work), *job.written(wanted))
         registration.check_artifacts(run_id)  # now, not when there are figures to keep
         found = resolving.find(Selector.parse(config.model))
         package = opening.fetch(found.model, found.version, found.seal, Path(scratch) / "model")

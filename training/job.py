@@ -66,7 +66,7 @@ def run(config: JobConfig) -> int:
     with tracking.tracked_run(run_name) as run_id, ExitStack() as until_the_end:
         tracking.log_parameters(asdict(config))
         mlflow.set_tags({"study": name, "git_commit": tracking.git_commit()})
-        workplace.check(work)
+        workplace.check(work, *written(config), f"studies/{name}")
         cluster = until_the_end.enter_context(connected(config)) if config.cluster else None
         database = StudyDatabase(config.storage, name, run_id) if config.storage else None
         check_registration(config.model_name, run_id)
@@ -133,6 +133,13 @@ def run(config: JobConfig) -> int:
         mlflow.set_tags({"registered_version": version})
         print(last_lines(config, result, version, clock, trained, run_name))
     return 0
+
+
+def written(config: JobConfig) -> tuple[str, ...]:
+    """The folders in ``work=`` in which the data of a job are kept."""
+    if config.data:
+        return ("cache",)
+    return ("cache", "prepared") if config.video or config.drives else ("cache", "prepared", "sample-drive")
 
 
 def connected(config: JobConfig) -> "AbstractContextManager[Envoy]":

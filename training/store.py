@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from registry.command_line import leave
-from registry.store import database_file
+from registry.store import check, database_file
 from training import sqlite
 
 EXPERIMENT = "gaze-finetuning"
@@ -20,11 +20,13 @@ EXPERIMENT = "gaze-finetuning"
 def ensure(address: str) -> None:
     """Make the tables and the experiment :data:`EXPERIMENT` where ``address`` is an SQLite file without them.
 
-    Several at once wait for each other. A no-op for any other address.
+    Several at once wait for each other. A no-op for any other address. Raises
+    :class:`~recording.exceptions.RegistryError` where the file cannot be used.
     """
     file = database_file(address)
     if file is None:
         return
+    check(address, write=True)
     with sqlite.alone(address):
         if not _is_made(file):
             import mlflow  # takes seconds, and is not needed the next time
@@ -53,7 +55,7 @@ def _is_made(file: Path) -> bool:
     with closing(sqlite3.connect(file, timeout=sqlite.PATIENCE_S)) as database:
         try:
             return bool(database.execute("SELECT 1 FROM experiments WHERE name = ?", [EXPERIMENT]).fetchall())
-        except sqlite3.Error:  # no such table; or no database at all, which MLflow will say
+        except sqlite3.Error:  # no such table yet
             return False
 
 

@@ -13,6 +13,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_PROJECT_
 
 from recording.exceptions import GazeError
 from recording.recordings import Recordings
+from registry import store
 from training import interruption, sqlite
 from training.orphans import end_run
 from training.store import set_experiment
@@ -30,6 +31,7 @@ def inside_project() -> bool:
 def tracked_run(name: str) -> Iterator[str]:
     """The run that ``mlflow run`` made, or a new one; ends FINISHED, FAILED (tag ``error``) or KILLED (Ctrl-C)."""
     inside = inside_project()
+    store.check(mlflow.get_tracking_uri(), write=True)
     with sqlite.alone(mlflow.get_tracking_uri()):
         if not inside and not any(map(os.environ.get, ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"))):
             set_experiment()

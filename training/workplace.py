@@ -10,10 +10,11 @@ from pathlib import Path
 from recording.exceptions import InputError
 
 
-def check(work: Path) -> None:
+def check(work: Path, *written: str) -> None:
     """Make the folder and try in it what the job needs: a file, a file lock, an SQLite database.
 
-    Raises :class:`InputError` that names the folder and what failed there.
+    ``written``: folders in it that the job is going to write to; those that are there must let it. Raises
+    :class:`InputError` that names the folder and what failed there.
     """
     doing = "make the folder"
     try:
@@ -31,3 +32,18 @@ def check(work: Path) -> None:
         raise InputError(
             f"work={str(work)!r}: cannot {doing} there ({reason}); give a folder on a local disk that you may write to"
         ) from error
+    for name in written:
+        _check_inside(work, work / name)
+
+
+def _check_inside(work: Path, folder: Path) -> None:
+    """What an earlier job has left there, as another user perhaps, can be gone on with."""
+    while not folder.exists() and folder != work:
+        folder = folder.parent
+    there = [folder, *(path for path in folder.iterdir() if path.is_file())] if folder.is_dir() else [folder]
+    for path in there:
+        if not folder.is_dir() or not os.access(path, os.W_OK | os.X_OK if path.is_dir() else os.W_OK):
+            raise InputError(
+                f"{path}: cannot be written (made by another user, or in a container as root?); give it to this user "
+                f"(`sudo chown -R $(id -u) {work}`), or choose another work="
+            )

@@ -107,3 +107,47 @@ def test_a_command_in_a_folder_without_a_registry_leaves_none_there(tmp_path: Pa
     assert done.stderr.startswith("error: there is no registry: ")
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+RAISED = [
+    ("(sqlite3.OperationalError) attempt to write a readonly database [SQL: INSERT INTO x]", "writable"),
+    ("(sqlite3.OperationalError) database or disk is full [SQL: INSERT INTO x]", "make room"),
+    ("(sqlite3.DatabaseError) database disk image is malformed [SQL: PRAGMA x] (Background on this: …)", "a backup"),
+    ("(sqlite3.OperationalError) database is locked (Background on this: …)", "holds the file"),
+    ("Detected out-of-date database schema (found version ffffffffffff, but expected x). Take", "newer MLflow"),
+    ("Detected out-of-date database schema (found version 451aebb31d03, but expected x). Take", "`mlflow db upgrade "),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), RAISED)
+def test_what_is_wrong_with_the_database_is_said_without_its_statements(
+    text: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from registry.command_line import tracking_problem
+
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "sqlite:///mlflow.db")
+    line = tracking_problem(Exception(text))
+    assert line.startswith("MLflow at sqlite:///mlflow.db: ")
+    assert says in line
+    assert "SQL:" not in line
+    assert "Background" not in line
+    assert ("db upgrade" in line) == (says == "`mlflow db upgrade ")
+
+
+def test_what_the_database_raises_past_mlflow_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sqlite3
+
+    from sqlalchemy.exc import DatabaseError
+
+    from registry import command_line
+
+    def stumble(argv: list[str] | None) -> int:
+        raise DatabaseError("SELECT 1", None, sqlite3.DatabaseError("database disk image is malformed"))
+
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "sqlite:///mlflow.db")
+    with pytest.raises(SystemExit) as ended:
+        command_line.leave(stumble)
+    assert ended.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

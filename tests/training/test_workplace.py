@@ -39,3 +39,31 @@ def test_a_file_system_on_which_sqlite_fails_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite3, "connect", refuse)
     with pytest.raises(InputError, match=r"cannot use an SQLite database there \(disk I/O error\)"):
         workplace.check(tmp_path)
+
+
+@pytest.mark.parametrize("shut", ["studies", "cache", "cache/a.lock", "prepared", "studies/one"])
+def test_what_an_earlier_job_left_unwritable_is_named_before_anything_is_computed(shut, tmp_path, monkeypatch):
+    for name in ("studies/one", "cache", "prepared"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "cache" / "a.lock").touch()
+    access, written = os.access, ("cache", "prepared", "studies/one" if shut == "studies/one" else "studies/new")
+    workplace.check(tmp_path, *written)
+    # Root may write to whatever its mode says.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / shut and access(path, mode))
+    with pytest.raises(InputError, match=rf"{shut}: cannot be written .*chown .* or choose another work="):
+        workplace.check(tmp_path, *written)
+    workplace.check(tmp_path, "elsewhere")
+
+
+def test_a_file_where_a_folder_is_wanted_is_named(tmp_path):
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(InputError, match="cache: cannot be written"):
+        workplace.check(tmp_path, "cache")
+
+
+def test_the_main_job_says_so_before_it_prepares(tracking, tmp_path, monkeypatch):
+    (tmp_path / "work" / "prepared").mkdir(parents=True)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "prepared" and access(path, mode))
+    with pytest.raises(InputError, match="prepared: cannot be written"):
+        cli.main(["main", "--work", str(tmp_path / "work")])

@@ -55,7 +55,7 @@ def run(config: PretrainConfig) -> int:
     with tracking.tracked_run("pretrain") as run_id:
         tracking.log_parameters(asdict(config))
         mlflow.set_tag("git_commit", tracking.git_commit())
-        workplace.check(work)
+        workplace.check(work, "pretraining/faces", "pretraining/unfinished")
         _check_export(config.export)
         check_registration(config.model_name, run_id)
         start = checkpoints.load_base(config.base) if config.base else None

@@ -26,6 +26,7 @@ from sqlalchemy import Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from recording.exceptions import InputError
+from registry import database
 from training import sqlite
 from training.orphans import end_run
 
@@ -37,6 +38,8 @@ MOST_RETRIES = 3
 PATIENCE_S = 180.0
 POLL_S = 1.0
 CONNECT_S = 10
+# Of the first tables that Optuna makes.
+_TABLES = frozenset({"studies", "version_info"})
 
 
 class Storage(Protocol):
@@ -76,7 +79,7 @@ class StudyFile:
 
     def __init__(self, folder: Path, name: str):
         self.path = folder / "study.db"
-        self.where = str(self.path)
+        self.where, self.name = str(self.path), name
         self._lock = (folder / "lock").open("a")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,6 +90,8 @@ class StudyFile:
             ) from None
 
     def opened(self) -> str:
+        if fault := database.fault(self.path, _TABLES):
+            raise InputError(f"study {self.name!r}: {self.where} cannot be used ({fault}); choose another study name")
         sqlite.be_patient()
         # Quoted: SQLAlchemy reads a %20 in the folder's name as a space, and a ? as the end of the path.
         return f"sqlite:///{quote(str(self.path))}"

@@ -1,5 +1,7 @@
 """The study on disk: what resuming accepts and repeats."""
 
+import sqlite3
+from contextlib import closing
 from functools import partial
 from types import SimpleNamespace
 
@@ -133,6 +135,15 @@ def test_a_trial_that_is_cut_off_twice_goes_on_from_where_the_first_one_left_its
     third.tell_failed(asked, "no matter")
     assert not list(tmp_path.glob("*.state")), "what is over needs no state"
     third.close()
+
+
+def test_a_study_file_of_another_program_is_left_as_it_is(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "study.db")) as other, other:
+        other.execute("CREATE TABLE bookmarks (address TEXT)")
+    before = (tmp_path / "study.db").read_bytes()
+    with pytest.raises(InputError, match=r"study\.db cannot be used \(is another program's database .*bookmarks"):
+        Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000)
+    assert (tmp_path / "study.db").read_bytes() == before
 
 
 # SQLAlchemy reads its address as a URL: %20 is a space there, and what follows a ? no longer the path.
