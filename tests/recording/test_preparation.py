@@ -56,7 +56,10 @@ def test_the_folder_says_where_the_face_is_and_may_be_told_again(
 ) -> None:
     """Noise shows no face. Another rectangle changes no picture, and one that does not fit makes no folder."""
     said = json.loads((ready / "drive.json").read_text())["face"]
-    assert said == {"asked": "auto", "rectangle": None, "seen": said["seen"], "looked_at": 40} and said["seen"] < 4
+    assert (
+        said == {"asked": "auto", "rectangle": None, "seen": said["seen"], "looked_at": 40, "room": 0.0}
+        and said["seen"] < 4
+    )
     folder = Path(shutil.copytree(ready, tmp_path / "copy"))
     before = content(folder)
     preparation.prepare(Source(*drive), 40, folder, face_asked="20,30,64,50")
