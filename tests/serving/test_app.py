@@ -16,6 +16,8 @@ APP = Path(app_command.__file__).with_name("app.py")
 @pytest.fixture
 def app(tracking: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AppTest:
     """The app on an empty registry, following Staging."""
+    # Streamlit puts its script in the place of the main module, which processes that are spawned later begin with.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     monkeypatch.setattr(sys, "argv", ["app.py", "--stage", "Staging", "--cache", str(tmp_path / "cache")])
     return AppTest.from_file(str(APP), default_timeout=60)
 

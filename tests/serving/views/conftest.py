@@ -30,8 +30,10 @@ def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..
 
 
 @pytest.fixture
-def opened(command_line: Callable[..., None]) -> Iterator[Opened]:
+def opened(command_line: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
     """``opened("drive", folder="…", production=1)``: that page, drawn; what the pages keep is forgotten before."""
+    # Streamlit puts its script in the place of the main module, which processes that are spawned later begin with.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     st.cache_data.clear()
     st.cache_resource.clear()
 
