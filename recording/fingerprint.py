@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from recording import files
 from recording.correlation import FEWEST, QUANTUM, Floats, Grid
@@ -47,10 +48,14 @@ SAME_SHORTEST = 0.92
 """What :data:`SAME` is for stretches of :data:`SHORTEST_S`, where one of the recordings has no longer ones."""
 SAME = 0.75
 """Correlation from which on two stretches show the same moments."""
+SAME_PICTURE = 0.03
+"""Root mean square difference of two tiny pictures, in contrasts, up to which they are the same picture. Of a frame and
+its JPEG it is 0.015 at most, of pictures of two drives of one driver in one car 0.085 at least (docs/benchmarks.md)."""
 SPARSEST_S = 60.0
 """Between two pictures, on average: where they are farther apart their times are none, or they tell nothing."""
 SAID_FROM_S = 600.0
 """Comparing recordings longer than this takes more than a moment, so it is said."""
+_AT_ONCE = 256  # pictures that are compared with all of an hour's: 15 MB
 _DARKEST = 8.0  # grey level that is added before the logarithm, so that a sensor's noise in the dark is none
 
 
@@ -173,6 +178,24 @@ def of(samples: "Samples") -> Fingerprint:
     batches = prepared.iterate_pictures(whole, np.arange(len(whole.table)), 32)  # all at once would take gigabytes
     pictures = [tiny(picture) for batch in batches for picture in batch]
     return Fingerprint(samples.table["frame"].to_numpy(np.int64), samples.seconds, np.stack(pictures))
+
+
+def shows(known: Fingerprint, pictures: np.ndarray, among: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """(m,) which of the tiny ``pictures`` (m, 144) are a picture of a recording, whenever they were shown.
+
+    ``among`` (n,): which of the recording's pictures count; all for ``None``. For pictures whose times are not known; a
+    recording has many more frames than its fingerprint has pictures, so of most of its frames nothing is known. Nor of
+    pictures that are all of one brightness, which any recording may have.
+    """
+    theirs = (known.pictures if among is None else known.pictures[among]).astype(np.float32)
+    limit = theirs.shape[1] * (SAME_PICTURE / QUANTUM) ** 2
+    same = np.zeros(len(pictures), dtype=bool)
+    for start in range(0, len(pictures) if len(theirs) else 0, _AT_ONCE):
+        ours = pictures[start : start + _AT_ONCE].astype(np.float32)
+        sizes = (ours * ours).sum(axis=1)
+        apart = sizes[:, None] - 2 * ours @ theirs.T + (theirs * theirs).sum(axis=1)
+        same[start : start + _AT_ONCE] = (apart.min(axis=1) <= limit) & (sizes > 0)
+    return same
 
 
 def moments_in(known: Fingerprint, found_in: Fingerprint, seconds: np.ndarray) -> Floats:

@@ -78,6 +78,11 @@ class Samples:
                 return np.asarray(times, np.float64)
         return np.asarray(counted, np.float64)
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is pictures and angles alone: the numbers in the files' names may be no frames of a recording."""
+        return self.layout is None
+
     def driver_file(self, row: int) -> Path:
         """The driver picture of a row."""
         return self.folder / str(self.table["driver"].iat[row])

@@ -168,6 +168,27 @@ class Holdout:
         """
         return self._among(footage, self.learnt)
 
+    def knows(self, footage: Footage) -> bool:
+        """Whether any of these frames, or a near copy, was trained, validated or tested on."""
+        known = (*self.learnt, *(part.footage for _, part in self.parts()))
+        return any(bool(lineage.near_copies(footage, part).any()) for part in known)
+
+    def saw_bare(self, footage: Footage) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`saw` of a bare folder, with the tiny picture of every frame, and (m,) of which frames it is known.
+
+        Its numbers may be no times. Where they fit no recording, the pictures are compared one by one; of those that
+        are not found it cannot be told: most frames of a recording are in no fingerprint.
+        """
+        seen = self.saw(footage)
+        if seen.any() or self.knows(footage):
+            return seen, np.ones(len(seen), dtype=bool)
+        pictures = footage.moments.pictures
+        known = np.zeros(len(seen), dtype=bool)
+        for part in self.learnt if len(pictures) == len(seen) else ():  # else a fingerprint of something else
+            theirs, near = lineage.near_pictures(pictures, part)
+            known, seen = known | theirs, seen | near
+        return seen, known
+
     def measured_saw(self, footage: Footage) -> np.ndarray:
         """The same of the network that is measured: the model's twin where there is one."""
         moments = {part.recording: part.moments for part in self.learnt}  # the file has them once

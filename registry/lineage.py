@@ -83,6 +83,13 @@ def near_copies(footage: Footage, seen: Footage) -> NDArray[np.bool_]:
     return _distance(there, np.sort(seen.seconds)) < NEAR_COPY_S - _ROUNDING_S
 
 
+def near_pictures(pictures: np.ndarray, seen: Footage) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of tiny pictures (m, 144) whose times are not known: (m,) which are of the recording ``seen`` is of, and which of
+    these are frames of ``seen`` or near copies."""
+    near = _distance(seen.moments.seconds, np.sort(seen.seconds)) < NEAR_COPY_S - _ROUNDING_S
+    return fingerprint.shows(seen.moments, pictures), fingerprint.shows(seen.moments, pictures, near)
+
+
 def joined(footage: Iterable[Footage]) -> tuple[Footage, ...]:
     """The same frames with each recording once, sorted by its digest; recordings of no frame are left out."""
     known: dict[str, Footage] = {}

@@ -1,11 +1,14 @@
 """A folder of prepared samples as the app shows it: what each sample was to a model, and which one stands for which."""
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from recording import label_frame, prepared, relative_to
+from recording import fingerprint, label_frame, prepared, relative_to
+from recording.exceptions import InputError
+from recording.fingerprint import Fingerprint
 from recording.prepared import Samples
 from recording.scenarios import scenarios
 from registry.contract import Contract
@@ -31,7 +34,7 @@ def parts(samples: Samples, holdout: Holdout | None) -> np.ndarray:
     """(n,) what each sample was to a model: ``held out``, ``trained on`` (or validated, or within a second of such a
     frame), ``neither``.
 
-    ``neither`` are samples of another drive, or between the parts.
+    ``neither`` are samples of another drive, or between the parts, or of which it is not known (:func:`novelty`).
     """
     frames = samples.table["frame"].to_numpy()
     known = np.full(len(frames), "neither", dtype=object)
@@ -40,9 +43,31 @@ def parts(samples: Samples, holdout: Holdout | None) -> np.ndarray:
     for _, part in holdout.parts():
         if part.drive == samples.drive:
             known[np.isin(frames, part.frames)] = "held out"
-    shown = Footage(samples.drive, samples.fps, frames, clock=Clock(frames, samples.seconds))
-    known[holdout.saw(shown)] = "trained on"  # held-out ones too, where a twin is measured
+    moments = _moments(samples.folder, samples.digest)
+    shown = Footage(samples.drive, samples.fps, frames, moments, Clock(frames, samples.seconds))
+    seen = holdout.saw_bare(shown)[0] if samples.is_bare else holdout.saw(shown)
+    known[seen] = "trained on"  # held-out ones too, where a twin is measured
     return known
+
+
+@lru_cache(maxsize=4)  # of a bare folder all pictures are decoded, and pages are drawn again and again
+def _moments(folder: Path, digest: str) -> Fingerprint:
+    samples = prepared.load(folder)
+    if samples.digest != digest:
+        raise InputError(f"samples folder {folder}: has changed; reload the page")
+    return fingerprint.of(samples)
+
+
+def novelty(samples: Samples, holdout: Holdout | None) -> str:
+    """What is known of samples of which all :func:`parts` are ``neither``, as a sentence."""
+    if holdout is None:
+        return "Whether this version was trained on these frames cannot be told: it does not say what it has seen."
+    if samples.is_bare:
+        return (
+            "Whether this version was trained on these pictures cannot be told: a bare folder does not say when they "
+            "were shown, and none of them is known from the training."
+        )
+    return "Another drive than the one this version was trained on: every frame is new to it."
 
 
 def doubt(samples: Samples, sealed: Contract, known: bool) -> str:

@@ -39,6 +39,12 @@ from training.reporting.report import RENDERED, scenario_table, side_by_side
 
 log = logging.getLogger(__name__)
 
+CANNOT_TELL = (
+    "%s: WHETHER THE MODEL WAS TRAINED ON %d OF THESE %d PICTURES CANNOT BE TOLD: a bare folder does not say when they "
+    "were shown, and only part of a recording's frames are kept to compare with; %d others are known from the training "
+    "and left out; of a folder that prepare makes of the recording all can be told"
+)
+
 
 def run(config: EvaluateConfig) -> int:
     """Evaluate, print the tables, log them to a run; returns 0."""
@@ -87,29 +93,38 @@ def compare_frames(data: Recordings, promised: Contract, kept: Holdout) -> None:
 
 def is_own(data: Recordings, index: int, kept: Holdout) -> bool:
     """Whether the model, or one that it was fine-tuned from, learnt from a drive or was tested on it."""
-    shown = lineage.of(data, np.arange(len(data)), index)
-    known = (*kept.learnt, *(part.footage for _, part in kept.parts()))
-    return any(bool(lineage.near_copies(shown, part).any()) for part in known)
+    return kept.knows(lineage.of(data, np.arange(len(data)), index))
 
 
 def held_out(data: Recordings, kept: Holdout) -> tuple[np.ndarray, str]:
     """Indices of the samples that the model cannot have learnt, and what they are, in words.
 
-    Frames of the model's own drive within a second of one that it was trained or validated on do not count.
+    Frames of the model's own drive within a second of one that it was trained or validated on do not count. Of a bare
+    folder it may not be known; that is said.
     """
-    allowed = np.ones(len(data), dtype=bool)
-    for index in range(len(data.drives)):
+    allowed, doubted = np.ones(len(data), dtype=bool), 0
+    for index, drive in enumerate(data.drives):
         mine = data.drive_index == index
-        allowed[mine] = ~kept.saw(lineage.of(data, mine, index))
+        shown = lineage.of(data, mine, index)
+        seen, told = kept.saw_bare(shown) if drive.is_bare else (kept.saw(shown), np.ones(mine.sum(), dtype=bool))
+        allowed[mine] = ~seen
+        if not told.all():
+            doubted += int((~told).sum())
+            log.warning(CANNOT_TELL, drive.name, (~told).sum(), len(told), seen.sum())
     if not allowed.any():
         own = "; what its twin did on the test blocks is in its contract (final=all)" * bool(kept.twin)
         raise InputError(
             f"evaluate: the model was trained on (neighbours of) every frame given; give another drive{own}"
         )
     source = RENDERED if data.rendered else "recording"
-    if allowed.all():
-        return np.flatnonzero(allowed), f"{source}, all {len(data)} samples, none of them near a training frame"
-    return np.flatnonzero(allowed), f"{source}, {allowed.sum()} held-out of {len(data)} samples (the model's own drive)"
+    if doubted:
+        source = f"{source} (whether it was trained on {doubted} of the samples cannot be told)"
+        words = f"{allowed.sum()} of {len(data)} samples"
+    elif allowed.all():
+        words = f"all {len(data)} samples, none of them near a training frame"
+    else:
+        words = f"{allowed.sum()} held-out of {len(data)} samples (the model's own drive)"
+    return np.flatnonzero(allowed), f"{source}, {words}"
 
 
 def _baselines(

@@ -92,7 +92,7 @@ def estimate(
     trained = sum(int((~np.isin(driver, left_out)).sum()) for left_out in parts)
     log.info(
         "leaving out drivers: %d models of %.1f epochs, about %.0f s (folds= bounds it)",
-        *(len(parts), epochs, result["sample_seconds"] * epochs * trained),
+        *(len(parts), epochs, result["sample_seconds"] * epochs * trained + passes_seconds(job, found, len(parts))),
     )
     answers = {"base": base_deg, "model": np.empty_like(base_deg)}
     kept_deg = np.array(found.kept())[::-1]  # azimuth, elevation
@@ -111,6 +111,19 @@ def estimate(
     told = np.flatnonzero(np.isin(driver, new))
     answers = {who: theirs[told] for who, theirs in answers.items()}
     return drivers.measure(data.drivers, driver[told], data.drives_of, answers, data.labels_deg[told], what)
+
+
+def passes_seconds(job: Job, found: SearchResult, models: int) -> float:
+    """What the passes through the frozen trunk take that ``models`` models need before they are trained.
+
+    By the longest that a trial of the search had to wait for its activations, which is when they were made. With
+    statistics of the drive each model has a trunk of its own, and one more pass for these; with the base's own one pass
+    serves all of them.
+    """
+    results = [one.user_attrs["result"] for one in found.trials if "result" in one.user_attrs]
+    waited = max((result["cache_seconds"] for result in results), default=0.0)
+    picture = waited / (len(job.split.train) + len(job.split.validation))
+    return picture * len(job.recordings.drive_index) * (2 * models if found.config().bn == "target" else 1)
 
 
 def _but(test: Integers, driver: Integers) -> Integers:

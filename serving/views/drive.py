@@ -35,8 +35,9 @@ def show() -> None:
     chosen = shared.load(found.model, number)
     if chosen is None:
         return
-    part = prepared.parts(drive, shared.holdout(chosen.model, number))
-    keep = _choose_part(right, part)
+    held_out = shared.holdout(chosen.model, number)
+    part = prepared.parts(drive, held_out)
+    keep = _choose_part(right, part, prepared.novelty(drive, held_out))
     if said := prepared.doubt(drive, chosen.contract, bool((part != "neither").any())):
         st.warning(said)
     given = shared.answers(chosen, drive)
@@ -51,11 +52,11 @@ def show() -> None:
     _worst(drive, table[keep], crops.eyes(shared.promised(chosen, drive)))
 
 
-def _choose_part(column: DeltaGenerator, part: np.ndarray) -> np.ndarray:
+def _choose_part(column: DeltaGenerator, part: np.ndarray, novelty: str) -> np.ndarray:
     counts = {name: int((part == name).sum()) for name in ("held out", "trained on", "neither")}
     choices = [name for name, count in counts.items() if count]
     if choices == ["neither"]:
-        column.caption("Another drive than the one this version was trained on: every frame is new to it.")
+        column.caption(novelty)
         return np.ones(len(part), dtype=bool)
     shown = column.segmented_control(
         "Frames",

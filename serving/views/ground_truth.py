@@ -99,7 +99,7 @@ def _caption(sample: pd.Series, seconds: float, part: str) -> str:
     known = {
         "held out": "held out: the model has never seen this part of the drive",
         "trained on": "the model was trained or validated on this frame or its neighbours: its error here says little",
-        "neither": "not among the frames this model was trained or tested on",
+        "neither": "not known from this model's training or tests",
     }
     return f"Frame {sample['frame']} ({when}), scenario {sample['scenario']}; {known[part]}"
 

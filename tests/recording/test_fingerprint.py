@@ -56,6 +56,30 @@ def test_a_trimmed_copy_at_another_rate_size_and_quality_in_another_container_is
     assert np.isnan(back[original.seconds < 12.5]).all()
 
 
+def jpegs(pictures: list[np.ndarray]) -> np.ndarray:
+    """(n, 144) tiny pictures of what a folder of JPEGs holds."""
+    coded = [cv2.imencode(".jpg", one, [cv2.IMWRITE_JPEG_QUALITY, 95])[1] for one in pictures]
+    return np.stack([fingerprint.tiny(np.asarray(cv2.imdecode(one, cv2.IMREAD_COLOR))) for one in coded])
+
+
+def test_single_pictures_are_known_without_their_times_and_most_of_another_drive_are_not(
+    drive: list[np.ndarray],
+) -> None:
+    known, order = taken(drive), np.random.default_rng(0).permutation(len(drive) // 3) * 3
+    shown = jpegs([drive[number] for number in order])
+    assert fingerprint.shows(known, shown).all()
+    early = fingerprint.shows(known, shown, known.seconds < 20)
+    assert early[order < 20 * FPS].all()
+    assert early[order > 25 * FPS].mean() < 0.4  # a painted driver who looks ahead again is the same to a pixel
+    assert fingerprint.shows(known, jpegs(footage.drive(60, seed=2)[::3])).mean() < 0.4
+    assert not fingerprint.shows(Fingerprint(), known.pictures).any()
+
+
+def test_a_picture_of_one_brightness_shows_no_recording() -> None:
+    black = taken([np.zeros((90, 80, 3), np.uint8)] * 60)
+    assert not fingerprint.shows(black, black.pictures).any()
+
+
 def test_other_drives_of_the_same_person_in_the_same_car_are_not(drive: list[np.ndarray]) -> None:
     one = taken(drive)
     for seed in (2, 3):

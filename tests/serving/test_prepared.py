@@ -8,11 +8,16 @@ import cv2
 import numpy as np
 import pytest
 
+from recording import fingerprint, layouts
 from recording import prepared as reader
 from recording.exceptions import InputError
+from recording.fingerprint import Fingerprint
+from recording.prepared import Samples
 from registry.lineage import Footage
 from serving import prepared
-from tests import packages
+from tests import footage, packages
+
+DRIVER = {"width": 160, "height": 180, "views": {"driver": {"x": 0, "y": 0, "w": 160, "h": 180}}}
 
 
 def sample(folder: Path, frame: int, truth: dict[str, object]) -> None:
@@ -71,6 +76,32 @@ def test_frames_of_a_drive_that_a_model_was_trained_on_and_not_tested_on_are_kno
     elsewhere = (Footage("e" * 64, 30.0, np.arange(9)), Footage(samples.drive, 30.0, np.arange(6) * 30))
     held_out = packages.make_holdout(4, drive="f" * 64, elsewhere=elsewhere)
     assert prepared.parts(samples, held_out).tolist() == ["trained on"] * 6 + ["neither"] * 4
+
+
+def scattered(folder: Path, shown: list[np.ndarray]) -> Samples:
+    """A bare folder of these pictures in an order that is none, under numbers that are no frames."""
+    folder.mkdir()
+    for place, number in enumerate(np.random.default_rng(0).permutation(len(shown))):
+        cv2.imwrite(str(folder / f"{7 * place:05d}_driver.jpg"), shown[number], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        (folder / f"{7 * place:05d}_gt.json").write_text('{"azimuth_deg": 1, "elevation_deg": -1}')
+    return prepared.read(folder)
+
+
+# Copies of the training pictures were called new to the model that had learnt them.
+def test_of_a_bare_folder_each_picture_is_looked_for_and_what_is_not_known_is_not_called_new(tmp_path: Path) -> None:
+    drive, other = footage.drive(30, seed=1), footage.drive(30, seed=2)
+    numbers = np.arange(0, len(drive), 3)
+    moments = Fingerprint(numbers, numbers / 12, np.stack([fingerprint.tiny(drive[number]) for number in numbers]))
+    trained = Footage("e" * 64, 12.0, numbers[numbers < 180], moments)
+    held_out = packages.make_holdout(4, drive="f" * 64, elsewhere=(trained,))
+    copies, new = (scattered(tmp_path / name, shown[:160:6]) for name, shown in (("copies", drive), ("new", other)))
+    assert set(prepared.parts(copies, held_out)) == {"trained on"}
+    later = scattered(tmp_path / "later", drive[210::3])
+    for one in (later, new):  # but for a painted driver who looks ahead again, and is the same to a pixel
+        assert (prepared.parts(one, held_out) == "neither").mean() > 0.5
+    assert "cannot be told: a bare folder" in prepared.novelty(new, held_out)
+    assert "every frame is new" in prepared.novelty(replace(new, layout=layouts.parse(DRIVER, "driver")), held_out)
+    assert "cannot be told: it does not say" in prepared.novelty(new, None)
 
 
 # Several drives that test have one name for all of them: what was trained on them is not in `trained_frames`.

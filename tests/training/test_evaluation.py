@@ -2,14 +2,17 @@
 
 import json
 
+import cv2
 import drives
+import footage
 import mlflow
 import numpy as np
 import packages
 import pytest
 
 from recording import recordings
-from registry import opening
+from recording.exceptions import InputError
+from registry import lineage, opening
 from registry.network import GazeNetwork
 from tests import recordings as small
 from training import evaluation, job
@@ -114,6 +117,30 @@ def test_what_the_training_was_told_of_its_own_drive_counts(tmp_path, caplog) ->
     own, another = (record.getMessage() for record in caplog.records if record.name == evaluation.__name__)
     assert own == "own: the angles count as relative to the car: label_frame=car says so"
     assert another.startswith("other: THE ANGLES ARE RELATIVE TO THE HEAD") and "SAY NOTHING" in another
+
+
+def test_of_a_bare_folder_that_is_not_known_it_is_not_said_that_it_is_new(folder, caplog) -> None:
+    data = recordings.load((folder,))
+    chosen, scope = evaluation.held_out(data, packages.make_holdout())
+    assert len(chosen) == 24
+    assert scope == "recording (whether it was trained on 24 of the samples cannot be told), 24 of 24 samples"
+    assert "samples: WHETHER THE MODEL WAS TRAINED ON 24 OF THESE 24 PICTURES CANNOT BE TOLD" in caplog.text
+
+
+# Byte for byte what the model has learnt, in another order and under other numbers.
+def test_a_bare_folder_of_copies_of_training_pictures_is_known(tmp_path, caplog) -> None:
+    for name in ("own", "copies"):
+        (tmp_path / name).mkdir()
+    for number, picture in enumerate(footage.drive(30, seed=1, fps=1.0)):
+        for name, frame in (("own", number), ("copies", 7 * number % 31)):
+            cv2.imwrite(str(tmp_path / name / f"{frame:05d}_driver.jpg"), picture)
+            (tmp_path / name / f"{frame:05d}_gt.json").write_text('{"azimuth_deg": 1, "elevation_deg": -1}')
+    own, copies = (recordings.load((tmp_path / name,)) for name in ("own", "copies"))
+    seen = lineage.of(own, np.arange(30), 0)
+    assert not packages.make_holdout(elsewhere=(seen,)).knows(lineage.of(copies, np.arange(30), 0))
+    with pytest.raises(InputError, match=r"trained on .* every frame given"):
+        evaluation.held_out(copies, packages.make_holdout(elsewhere=(seen,)))
+    assert not caplog.text
 
 
 def test_the_folder_that_the_main_job_made_keeps_its_face(make_version, tmp_path) -> None:

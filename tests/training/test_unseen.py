@@ -32,6 +32,7 @@ FOUND = SimpleNamespace(
     best=SimpleNamespace(user_attrs={"result": {"best": {"number": 2}, "batch_size": 8, "sample_seconds": 0.1}}),
     config=lambda: TrialConfig("backbone", "source", 1e-3, 5),
     kept=lambda: (1.0, 1.0),
+    trials=[],
 )
 
 
@@ -71,6 +72,7 @@ def job(*learnt: str, dea: int = EACH) -> SimpleNamespace:
         base=base,
         config=config,
         study="one",
+        split=SimpleNamespace(train=np.arange(40), validation=np.arange(10)),
         work=Path(),
         groups=data.driver_index,
         everything=SimpleNamespace(changes={"often": 0.5}),
@@ -105,6 +107,16 @@ def test_a_driver_from_whom_the_base_has_learnt_is_no_unseen_one(trained, caplog
     assert estimate(job(*DRIVES)) is None
 
 
+# A head in closed form has no epochs: what was to take "about 0 s" took a minute and a half.
+@pytest.mark.parametrize(("bn", "passes"), [("target", 8), ("source", 1)])
+def test_passes_through_the_frozen_trunk_are_in_what_it_will_take(bn, passes):
+    made, config = job(), SimpleNamespace(bn=bn)
+    results = [SimpleNamespace(user_attrs={"result": {"cache_seconds": seconds}}) for seconds in (0.1, 5.0)]
+    found = SimpleNamespace(trials=[*results, SimpleNamespace(user_attrs={})], config=lambda: config)
+    samples = len(made.recordings.labels_deg)
+    assert unseen.passes_seconds(made, found, 4) == pytest.approx(0.1 * samples * passes)
+
+
 def test_a_driver_with_a_handful_of_samples_does_not_end_the_job_behind_its_search(trained):
     found = estimate(job(dea=4))
     assert [one.name for one in found.drivers] == ["Anna", "Ben", "Cem"]
@@ -114,7 +126,7 @@ def test_a_driver_with_a_handful_of_samples_does_not_end_the_job_behind_its_sear
 
 def test_answers_to_an_unseen_driver_are_drawn_to_the_mean_of_the_others_as_the_registered_ones_are(trained):
     made = job()
-    kept = SimpleNamespace(best=FOUND.best, config=FOUND.config, kept=lambda: (0.25, 1.0))  # pitch, yaw
+    kept = SimpleNamespace(best=FOUND.best, trials=[], config=FOUND.config, kept=lambda: (0.25, 1.0))  # pitch, yaw
     found = unseen.estimate(made, kept, 1.0, made.recordings.labels_deg + 3.0)
     labels, driver = made.recordings.labels_deg[:, 1], made.recordings.driver_index
     away = np.abs(np.array([label - labels[driver != who].mean() for label, who in zip(labels, driver, strict=True)]))
