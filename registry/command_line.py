@@ -58,9 +58,10 @@ def tracking_problem(error: Exception) -> str:
     text = one_line(error)
     if stopped := _database_problem(text):
         return f"{where}: {stopped}"
-    answered = re.search(r"failed with error code (\d+).*?Response body: '(.*?)'(?: |$)", text)
+    answered = re.search(r"(?:/mlflow/(\S+) )?failed with error code (\d+).*?Response body: '(.*?)'(?: |$)", text)
     if answered:  # it is there, and refuses
-        return f"{where} refused (HTTP {answered[1]}): {_refusal(int(answered[1]), answered[2], address)}"
+        what = f"{answered[1]} " if answered[1] else ""
+        return f"{where} refused {what}(HTTP {answered[2]}): {_refusal(int(answered[2]), answered[3], address)}"
     if "SSLError" in text or "CERTIFICATE_VERIFY_FAILED" in text:
         return f"{where}: its certificate is not trusted here; set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's file"
     if "Max retries exceeded" in text or "Connection refused" in text or "API request to" in text:

@@ -89,6 +89,16 @@ def empty_database() -> bytes:
     return registries.empty_database()
 
 
+@pytest.fixture(autouse=True)
+def patience_with_mlflow() -> Iterator[None]:
+    """What a test's command sets when it ends (:func:`training.outage.ask_once`) is its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+            patch.setenv(name, "0")
+            patch.delenv(name)
+        yield
+
+
 @pytest.fixture
 def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: bytes) -> Iterator[str]:
     """A fresh sqlite registry in ``tmp_path``, which is the working directory; yields its address."""

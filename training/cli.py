@@ -25,7 +25,7 @@ from recording.badrows import STOP
 from recording.drive import Source
 from recording.exceptions import InputError
 from recording.face import AUTO
-from training import sqlite, tracking
+from training import outage, sqlite, tracking
 from training.config import CurveConfig, EvaluateConfig, JobConfig, PretrainConfig
 
 Ready = Callable[[], None]
@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None, ready: Ready = lambda: None) -> int:
     for noisy in ("alembic", "mlflow.store", "matplotlib", "numba"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     sqlite.be_patient()
+    outage.announce()
     try:
         arguments = parser().parse_args(argv)
         return int(arguments.run(arguments, ready))

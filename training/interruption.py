@@ -13,6 +13,8 @@ from types import FrameType
 
 import psutil
 
+from training import outage
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_S = 1.0
 PATIENCE_S = 10.0
@@ -66,7 +68,8 @@ class Interruption:
 
     Before (while modules are imported) a signal is only remembered. After the first one SIGTERM and SIGHUP are
     ignored: whoever sends SIGTERM often sends it twice (``mlflow run`` after Ctrl-C), and ending in order takes
-    seconds. A second Ctrl-C still interrupts, at once and wherever it is; the first waits for databases.
+    seconds. A second Ctrl-C still interrupts, at once and wherever it is; the first waits for databases. A tracking
+    server is asked once from the first one on.
     """
 
     def __init__(self) -> None:
@@ -88,6 +91,7 @@ class Interruption:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.received += 1
+        outage.ask_once()
         if not self.allowed:
             return
         if self.received == 1:

@@ -24,6 +24,7 @@ from recording import files
 from recording.angles import pitch_yaw_to_deg
 from recording.exceptions import GazeError
 from registry.intervals import Floats, Integers
+from training import tracking
 from training.bases import Bases
 from training.context import Job
 from training.learning import closed_form, model, shrinkage
@@ -133,16 +134,15 @@ class Trainings:
             mlflow.log_params(asdict(plan.config) | {"size": plan.size, "trained_on": len(plan.train)})
             yield
         except KeyboardInterrupt:
-            mlflow.set_tag("ended", "interrupted")
-            mlflow.end_run("KILLED")
+            tracking.end_active_run("KILLED", ended="interrupted")
             raise
         except FloatingPointError as error:  # one training that diverged must not end the curve
             mlflow.set_tags({"ended": "failed", "error": str(error)})
             mlflow.end_run("FAILED")
             log.warning("%s failed: %s", plan.name, error)
         except BaseException as error:
-            mlflow.set_tags({"ended": "failed", "error": " ".join(f"{type(error).__name__}: {error}".split())[:4000]})
-            mlflow.end_run("FAILED")
+            line = " ".join(f"{type(error).__name__}: {error}".split())[:4000]
+            tracking.end_active_run("FAILED", ended="failed", error=line)
             raise
         else:
             mlflow.end_run("FINISHED")

@@ -9,12 +9,13 @@ from typing import Any
 
 import mlflow
 from mlflow.data.pandas_dataset import from_pandas
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_PROJECT_ENV
 
 from recording.exceptions import GazeError
 from recording.recordings import Recordings
 from registry import store
-from training import interruption, sqlite
+from training import interruption, outage, sqlite
 from training.orphans import end_run
 from training.store import set_experiment
 
@@ -29,7 +30,10 @@ def inside_project() -> bool:
 
 @contextmanager
 def tracked_run(name: str) -> Iterator[str]:
-    """The run that ``mlflow run`` made, or a new one; ends FINISHED, FAILED (tag ``error``) or KILLED (Ctrl-C)."""
+    """The run that ``mlflow run`` made, or a new one; ends FINISHED, FAILED (tag ``error``) or KILLED (Ctrl-C).
+
+    Where MLflow cannot be told of a failure or of Ctrl-C, that is a line in the log, and the exception goes on.
+    """
     inside = inside_project()
     store.check(mlflow.get_tracking_uri(), write=True)
     with sqlite.alone(mlflow.get_tracking_uri()):
@@ -43,18 +47,30 @@ def tracked_run(name: str) -> Iterator[str]:
             raise KeyboardInterrupt  # `mlflow run` was told to end before this process could notice
         yield run.info.run_id
     except GazeError as error:
-        mlflow.set_tag("error", " ".join(str(error).split())[:4900])
-        mlflow.end_run("FAILED")
+        end_active_run("FAILED", error=" ".join(str(error).split())[:4900])
         raise
     except KeyboardInterrupt:
-        mlflow.set_tag("ended", "interrupted")
-        mlflow.end_run("KILLED")
+        end_active_run("KILLED", ended="interrupted")
         raise
     except BaseException as error:
-        mlflow.set_tag("error", f"{type(error).__name__}: {' '.join(str(error).split())}"[:4900])
-        mlflow.end_run("FAILED")
+        if isinstance(error, MlflowException):
+            outage.ask_once()
+        end_active_run("FAILED", error=f"{type(error).__name__}: {' '.join(str(error).split())}"[:4900])
         raise
     mlflow.end_run("FINISHED")
+
+
+def end_active_run(status: str, **tags: str) -> None:
+    """End the innermost run that is open in this process, and tag it; a line says where MLflow does not take that."""
+    run = mlflow.active_run()
+    if run is not None:
+        outage.attempt(lambda: _end(run.info.run_id, status, tags), run.info.run_id)
+
+
+def _end(run_id: str, status: str, tags: Mapping[str, str]) -> None:
+    mlflow.end_run(status)  # first: a run that stays open is ended again, as FINISHED, when Python exits
+    for key, value in tags.items():
+        mlflow.MlflowClient().set_tag(run_id, key, value)
 
 
 def _was_started_here(run: mlflow.entities.Run) -> bool:
@@ -66,8 +82,12 @@ def end_unstarted(status: str, why: str) -> None:
     """End the run of ``mlflow run`` when a command ends before :func:`tracked_run` has taken it up."""
     if inside_project():
         run_id, line = os.environ["MLFLOW_RUN_ID"], " ".join(why.split())[:4900]
-        mlflow.MlflowClient().set_tag(run_id, "error" if status == "FAILED" else "ended", line)
-        end_run(run_id, status, line)
+        outage.attempt(lambda: _end_unstarted(run_id, status, line), run_id)
+
+
+def _end_unstarted(run_id: str, status: str, line: str) -> None:
+    mlflow.MlflowClient().set_tag(run_id, "error" if status == "FAILED" else "ended", line)
+    end_run(run_id, status, line)
 
 
 def log_parameters(parameters: Mapping[str, Any]) -> None:

@@ -62,7 +62,7 @@ def test_what_a_refusal_means_depends_on_what_was_refused(refusing: str, monkeyp
         with pytest.raises(MlflowException) as raised:
             MlflowClient(refusing, refusing).get_registered_model("gaze-tracker")
         line = tracking_problem(raised.value)
-        assert f"refused (HTTP {status}): " in line
+        assert f"refused registered-models/get (HTTP {status}): " in line
         assert says in line
         assert "<" not in line
         assert ("rights" in line) == (text == "Permission denied")

@@ -9,16 +9,19 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
+from mlflow.exceptions import MlflowException
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 from tqdm import tqdm
 
 from recording.exceptions import RegistryError
+from training import outage
 from training.learning.finetune import Epoch, TrialConfig
 from training.orphans import end_run
 from training.searching.process import Message, Workers
@@ -133,6 +136,7 @@ class Search:
             self.workers.answer(number, not self._prunes(trial, what) and not self._is_overdue(trial))
             return False
         if kind == "untracked":  # not the trial's fault: it is tried again, once MLflow answers
+            outage.ask_once()  # the trial has waited long enough for all that is to be said now
             raise RegistryError(f"{what}; then resume with study={self.study.name}")
         if kind == "cut off" and self.study.try_elsewhere(trial.asked, what):
             end_run(trial.run, "KILLED", what)
@@ -168,5 +172,6 @@ class Search:
             if trial.asked.number in unfinished:
                 self.study.study.tell(trial.asked, state=TrialState.FAIL, skip_if_finished=True)
                 self.study.try_again(trial.asked.number)
-        for trial in cut_off:
-            end_run(trial.run, "KILLED", "the search was interrupted")
+        with suppress(MlflowException):  # what ended the search counts; resuming the study ends these runs
+            for trial in cut_off:
+                end_run(trial.run, "KILLED", "the search was interrupted")

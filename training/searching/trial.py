@@ -12,10 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import FrameType
 
 import mlflow
 import numpy as np
@@ -27,7 +29,7 @@ from threadpoolctl import threadpool_limits
 from recording import files, recordings
 from recording.face import Face
 from registry.command_line import one_line, tracking_problem
-from training import sqlite
+from training import outage, sqlite
 from training.interruption import OutsideDatabases
 from training.learning import closed_form, model, progress
 from training.learning.cache import ActivationCache
@@ -112,17 +114,23 @@ def run(spec: TrialSpec, connection: Connection) -> None:
     does not take what the trial says."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the search decides
     interrupt = OutsideDatabases(Interrupted)
-    signal.signal(signal.SIGTERM, lambda _, frame: interrupt(frame))
+    signal.signal(signal.SIGTERM, lambda _, frame: _told_to_end(interrupt, frame))
     # Kept back until the child run is there and known: it could not be ended.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=end_with_the_search, name="search", daemon=True).start()
     os.environ.pop("MLFLOW_RUN_ID", None)  # would resume the parent's run
     sqlite.be_patient()
+    outage.announce()
     keep_to_share(spec.threads, spec.accelerator)
     try:
         _run(spec, connection)
     except MlflowException as error:
         connection.send(("untracked", tracking_problem(error)))
+
+
+def _told_to_end(interrupt: OutsideDatabases, frame: FrameType | None) -> None:
+    outage.ask_once()
+    interrupt(frame)
 
 
 def keep_to_share(threads: int, accelerator: str) -> None:
@@ -158,8 +166,9 @@ def _run(spec: TrialSpec, connection: Connection) -> None:
         mlflow.log_params(asdict(spec.config))
         result = _tracked(spec, connection)
     except (Interrupted, BrokenPipeError, ConnectionResetError):  # told to end, or nobody listens any more
-        mlflow.set_tag("ended", "interrupted")
-        mlflow.end_run("KILLED")
+        with suppress(MlflowException):  # nobody listens: the search ends the run, or whoever resumes the study
+            mlflow.set_tag("ended", "interrupted")
+            mlflow.end_run("KILLED")
     except MlflowException:
         raise
     except Exception as error:  # one failed trial must not end the search: reported, tagged, and the next one runs

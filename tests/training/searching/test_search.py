@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 import pytest
 import trials
+from mlflow.exceptions import MlflowException
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from trials import Scripted, described
 
@@ -175,6 +176,18 @@ def test_an_interruption_behind_the_last_word_of_a_trial_does_not_run_it_twice(t
     (failed,), waiting = study.finished(), study.study.get_trials(states=(TrialState.WAITING,))
     study.close()
     assert failed.params not in [trial.system_attrs["fixed_params"] for trial in waiting]
+
+
+def test_an_interruption_stays_one_when_mlflow_is_away(tmp_path, monkeypatch):
+    def interrupted(running):
+        raise KeyboardInterrupt
+
+    def refused(*_):
+        raise MlflowException("Connection refused")
+
+    monkeypatch.setattr("training.searching.search.end_run", refused)
+    with pytest.raises(KeyboardInterrupt):
+        searched(tmp_path, SearchSpace(trials=3), Scripted(size=1, who=interrupted))
 
 
 def test_a_trial_that_mlflow_did_not_hear_is_not_lost(tmp_path):

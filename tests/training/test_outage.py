@@ -1,0 +1,112 @@
+"""A tracking server that goes away: said at once, waited for, but not by a command that is ending."""
+
+import http.server
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import mlflow
+import pytest
+from mlflow.exceptions import MlflowException
+
+from training import outage, tracking
+from training.interruption import Interruption
+
+NOBODY = "http://127.0.0.1:9"
+
+
+class Ailing(http.server.BaseHTTPRequestHandler):
+    """Answers with a proxy's 502 so many times, and then with an empty run."""
+
+    failures, asked = 0, 0
+
+    def do_POST(self) -> None:
+        Ailing.asked += 1
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(502 if Ailing.asked <= Ailing.failures else 200)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def ailing() -> Iterator[str]:
+    Ailing.asked = 0
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ailing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def announced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    logger = logging.getLogger("urllib3.util.retry")
+    level = logger.level
+    outage.announce()
+    outage.announce()
+    yield
+    logger.setLevel(level)
+    logger.filters.clear()
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "training.outage"]
+
+
+def test_a_server_that_does_not_answer_is_one_line_while_it_is_asked_again(caplog, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: NOBODY)
+    with pytest.raises(MlflowException):
+        mlflow.MlflowClient(NOBODY).set_tag("1", "key", "value")
+    assert told(caplog) == [f"MLflow at {NOBODY} does not answer; waiting for it"]
+
+
+def test_a_server_that_is_away_for_some_seconds_fails_nothing(ailing, caplog, monkeypatch) -> None:
+    monkeypatch.setattr(Ailing, "failures", 3)
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: ailing)
+    mlflow.MlflowClient(ailing).set_tag("1", "key", "value")
+    assert Ailing.asked == 4
+    assert told(caplog) == [f"MLflow at {ailing} answers HTTP 502; waiting for it"]
+
+
+def test_whoever_is_told_to_end_asks_once(ailing, monkeypatch) -> None:
+    monkeypatch.setattr(Ailing, "failures", 100)
+    Interruption()(signal.SIGTERM, None)  # while modules are imported: only remembered
+    with pytest.raises(MlflowException):
+        mlflow.MlflowClient(ailing).set_tag("1", "key", "value")
+    assert Ailing.asked == 1
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(outage.ANSWER_S)
+
+
+@pytest.mark.usefixtures("tracking")
+@pytest.mark.parametrize("ended", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_command_ends_as_it_does_where_mlflow_cannot_be_told(ended, caplog, monkeypatch) -> None:
+    """And the run is not ended again, with all of MLflow's patience and as FINISHED, when Python exits."""
+    asked = []
+
+    def refused(*given: object) -> None:
+        asked.append(time.monotonic())
+        raise MlflowException("Connection refused")
+
+    with pytest.raises(ended), tracking.tracked_run("job") as run_id:
+        monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", refused)
+        raise ended
+    assert mlflow.active_run() is None
+    (line,) = told(caplog)
+    assert line.startswith(f"run {run_id} still says RUNNING: MLflow at ")
+    assert len(asked) == 1
+
+
+def test_a_command_of_mlflow_run_that_ends_early_ends_as_it_does_without_mlflow(caplog, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "1")
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", NOBODY)
+    outage.ask_once()
+    tracking.end_unstarted("KILLED", "interrupted")
+    assert "run 1 still says RUNNING" in told(caplog)[-1]

@@ -1,0 +1,61 @@
+"""A tracking server that does not answer: said early, and not waited for by a command that is ending.
+
+MLflow asks for four minutes before it gives up, and says nothing meanwhile: a server that is started again in between
+costs a job no more than that. Importing this does not import MLflow.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from typing import cast
+
+from urllib3.exceptions import ProtocolError
+from urllib3.util.retry import RequestHistory
+
+from registry.command_line import tracking_problem
+
+log = logging.getLogger(__name__)
+
+ANSWER_S = 5
+"""How long a server may take to answer a command that is ending."""
+
+
+def announce() -> None:
+    """From now on one line says that MLflow does not answer, each time that it has to be asked again."""
+    asked_again = logging.getLogger("urllib3.util.retry")
+    asked_again.setLevel(logging.DEBUG)  # where urllib3 says it of refused connections and of a proxy's 502 alike
+    asked_again.addFilter(_say)
+
+
+def _say(record: logging.LogRecord) -> bool:
+    """Say in our words, once for a request, what urllib3 notes at each attempt; its own words are for nobody."""
+    url, retries = cast(tuple[object, ...], record.args or ("", None))
+    history: tuple[RequestHistory, ...] = getattr(retries, "history", ())
+    # An idle connection that the server has closed is only found out by asking: that is no outage.
+    counted = history[1:] if history and isinstance(history[0].error, ProtocolError) else history
+    if "/mlflow" in str(url) and len(counted) == 1:
+        import mlflow
+
+        status = counted[0].status
+        said = f"answers HTTP {status}" if status else "does not answer"
+        log.warning("MLflow at %s %s; waiting for it", mlflow.get_tracking_uri(), said)
+    return False
+
+
+def ask_once() -> None:
+    """From now on MLflow is asked once and for :data:`ANSWER_S` seconds: this process ends, or has waited enough."""
+    os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_S)}
+
+
+def attempt(end: Callable[[], object], run_id: str) -> None:
+    """Call ``end``, which ends that run; a line says so where MLflow does not take it.
+
+    It does not raise then: what ends the command counts more.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        end()
+    except MlflowException as error:
+        problem = tracking_problem(error)
+        log.warning("run %s still says RUNNING: %s; a study ends it when it is resumed", run_id, problem)
