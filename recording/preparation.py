@@ -5,7 +5,6 @@ and ``drive.json`` says what the folder is made from. So a preparation that was 
 and the same inputs give the same bytes. What lies in the folder, and reading it: :mod:`recording.prepared`.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -196,8 +195,8 @@ def _reported(out: Path) -> Iterator[None]:
     """Turn what the file system refuses while ``out`` is written into one line."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except (OSError, files.DiskFull) as error:
+        if isinstance(error, files.DiskFull) or files.is_full(error):
             raise InputError(_full(out)) from error
         raise InputError(
             f"folder {out}: cannot be written ({error.strerror}); make it writable, or choose another"
