@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from recording import files, recordings
 from recording.face import Face
+from recording.output import outlive_readers
 from registry.command_line import one_line, tracking_problem
 from training import sqlite
 from training.interruption import OutsideDatabases
@@ -118,6 +119,7 @@ def run(spec: TrialSpec, connection: Connection) -> None:
     threading.Thread(target=end_with_the_search, name="search", daemon=True).start()
     os.environ.pop("MLFLOW_RUN_ID", None)  # would resume the parent's run
     sqlite.be_patient()
+    outlive_readers()
     keep_to_share(spec.threads, spec.accelerator)
     try:
         _run(spec, connection)
