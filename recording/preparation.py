@@ -45,6 +45,8 @@ from recording.prepared import COMPLETE, DRIVE, FORMAT, TABLE, TIME
 log = logging.getLogger("recording.preparation")
 
 PREPARING = "preparing"
+MOST_NAME_BYTES = 255
+"""Of a file or folder, on every file system in use."""
 
 
 def prepare(
@@ -99,7 +101,11 @@ def place(work: Path, source: drives.Source, samples: int) -> Path:
     inputs = f"{video.resolve()} {source.labels.resolve()} {source.layout}" + ("" if track is None else f" {track}")
     digest = hashlib.sha256(inputs.encode()).hexdigest()[:8]
     shifted = f"-offset{source.label_offset_frames:g}" if source.label_offset_frames else ""
-    return work / "prepared" / f"{video.stem}-{digest}-{samples}{shifted}"
+    ending = f"-{digest}-{samples}{shifted}"
+    stem = os.fsencode(video.stem)[: MOST_NAME_BYTES - len(ending)].decode(
+        errors="ignore"
+    )  # the digest tells them apart
+    return work / "prepared" / f"{stem}{ending}"
 
 
 def _plan(drive: drives.Drive, count: int, picked: pd.DataFrame, label_offset_frames: float) -> dict[str, Any]:
