@@ -4,6 +4,7 @@ A file is written under another name beside its own and then renamed, which POSI
 sees the old file or the new one, never a half. What a kill leaves behind ends in :data:`UNFINISHED`.
 """
 
+import errno
 import io
 import json
 import os
@@ -16,12 +17,26 @@ from typing import Any, TextIO, TypeVar
 
 import numpy as np
 
-from recording.exceptions import InputError
+from recording.exceptions import GazeError, InputError
 
 UNFINISHED = ".part"
 """Ending of a file that is not whole yet."""
 
 Made = TypeVar("Made")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Of those who write without Python and raise an error of their own: safetensors, and torch's archives.
+_FULL_SAYS = ("No space left on device", "PytorchStreamWriter failed writing", "unexpected pos ")
+
+
+class DiskFull(GazeError):
+    """A file did not fit on its disk; nothing of it is left."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that a disk, or a quota, is full."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    return any(says in str(error) for says in _FULL_SAYS)
 
 
 def check_name(path: Path, what: str) -> None:
@@ -38,7 +53,8 @@ def write(path: Path, fill: Callable[[Path], object]) -> None:
     """Let ``fill`` write the file at the path that it is given, then put it under ``path``.
 
     The other name is this thread's own, so that several processes may write the same file: the last one stays. When
-    ``fill`` raises, its file is removed, the old one stays, and the error goes on.
+    ``fill`` raises, its file is removed, the old one stays, and the error goes on; of a full disk, as
+    :class:`DiskFull`.
     """
     with replacing(Path(path)) as unfinished:
         fill(unfinished)
@@ -51,8 +67,12 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield unfinished
         unfinished.replace(path)
-    except BaseException:
+    except BaseException as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, Exception) and is_full(error):
+            raise DiskFull(
+                f"disk full: cannot write {path}; free some disk space, or choose a larger disk for it (a job's: work=)"
+            ) from error
         raise
 
 

@@ -5,7 +5,6 @@ and ``drive.json`` says what the folder is made from. So a preparation that was 
 and the same inputs give the same bytes. What lies in the folder, and reading it: :mod:`recording.prepared`.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -46,6 +45,8 @@ from recording.prepared import COMPLETE, DRIVE, FORMAT, TABLE, TIME
 log = logging.getLogger("recording.preparation")
 
 PREPARING = "preparing"
+MOST_NAME_BYTES = 255
+"""Of a file or folder, on every file system in use."""
 
 
 def prepare(
@@ -100,7 +101,11 @@ def place(work: Path, source: drives.Source, samples: int) -> Path:
     inputs = f"{video.resolve()} {source.labels.resolve()} {source.layout}" + ("" if track is None else f" {track}")
     digest = hashlib.sha256(inputs.encode()).hexdigest()[:8]
     shifted = f"-offset{source.label_offset_frames:g}" if source.label_offset_frames else ""
-    return work / "prepared" / f"{video.stem}-{digest}-{samples}{shifted}"
+    ending = f"-{digest}-{samples}{shifted}"
+    stem = os.fsencode(video.stem)[: MOST_NAME_BYTES - len(ending)].decode(
+        errors="ignore"
+    )  # the digest tells them apart
+    return work / "prepared" / f"{stem}{ending}"
 
 
 def _plan(drive: drives.Drive, count: int, picked: pd.DataFrame, label_offset_frames: float) -> dict[str, Any]:
@@ -196,8 +201,8 @@ def _reported(out: Path) -> Iterator[None]:
     """Turn what the file system refuses while ``out`` is written into one line."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except (OSError, files.DiskFull) as error:
+        if isinstance(error, files.DiskFull) or files.is_full(error):
             raise InputError(_full(out)) from error
         raise InputError(
             f"folder {out}: cannot be written ({error.strerror}); make it writable, or choose another"

@@ -5,34 +5,14 @@ lock, which is then never let go: whatever came next waited for it for ever, the
 """
 
 import sys
-from typing import Any, TextIO
+from typing import Any
 
 from tqdm import tqdm
 
-
-class _Heard:
-    """A stream as it is, but what cannot be written to it any more is dropped."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-        except OSError:
-            return  # there is nobody to be told
-
-    def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except OSError:
-            return
+from recording.output import Outliving
 
 
 def bar(total: int, done: int, what: str, unit: str) -> "tqdm[Any]":
     """A bar on standard error for ``total`` pieces of work, of which so many are ``done``; any thread may move it."""
-    stream: Any = _Heard(sys.stderr)
+    stream: Any = Outliving(sys.stderr)
     return tqdm(total=total, initial=done, desc=what, unit=unit, mininterval=0.5, file=stream)

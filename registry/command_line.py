@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from recording import files
 from recording.exceptions import GazeError
 from registry import store
 
@@ -28,10 +29,18 @@ def leave(main: Callable[[list[str] | None], int], argv: list[str] | None = None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
-        if not _is_trackings(error):
+        if not (line := _environments(error)):
             raise
-        print(f"error: {tracking_problem(error)}", file=sys.stderr)
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
+
+
+def _environments(error: Exception) -> str:
+    """One line for what is no bug, though no :class:`GazeError`: a full disk, or what MLflow raised; "" for others."""
+    if files.is_full(error):
+        file = getattr(error, "filename", None)
+        return f"disk full{f': cannot write {file}' if file else ''}; free some disk space and run the same again"
+    return tracking_problem(error) if _is_trackings(error) else ""
 
 
 def _is_trackings(error: Exception) -> bool:

@@ -1,11 +1,13 @@
 """``python -m training``; see training.cli."""
 
+from recording.output import outlive_readers
 from registry.command_line import leave
 from training.interruption import Interruption, follow_starter
 
 
 def main(argv: list[str] | None) -> int:
-    """The command line, in a process that ends in order when it is told to."""
+    """The command line, in a process that ends in order when it is told to, and not because nobody reads it."""
+    outlive_readers()
     interruption = Interruption()
     interruption.install()
     follow_starter()

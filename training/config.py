@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 CLUSTER = r"auto|(ray://)?([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}"
 """What names a Ray cluster."""
 HELD_OUT, ALL = "held-out", "all"
+MOST_STUDY_BYTES = 240
+"""Of a study's name: a folder's may have 255 bytes, a run's, with ``finetune-`` before it, 250 characters."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,7 @@ class JobConfig(DriveParameters):
             raise InputError(f"split={self.split!r} is unknown: choose one of {', '.join(splits.SPLIT_CHOICES)}")
         if self.final not in (HELD_OUT, ALL):
             raise InputError(f"final={self.final!r} is unknown: choose {HELD_OUT} or {ALL}")
-        if self.study and not all(c.isalnum() or c in "-_." for c in self.study):
-            raise InputError(f"study={self.study!r}: use letters, digits, '-', '_' and '.' only")
+        _check_study(self.study)
         check_name(self.model_name)
 
     def check_folds(self, split: str) -> None:
@@ -324,6 +325,16 @@ class CurveConfig(DriveParameters):
     def job(self) -> JobConfig:
         """The main job on the same data, with the short search."""
         return replace(_main(self), epochs_min=min(JobConfig.epochs_min, self.epochs_max))
+
+
+def _check_study(name: str) -> None:
+    """The name of a search is that of its folder in ``work=``."""
+    if not all(c.isalnum() or c in "-_." for c in name):
+        raise InputError(f"study={name!r}: use letters, digits, '-', '_' and '.' only")
+    if name and set(name) == {"."}:
+        raise InputError(f"study={name!r}: only dots name another folder; put a letter or digit in")
+    if (size := len(name.encode())) > MOST_STUDY_BYTES:
+        raise InputError(f"study={name[:40]}…: has {size} bytes as a folder's name; at most {MOST_STUDY_BYTES} will do")
 
 
 def _main(config: "EvaluateConfig | CurveConfig") -> JobConfig:

@@ -21,8 +21,8 @@ def test_bytes_and_text_are_written_as_they_are(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"a.bin", "b.txt"}
 
 
-# Half-written and then stopped, as by a full disk or Ctrl-C: the old file stays and nothing lies about.
-@pytest.mark.parametrize("reason", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+# Half-written and then stopped, as by a broken disk or Ctrl-C: the old file stays and nothing lies about.
+@pytest.mark.parametrize("reason", [OSError(5, "Input/output error"), KeyboardInterrupt()])
 def test_what_stops_the_writing_leaves_the_old_file(tmp_path: Path, reason: BaseException) -> None:
     path = tmp_path / "kept.txt"
     path.write_text("old")
@@ -72,6 +72,25 @@ def test_where_no_text_can_be_written_is_said_before_the_first_line(tmp_path: Pa
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=f"{where}: cannot be written"), files.writing_text(tmp_path / where):
         pytest.fail("the work has begun")
+
+
+FULL = [
+    OSError(28, "No space left on device"),
+    RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),  # safetensors
+    RuntimeError("[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed writing file data/0"),
+    RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 768 vs 662"),
+]
+
+
+@pytest.mark.parametrize("error", FULL)
+def test_a_full_disk_is_one_line_that_names_the_file_whoever_writes_it(tmp_path: Path, error: Exception) -> None:
+    def fill_up(unfinished: Path) -> None:
+        unfinished.write_text("ne")
+        raise error
+
+    with pytest.raises(files.DiskFull, match=r"disk full: cannot write .*base\.safetensors; free some .*work="):
+        files.write(tmp_path / "base.safetensors", fill_up)
+    assert list(tmp_path.iterdir()) == []
 
 
 # Eight writers that shared one temporary name would rename each other's halves away.

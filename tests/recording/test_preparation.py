@@ -375,3 +375,13 @@ def test_a_damaged_trace_is_one_line(ready: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is damaged \(its pictures are .*48, 48\), not .*96, 96"):
         trace.read(tmp_path)
     assert trace.read(tmp_path / "nothing") is None
+
+
+def test_a_video_with_the_longest_name_gets_a_folder_that_can_be_made(tmp_path: Path) -> None:
+    for letter in "aü":
+        video = tmp_path / f"{letter * (251 // len(letter.encode()))}.mp4"
+        folders = [preparation.place(tmp_path, Source(video, tmp_path / labels), 500) for labels in ("a.csv", "b.csv")]
+        assert folders[0] != folders[1]
+        for folder in folders:
+            folder.mkdir(parents=True)
+            assert folder.name.startswith(letter * 100)

@@ -151,3 +151,15 @@ def test_what_the_database_raises_past_mlflow_is_one_line(
         command_line.leave(stumble)
     assert ended.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_full_disk_is_one_line_wherever_it_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
+    from registry import command_line
+
+    def fill_up(argv: list[str] | None) -> int:
+        raise OSError(28, "No space left on device", "report/page.html")
+
+    with pytest.raises(SystemExit) as ended:
+        command_line.leave(fill_up)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: disk full: cannot write report/page.html; free some disk space")

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from recording import pictures, preprocess
+from recording import files, pictures, preprocess
 from recording.exceptions import InputError
 from recording.face import Face
 from recording.recordings import Recordings
@@ -34,8 +35,8 @@ def export(network: nn.Module, folder: Path) -> None:
     network.cpu().float().eval()
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's types leave it out
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
-    safetensors.torch.save_file(state, folder / contract.WEIGHTS)
-    onnx.save(graph.of(network), folder / contract.NETWORK)  # one file: one digest covers it
+    files.write(folder / contract.WEIGHTS, lambda unfinished: safetensors.torch.save_file(state, unfinished))
+    files.write(folder / contract.NETWORK, partial(onnx.save, graph.of(network)))  # one file: one digest covers it
 
 
 def held_out(

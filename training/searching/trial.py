@@ -28,6 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from recording import files, recordings
 from recording.face import Face
+from recording.output import outlive_readers
 from registry.command_line import one_line, tracking_problem
 from training import outage, sqlite
 from training.interruption import OutsideDatabases
@@ -121,6 +122,7 @@ def run(spec: TrialSpec, connection: Connection) -> None:
     os.environ.pop("MLFLOW_RUN_ID", None)  # would resume the parent's run
     sqlite.be_patient()
     outage.announce()
+    outlive_readers()
     keep_to_share(spec.threads, spec.accelerator)
     try:
         _run(spec, connection)

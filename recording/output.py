@@ -1,0 +1,48 @@
+"""What a command prints, to a reader that may go away before it ends: ``python -m training main | head``.
+
+An hour of training is not lost for a closed pipe or terminal, or for a progress bar that nobody sees any more.
+"""
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class Outliving:
+    """A text stream that goes on into nothing when its reader has gone."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """As the stream's own; never an :class:`OSError`."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._turn_away()
+            return len(text)
+
+    def flush(self) -> None:
+        """As the stream's own; never an :class:`OSError`."""
+        try:
+            self._stream.flush()
+        except OSError:
+            self._turn_away()
+
+    def _turn_away(self) -> None:
+        """What the stream still keeps goes there too, when it is flushed again."""
+        with suppress(OSError), Path(os.devnull).open("wb") as nowhere:  # a stream need not be a file
+            os.dup2(nowhere.fileno(), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def outlive_readers() -> None:
+    """Let this process go on when nobody reads what it prints any more."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, Outliving):
+            setattr(sys, name, Outliving(stream))
