@@ -7,10 +7,7 @@ costs a job no more than that. Importing this does not import MLflow.
 import logging
 import os
 from collections.abc import Callable
-from typing import cast
-
-from urllib3.exceptions import ProtocolError
-from urllib3.util.retry import RequestHistory
+from typing import Any, cast
 
 from registry.command_line import tracking_problem
 
@@ -30,9 +27,9 @@ def announce() -> None:
 def _say(record: logging.LogRecord) -> bool:
     """Say in our words, once for a request, what urllib3 notes at each attempt; its own words are for nobody."""
     url, retries = cast(tuple[object, ...], record.args or ("", None))
-    history: tuple[RequestHistory, ...] = getattr(retries, "history", ())
+    history: tuple[Any, ...] = getattr(retries, "history", ())  # urllib3.util.retry.RequestHistory, MLflow's business
     # An idle connection that the server has closed is only found out by asking: that is no outage.
-    counted = history[1:] if history and isinstance(history[0].error, ProtocolError) else history
+    counted = history[1:] if history and type(history[0].error).__name__ == "ProtocolError" else history
     if "/mlflow" in str(url) and len(counted) == 1:
         import mlflow
 

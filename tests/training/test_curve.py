@@ -199,11 +199,13 @@ def test_small_sizes_get_more_epochs_up_to_a_limit():
 
 def test_a_small_subset_is_trained_in_the_batches_that_the_main_job_takes_for_so_many():
     config = CurveConfig(freeze="backbone", repeats=1)
-    work = SimpleNamespace(split=SimpleNamespace(train=np.arange(600)), recordings=np.arange(1000), config=config.job())
+    work = SimpleNamespace(
+        split=SimpleNamespace(train=np.arange(1200)), recordings=np.arange(2000), config=config.job()
+    )
     configuration = chosen.Chosen(TrialConfig("none", "source", 1e-3, 12, batch_size=16), "a test")
-    small, large = curve.plans(config, work, configuration, (250, 1000))
+    small, large = curve.plans(config, work, configuration, (250, 2000))
     assert (len(small.train), small.config.batch_size) == (150, 8)
-    assert (len(large.train), large.config.batch_size) == (600, 16)
+    assert (len(large.train), large.config.batch_size) == (1200, 16)
 
 
 def test_a_larger_size_that_is_added_changes_no_training_of_the_others():

@@ -238,9 +238,8 @@ def test_models_that_leave_drivers_out_are_trained_in_slots_as_they_are_here(slo
     split = Split("by-driver", *np.split(all_, 3), all_, all_, all_, leaking=False)
     result = {"best": {"number": 2}, "batch_size": 8, "sample_seconds": 0.1}
     chosen = TrialConfig("backbone", "source", 1e-3, 5, head="ridge")
-    found = SimpleNamespace(
-        best=SimpleNamespace(user_attrs={"result": result}), config=lambda: chosen, kept=lambda: (1.0, 1.0)
-    )
+    best = SimpleNamespace(user_attrs={"result": result | {"cache_seconds": 1.0}})
+    found = SimpleNamespace(best=best, trials=[best], config=lambda: chosen, kept=lambda: (1.0, 1.0))
     lent = SimpleNamespace(size=2, start=slots.start, hear=slots.hear, close=lambda: None)
     monkeypatch.setattr(slots.cluster, "shared", False)
     slots.body = unseen.answer
