@@ -94,7 +94,7 @@ def spread(among: Sequence[T]) -> list[T]:
     return [among[k] for k in np.unique(np.linspace(0, len(among) - 1, LOOKED_AT).round().astype(int))] if among else []
 
 
-def find_in(picture: Picture, name: str, room: float = 0.0) -> Face:
+def find_in(picture: Picture, name: str, room: float) -> Face:
     """The face in a single picture of a driver view, with at least that ``room``; :class:`InputError` where none is
     found."""
     height, width = picture.shape[:2]

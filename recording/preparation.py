@@ -102,9 +102,8 @@ def place(work: Path, source: drives.Source, samples: int) -> Path:
     digest = hashlib.sha256(inputs.encode()).hexdigest()[:8]
     shifted = f"-offset{source.label_offset_frames:g}" if source.label_offset_frames else ""
     ending = f"-{digest}-{samples}{shifted}"
-    stem = os.fsencode(video.stem)[: MOST_NAME_BYTES - len(ending)].decode(
-        errors="ignore"
-    )  # the digest tells them apart
+    # What is cut off, the digest tells apart.
+    stem = os.fsencode(video.stem)[: MOST_NAME_BYTES - len(ending)].decode(errors="ignore")
     return work / "prepared" / f"{stem}{ending}"
 
 

@@ -90,6 +90,10 @@ class Crop(Strict):
         """For pictures of one drive: with the rectangle that was ``found`` there, where one has to be found."""
         return self.model_copy(update={"face": _face(found)}) if self.detected else self
 
+    def settled_in(self, picture: Picture, name: str = "picture") -> "Crop":
+        """:meth:`settled` with the face in a single picture of the driver view; :class:`InputError` where none is."""
+        return self.settled(detection.find_in(picture, name, self.room)) if self.detected else self
+
     def cut(self, picture: Picture, name: str = "picture") -> Picture:
         """What the network reads of a picture of the driver view.
 
@@ -102,7 +106,7 @@ class Crop(Strict):
     def cut_driver_view(self, picture: Picture, name: str = "picture") -> Picture:
         """:meth:`cut` for what is known to show the driver view, whatever its proportions became."""
         if self.detected:
-            return detection.find_in(picture, name, self.room).cut(picture, name)
+            return self.settled_in(picture, name).cut_driver_view(picture, name)
         return picture if self.rectangle is None else self.rectangle.cut_scaled(picture, name)
 
     def variants(self) -> tuple[Layout, ...]:

@@ -5,7 +5,7 @@ from typing import Literal, Protocol, get_args
 
 import numpy as np
 
-from recording import arrows, detection
+from recording import arrows
 from recording.exceptions import InputError
 from recording.layouts import Layout, View
 from recording.pictures import Picture
@@ -77,7 +77,7 @@ def settled(picture: np.ndarray, crop: str, promised: Crop, name: str = "picture
     """
     if crop == "face" or not promised.detected:
         return promised
-    return promised.settled(detection.find_in(driver_view(picture, crop, promised), name))
+    return promised.settled_in(driver_view(picture, crop, promised), name)
 
 
 def network_view(picture: np.ndarray, crop: str, promised: Promise, name: str = "picture") -> np.ndarray:

@@ -42,7 +42,8 @@ def _check_inside(work: Path, folder: Path) -> None:
         folder = folder.parent
     there = [folder, *(path for path in folder.iterdir() if path.is_file())] if folder.is_dir() else [folder]
     for path in there:
-        if not folder.is_dir() or not os.access(path, os.W_OK | os.X_OK if path.is_dir() else os.W_OK):
+        refused = not folder.is_dir() or not os.access(path, os.W_OK | os.X_OK if path.is_dir() else os.W_OK)
+        if refused and path.exists():  # another job at work there renames and removes its files
             raise InputError(
                 f"{path}: cannot be written (made by another user, or in a container as root?); give it to this user "
                 f"(`sudo chown -R $(id -u) {work}`), or choose another work="

@@ -54,6 +54,7 @@ def test_a_face_is_shown_no_closer_than_in_the_drives_of_the_training() -> None:
     closer, cut = FOUND.cut(picture), roomy.cut(picture)
     assert len(cut) == pytest.approx(len(closer) * 1.7 / (1 + 2 * detection.MARGIN), abs=1)
     assert np.array_equal(steady.Steady(roomy).cut(picture, "frame 1"), cut)
+    assert np.array_equal(crops.settled(picture, "driver", roomy).cut(picture), cut), "an uploaded picture of the app"
     assert np.array_equal(steady.settle(roomy, [picture], "picture").cut(picture), cut)
 
 

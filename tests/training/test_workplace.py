@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,21 @@ def test_the_main_job_says_so_before_it_prepares(tracking, tmp_path, monkeypatch
     monkeypatch.setattr(os, "access", lambda path, mode: path.name != "prepared" and access(path, mode))
     with pytest.raises(InputError, match="prepared: cannot be written"):
         cli.main(["main", "--work", str(tmp_path / "work")])
+
+
+def test_what_another_job_removes_meanwhile_is_no_reason_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unfinished = tmp_path / "cache" / "activations.part"
+    unfinished.parent.mkdir()
+    unfinished.touch()
+    really = os.access
+
+    def renamed_just_now(path: Path, mode: int) -> bool:
+        if path == unfinished:
+            unfinished.unlink()
+        return really(path, mode)
+
+    monkeypatch.setattr(os, "access", renamed_just_now)
+    workplace.check(tmp_path, "cache")
+    assert not unfinished.exists()

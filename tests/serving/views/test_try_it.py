@@ -15,7 +15,7 @@ from tests import faces, recordings
 def test_the_arrow_of_a_picture_begins_in_the_face_that_was_found_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     data = faces.jpeg(faces.portrait(at=(90, 240)))
     view = preprocess.decode(data)
-    face = detection.find_in(view, "the picture")
+    face = detection.find_in(view, "the picture", room=1.6)
     read: list[np.ndarray] = []
     begins: list[arrows.Point] = []
 
@@ -28,7 +28,7 @@ def test_the_arrow_of_a_picture_begins_in_the_face_that_was_found_in_it(monkeypa
         return picture
 
     monkeypatch.setattr(arrows, "show", show)
-    promised = Crop(layout="driver", rectangles=(), face="detected")
+    promised = Crop(layout="driver", rectangles=(), face="detected", room=1.6)
     found = SimpleNamespace(version=1, contract=SimpleNamespace(crop=promised), predict=predict)
     for crop in ("auto", "driver", "face"):
         try_it._picture(found, data, crop)
