@@ -308,7 +308,7 @@ class _Writer:
         stem = sample_files.stem(frame)
         for name, view in self.views.items():
             crop = picture[view.y : view.y + view.h, view.x : view.x + view.w]
-            files.write_bytes(self.out / sample_files.picture(stem, name), encode(crop))
+            files.write_bytes(self.out / sample_files.picture(stem, name), encode(crop, for_people=name != "driver"))
         _write_json(self.out / sample_files.truth(stem), self.rows[frame])
         with self.lock:
             self.bar.update()
