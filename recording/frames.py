@@ -36,9 +36,14 @@ LONG_STEP = 1.75
 INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4")
 CHECKED_FRAMES = 24
 """So many packets from the start are decoded to see that decoder and index agree."""
+WRONG_AT_FIRST = 3
+"""Of these so many are damaged at most, where a way of looking at bytes is to be believed."""
 STRICT_CODECS = ("h264", "hevc", "mjpeg")
-SILENT_CODECS = {"vp8": "VP8", "vp9": "VP9", "huffyuv": "HuffYUV", "wmv2": "Windows Media Video 8"}
-"""Of these the decoders make a picture of any bytes: of damaged recordings nearly all were smeared without a word."""
+TELLING_CODECS = (
+    *("h264", "hevc", "mpeg4", "h263", "flv1", "mpeg1video", "mpeg2video", "av1"),
+    *("mjpeg", "jpeg2000", "png", "prores", "dnxhd", "cfhd", "svq1", "asv1"),
+)
+"""In these damage shows. The decoders of others make a picture of any bytes, and films are smeared without a word."""
 STRICTLY_CHECKED = 12
 """So many are looked at in another way, to see whether that can tell damage from a camera's habits."""
 HELD_BACK = 16
@@ -54,8 +59,8 @@ class Index:
     not ``exact``). ``seconds``: (frames,) when each frame is shown, from the first one's time on; from the pictures'
     own times, so a variable rate is kept. ``exact``: the arrays that follow tell which packet holds which frame.
     ``times``: presentation time per packet, in the order in which packets are stored and decoded; ``numbers``: the
-    frame that each packet holds; ``keys``: positions of the packets where decoding can start; ``damaged``: positions
-    of packets whose bytes no encoder writes. Empty where not exact. ``strict``: pictures of MJPEG and H.265
+    frame that each packet holds; ``keys``: positions of the packets where decoding can start. Empty where not exact.
+    ``damaged``: positions of packets whose bytes no encoder writes. ``strict``: pictures of MJPEG and H.265
     are looked at in another way as well, ``even``: those of MJPEG for steps between blocks, too
     (:class:`recording.decoder.Decoder`).
     """
@@ -95,6 +100,9 @@ class _Packets:
     keys: list[int]
     hidden: list[int]
     damaged: list[int]
+    """By their bytes, or as the container says."""
+    illegal: list[int]
+    """By their bytes."""
     places: list[int]
     """Bytes from the start of the file."""
     cut: bool = False
@@ -105,7 +113,7 @@ class _Packets:
         self.cut = True
         for kept in (self.presented, self.decoded, self.places):
             del kept[count:]
-        for positions in (self.keys, self.hidden, self.damaged):
+        for positions in (self.keys, self.hidden, self.damaged, self.illegal):
             positions[:] = [position for position in positions if position < count]
 
 
@@ -127,9 +135,8 @@ def scan(path: Path, track: int | None = None) -> Index:
         exact = _is_exact(container, stream, packets, times)
         fps, seconds = _clock(path, stream, packets)
         _say_count(path, stream, len(packets.presented))
-        if silent := SILENT_CODECS.get(stream.codec_context.name):
-            log.warning("video %s: damage in %s is not seen; compare checksums if the file was copied", path, silent)
         strict = stream.codec_context.name in STRICT_CODECS and _first_are_sound(path, number)
+        _say_silence(path, stream.codec_context.codec, strict)
         even = stream.codec_context.name == "mjpeg" and _first_are_even(path, number)
     stored = np.array(packets.presented if exact else [], dtype=np.int64)
     return Index(
@@ -142,7 +149,7 @@ def scan(path: Path, track: int | None = None) -> Index:
         stored,
         np.argsort(np.argsort(stored, kind="stable"), kind="stable"),
         np.array(packets.keys if exact else [], dtype=np.int64),
-        frozenset(packets.damaged if exact else ()),
+        frozenset(packets.damaged if exact else _illegal(packets)),
         strict,
         even,
         packets.cut,
@@ -151,7 +158,7 @@ def scan(path: Path, track: int | None = None) -> Index:
 
 def _packets(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
     """Read all packets; where the container is damaged, those before the damage."""
-    noted = _Packets([], [], [], [], [], [])
+    noted = _Packets([], [], [], [], [], [], [])
     is_legal, is_start = (
         of(stream.codec_context.name, stream.codec_context.extradata)
         for of in (bitstream.check_for, bitstream.start_for)
@@ -165,8 +172,11 @@ def _packets(path: Path, container: av.container.InputContainer, stream: av.Vide
                 noted.keys.append(position)
             if packet.is_discard:  # a trimmed recording: decoded, but not shown
                 noted.hidden.append(position)
-            if packet.is_corrupt or not is_legal(packet):
+            legal = is_legal(packet)
+            if packet.is_corrupt or not legal:
                 noted.damaged.append(position)
+            if not legal:
+                noted.illegal.append(position)
             noted.presented.append(packet.pts)
             noted.decoded.append(packet.dts)
             noted.places.append(packet.pos if packet.pos is not None else -1)
@@ -174,6 +184,16 @@ def _packets(path: Path, container: av.container.InputContainer, stream: av.Vide
         read = len(noted.presented)
         log.warning("video %s: damaged after %d packets (%s); what follows is not read", path, read, error)
     return noted
+
+
+def _illegal(packets: _Packets) -> list[int]:
+    """Packets where the reading of a file ends whose pictures are counted.
+
+    Not what the container says: of two transport streams that were joined, the last packet of the first counts as
+    damaged. And no bytes that most of the first pictures have, too: then the camera writes so.
+    """
+    often = sum(position < CHECKED_FRAMES for position in packets.illegal)
+    return packets.illegal if often <= min(WRONG_AT_FIRST, len(packets.presented) // 4) else []
 
 
 def _end_before_a_hole(path: Path, number: int, packets: _Packets) -> None:
@@ -266,6 +286,13 @@ def _say_count(path: Path, stream: av.VideoStream, found: int) -> None:
     stated = stream.frames or (int(written) if written.isdecimal() else 0)
     if stated and stated != found:
         log.warning("video %s: its header says %d frames, the file holds %d; these are used", path, stated, found)
+
+
+def _say_silence(path: Path, codec: av.codec.Codec, strict: bool) -> None:
+    """Warn where damage does not show; of H.265 it does only where its endings can be looked at (``strict``)."""
+    if codec.canonical_name not in TELLING_CODECS or (codec.canonical_name == "hevc" and not strict):
+        said = "video %s: damage in %s may not be seen; compare checksums if the file was copied"
+        log.warning(said, path, codec.long_name)
 
 
 def _first_pictures(path: Path, track: int) -> tuple[list[int | None] | None, av.VideoFrame | None]:
