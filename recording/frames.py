@@ -123,6 +123,7 @@ def scan(path: Path, track: int | None = None) -> Index:
     ``track``: which of several films, see :func:`recording.video.opened`.
     """
     with video.opened(path, track) as (container, stream), ThreadPoolExecutor(1, thread_name_prefix="first") as beside:
+        video.check_light(stream, path)
         number = video.films(container).index(stream)
         first = beside.submit(_first_pictures, path, number)
         packets = _packets(path, container, stream)

@@ -6,6 +6,7 @@ picture when samples are prepared, when a version answers and in the app.
 """
 
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 import av
 import numpy as np
 from av.stream import Disposition
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorTrc, VideoReformatter
 
 from recording import files
 from recording.exceptions import DriveError
@@ -33,6 +34,11 @@ STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.s
 PICTURE_CODECS = ("mjpeg", "png", "bmp", "webp", "gif", "tiff")
 LOOKED_AT = 300
 """Packets from the start of a file among which a film has two pictures."""
+TO_SDR = (
+    "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,"
+    "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
+)
+"""What turns an HDR film into a usual one (FFmpeg's filters)."""
 WIDEST = 16384
 """Pixels on a side that a picture may be shown with: more is a wrong statement in the file's header."""
 
@@ -142,6 +148,26 @@ def shown(stream: av.VideoStream, first: av.VideoFrame | None, path: Path) -> Sh
             f"{scaled[0]}x{scaled[1]}; export it with square pixels"
         )
     return Shown(stored, scaled, *(_lying(first) if first is not None else ()))
+
+
+def check_light(stream: av.VideoStream, path: Path) -> None:
+    """Refuse a film whose values mean light in another way than all others do; warn of one that is only darker.
+
+    Values of PQ stand for absolute light. HLG was made to be seen on usual screens, darker: 27, 51, 105, 158 and 192 in
+    place of the greys 32, 64, 128, 192 and 255. Raises :class:`DriveError`.
+    """
+    curve = stream.codec_context.color_trc
+    if curve == ColorTrc.SMPTE2084:
+        raise DriveError(
+            f"video {path}: an HDR film (PQ), whose pictures are no usual ones; record in SDR, or convert it: "
+            f"ffmpeg -i {shlex.quote(path.name)} -vf {TO_SDR} -fps_mode passthrough sdr.mp4"
+        )
+    if curve == ColorTrc.ARIB_STD_B67:
+        log.warning(
+            "video %s: an HDR film (HLG) is read as it is stored, darker than in SDR; record or convert to SDR what is "
+            "to be answered beside other cameras",
+            path,
+        )
 
 
 def _square(stored: tuple[int, int], pixel: Fraction | None) -> tuple[int, int]:
