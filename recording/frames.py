@@ -54,15 +54,15 @@ HELD_BACK = 16
 class Index:
     """What a video holds, from its packets alone.
 
-    ``track``: the film among the file's video tracks; ``shown``: how its pictures lie and how large they are as
-    shown. ``fps``: mean rate, 30 where nothing says it. ``frames``: number of frames (of packets to be shown, where
-    not ``exact``). ``seconds``: (frames,) when each frame is shown, from the first one's time on; from the pictures'
-    own times, so a variable rate is kept. ``exact``: the arrays that follow tell which packet holds which frame.
-    ``times``: presentation time per packet, in the order in which packets are stored and decoded; ``numbers``: the
-    frame that each packet holds; ``keys``: positions of the packets where decoding can start. Empty where not exact.
-    ``damaged``: positions of packets whose bytes no encoder writes. ``strict``: pictures of MJPEG and H.265
-    are looked at in another way as well, ``even``: those of MJPEG for steps between blocks, too
-    (:class:`recording.decoder.Decoder`).
+    ``track``: the film among the file's video tracks; ``shown``: how its pictures lie and how large they are as shown.
+    ``fps``: usual rate, 30 where nothing says it; pauses and missing pictures do not count. ``frames``: number of
+    frames (of packets to be shown, where not ``exact``). ``seconds``: (frames,) when each frame is shown, from the
+    first one's time on; from the pictures' own times, so a variable rate is kept. ``exact``: the arrays that follow
+    tell which packet holds which frame. ``times``: presentation time per packet, in the order in which packets are
+    stored and decoded; ``numbers``: the frame that each packet holds; ``keys``: positions of the packets where decoding
+    can start. Empty where not exact. ``damaged``: positions of packets whose bytes no encoder writes. ``strict``:
+    pictures of MJPEG and H.265 are looked at in another way as well, ``even``: those of MJPEG for steps between blocks,
+    too (:class:`recording.decoder.Decoder`).
     """
 
     track: int
@@ -249,7 +249,7 @@ def _is_exact(
 
 
 def _clock(path: Path, stream: av.VideoStream, packets: _Packets) -> tuple[float, np.ndarray]:
-    """The mean rate, and the time of every frame that is shown in seconds after the first one.
+    """The usual rate, and the time of every frame that is shown in seconds after the first one.
 
     The pictures' own times count: browsers write no rate at all, and cameras change theirs with the light. Where
     they are those of the header's constant rate, rounded to the container's clock, they are what was rounded.
@@ -269,11 +269,17 @@ def _clock(path: Path, stream: av.VideoStream, packets: _Packets) -> tuple[float
             if np.all(np.abs(seconds - count / rate) <= 1.01 * tick):
                 return rate, count / rate
         if len(seconds) > 1:
-            return (len(seconds) - 1) / float(seconds[-1]), seconds
+            return _usual_rate(seconds), seconds
     rate = next((rate for rate in rates if math.isfinite(rate) and rate > 0), layouts.DEFAULT_FPS)
     said = "video %s: its pictures have no times of their own, or their clock was set back; %g per second are assumed"
     log.warning(said, path, rate)
     return rate, np.arange(len(packets.presented) - len(hidden)) / rate
+
+
+def _usual_rate(seconds: np.ndarray) -> float:
+    """Pictures a second, from the steps between them that are no longer than usual."""
+    steps = np.diff(seconds)
+    return 1 / float(np.mean(steps[steps <= LONG_STEP * np.median(steps)]))
 
 
 def _were_set_back(times: list[int]) -> bool:

@@ -205,7 +205,7 @@ def measured(
     standard error how many there are. Raises :class:`InputError` when the file is no labels CSV; ``on_bad_rows`` and
     ``offset_frames`` as in :func:`recording.labels.read`.
     """
-    read = labels.read(labels_file, index.frames, on_bad_rows, index.fps, offset_frames)
+    read = labels.read(labels_file, index.frames, on_bad_rows, index.seconds, offset_frames)
     moving = int(read.moving.sum())
     print(f"{labels_file}: {read.summary()}{f'; not drawn: {moving} {MOVING}' if moving else ''}", file=sys.stderr)
     columns = ["frame", "azimuth_deg", "elevation_deg"]
