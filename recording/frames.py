@@ -29,6 +29,8 @@ INDEXED_CONTAINERS = ("mov", "mp4", "matroska", "webm")
 SEQUENTIAL_CONTAINERS = ("matroska", "webm", "flv")
 """Of these packets are found one behind the other: past a damaged stretch the reader looks for the next that seems
 whole, and says nothing."""
+NO_TIMES = 0x80
+"""FFmpeg's flag of formats without times (AVFMT_NOTIMESTAMPS): it makes them up from a rate that is made up too."""
 BETWEEN_PACKETS = 1024
 """So many bytes between two packets at most are the container's own."""
 LONG_STEP = 1.75
@@ -134,8 +136,8 @@ def scan(path: Path, track: int | None = None) -> Index:
         times, picture = first.result()
         shown = video.shown(stream, picture, path)
         exact = _is_exact(container, stream, packets, times)
-        fps, seconds = _clock(path, stream, packets)
-        _say_count(path, stream, len(packets.presented))
+        fps, seconds = _clock(path, container, stream, packets)
+        _say_count(path, stream, packets)
         strict = stream.codec_context.name in STRICT_CODECS and _first_are_sound(path, number)
         _say_silence(path, stream.codec_context.codec, strict)
         even = stream.codec_context.name == "mjpeg" and _first_are_even(path, number)
@@ -248,15 +250,20 @@ def _is_exact(
     return first == checked or ((first is None or bool(packets.damaged)) and set(first or ()) <= set(checked))
 
 
-def _clock(path: Path, stream: av.VideoStream, packets: _Packets) -> tuple[float, np.ndarray]:
+def _clock(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: _Packets
+) -> tuple[float, np.ndarray]:
     """The usual rate, and the time of every frame that is shown in seconds after the first one.
 
     The pictures' own times count: browsers write no rate at all, and cameras change theirs with the light. Where
-    they are those of the header's constant rate, rounded to the container's clock, they are what was rounded.
+    they are those of the header's constant rate, rounded to the container's clock, they are what was rounded. Streams
+    without a container have none, and those that FFmpeg makes up say nothing; their pictures may still name a rate.
     """
     hidden = set(packets.hidden)
-    rates = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
-    for noted in (packets.presented, packets.decoded):
+    made_up = bool(container.format.flags & NO_TIMES)
+    known_rates = (stream.guessed_rate, stream.average_rate) if made_up else (stream.average_rate, stream.guessed_rate)
+    rates = [float(rate) for rate in known_rates if rate]
+    for noted in () if made_up else (packets.presented, packets.decoded):
         times = [time for position, time in enumerate(noted) if position not in hidden]
         known = [time for time in times if time is not None]
         if len(set(known)) < len(times) or stream.time_base is None or _were_set_back(known):
@@ -287,12 +294,14 @@ def _were_set_back(times: list[int]) -> bool:
     return bool(len(times)) and int(np.abs(np.argsort(times, kind="stable") - np.arange(len(times))).max()) > HELD_BACK
 
 
-def _say_count(path: Path, stream: av.VideoStream, found: int) -> None:
-    """Warn when the header counts other pictures than the file holds."""
+def _say_count(path: Path, stream: av.VideoStream, packets: _Packets) -> None:
+    """Warn when the header counts other pictures than are shown."""
+    found = len(packets.presented) - len(packets.hidden)
+    held = "an edit list shows" if packets.hidden else "the file holds"
     written = stream.metadata.get("NUMBER_OF_FRAMES", "")
     stated = stream.frames or (int(written) if written.isdecimal() else 0)
     if stated and stated != found:
-        log.warning("video %s: its header says %d frames, the file holds %d; these are used", path, stated, found)
+        log.warning("video %s: its header says %d frames, %s %d; these are used", path, stated, held, found)
 
 
 def _say_silence(path: Path, codec: av.codec.Codec, strict: bool) -> None:

@@ -28,10 +28,12 @@ log = logging.getLogger("recording.video")
 SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".mkv", ".webm", ".ogv", ".avi", ".wmv", ".asf", ".flv", ".mxf"),
     *(".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".m2t"),
+    *(".h264", ".264", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg", ".insv", ".lrv"),
 )
-"""Endings by which a file among others is taken for a video."""
+"""Endings by which a file among others is taken for a video, before anything is read of it."""
 STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 PICTURE_CODECS = ("mjpeg", "png", "bmp", "webp", "gif", "tiff")
+_TEXT = ("tty", "bin")  # FFmpeg makes films of text, too
 LOOKED_AT = 300
 """Packets from the start of a file among which a film has two pictures."""
 TO_SDR = (
@@ -96,6 +98,18 @@ def opened(path: Path, track: int | None = None) -> Iterator[tuple[av.container.
         raise DriveError(f"video {path}: cannot be opened ({reason}); is the export complete?") from None
     with container:
         yield container, _film(container, path, track)
+
+
+def is_film(path: Path) -> bool:
+    """Whether a file holds a film, whatever it is called: FFmpeg knows it, and it has a second picture."""
+    try:
+        with av.open(f"file:{path}") as container:
+            found = films(container)
+            if container.format.name in _TEXT or not found:
+                return False
+            return len(list(islice((packet for packet in container.demux(found[0]) if packet.size), 2))) == 2
+    except (av.error.FFmpegError, OSError):
+        return False
 
 
 def films(container: av.container.InputContainer) -> list[av.VideoStream]:

@@ -199,7 +199,19 @@ def test_a_picture_shown_before_its_key_frame_is_decoded_from_the_one_before(tmp
     assert run.start < late[0] < run.stop
 
 
-def test_what_an_edit_trimmed_away_is_not_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "how", "rate"), [
+    ("v.h264", {}, 30), ("v.hevc", {"codec": "libx265", "options": {"x265-params": "log-level=none"}}, 30),
+    ("v.mjpeg", {"codec": "mjpeg"}, 25),
+])  # fmt: skip
+def test_that_a_stream_without_a_container_has_no_times_is_said(
+    name: str, how: dict, rate: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = frames.scan(recordings.video(tmp_path / name, 40, **how))
+    assert (index.frames, index.fps) == (40, rate), "H.264 and H.265 may name a rate in the pictures' own settings"
+    assert f"have no times of their own, or their clock was set back; {rate} per second are assumed" in caplog.text
+
+
+def test_what_an_edit_trimmed_away_is_not_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     # Trimming without encoding again keeps the packets and hides them by an edit list.
     whole, trimmed = recordings.video(tmp_path / "v.mp4"), tmp_path / "trimmed.mp4"
     keep = {"avoid_negative_ts": "disabled", "use_editlist": "1"}
@@ -214,6 +226,7 @@ def test_what_an_edit_trimmed_away_is_not_counted(tmp_path: Path) -> None:
     shown = recordings.read_forward(trimmed)
     assert [recordings.number(picture) for picture in shown] == list(range(20, 120))
     assert frames.scan(trimmed).frames == 100
+    assert "its header says 120 frames, an edit list shows 100; these are used" in caplog.text
     got, lost = collect(trimmed, range(100))
     assert lost == []
     assert all(np.array_equal(picture, shown[frame]) for frame, picture in got.items())
