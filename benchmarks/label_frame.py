@@ -57,7 +57,8 @@ def _found(recipe: Recipe) -> str:
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / "labels.csv"
         path.write_text(tracker.labels_text(recipe), encoding="utf-8")
-        read = labels.read(path, round(recipe.fps * recipe.seconds), fps=recipe.fps)
+        count = round(recipe.fps * recipe.seconds)
+        read = labels.read(path, count, seconds=np.arange(count) / recipe.fps)
     return label_frame.find(read.table, read.measured, recipe.fps).relative_to
 
 

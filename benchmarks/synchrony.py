@@ -109,7 +109,8 @@ class Prepared:
         """What the main job would find with these labels."""
         written = folder / f"{kind.replace(' ', '-')}.csv"
         files.write_text(written, tracker.labels_text(drive.spoilt(kind)))
-        rows = labels.read(written, round(drive.recipe.seconds * FPS), fps=FPS).measured
+        count = round(drive.recipe.seconds * FPS)
+        rows = labels.read(written, count, seconds=np.arange(count) / FPS).measured
         train = self.split.train
         frames, block = self.data.frames[train], self.split.block[train]
         seen = {

@@ -15,6 +15,9 @@ Check = Callable[["av.Packet[Any]"], bool]
 _TRIPLE = b"\x00\x00\x00"
 _START_CODE = re.compile(rb"\x00\x00[\x00-\x02]")
 """Inside a unit two zero bytes are followed by more than this."""
+_NOT_ZERO = re.compile(rb"[^\x00]")
+_UNIT = re.compile(rb"\x00\x00\x01")
+"""What goes before each unit where a track is a stream of bytes (Annex B of both standards), as in MPEG-TS and AVI."""
 _PICTURE = b"\x00\x00\x01\xb6"
 """Start code of a picture in MPEG-4 part 2."""
 
@@ -24,6 +27,8 @@ def check_for(codec: str, header: bytes | None) -> Check:
     width = length_bytes(codec, header)
     if width:
         return lambda packet: _units_are_legal(memoryview(packet), width)
+    if codec in ("h264", "hevc") and is_stream(header):
+        return lambda packet: _stream_is_legal(memoryview(packet), codec)
     if codec == "mpeg4":
         return lambda packet: _TRIPLE not in bytes(packet).partition(_PICTURE)[2].rstrip(b"\x00")
     return lambda _: True
@@ -39,6 +44,16 @@ def start_for(codec: str, header: bytes | None) -> Check:
     if width:
         return lambda packet: all(_is_intra(unit) for unit in units(memoryview(packet), width))
     return lambda _: True
+
+
+def shows(codec: str, kind: int) -> bool:
+    """Whether a unit of H.264 or H.265 that begins with the byte ``kind`` holds a part of a picture."""
+    return kind & 31 in (1, 2, 3, 4, 5) if codec == "h264" else kind >> 1 < 32
+
+
+def is_setting(codec: str, unit: bytes) -> bool:
+    """Whether a unit of H.264 or H.265 says how pictures are decoded (parameter sets)."""
+    return unit[0] & 31 in (7, 8) if codec == "h264" else unit[0] >> 1 in (32, 33, 34)
 
 
 def _is_intra(unit: bytes) -> bool:
@@ -67,6 +82,11 @@ def length_bytes(codec: str, header: bytes | None) -> int:
     return (header[place] & 3) + 1
 
 
+def is_stream(header: bytes | None) -> bool:
+    """Whether the units of a track of H.264 or H.265 with that ``header`` stand behind start codes."""
+    return not header or header.startswith((b"\x00\x00\x01", b"\x00\x00\x00\x01"))
+
+
 def _units_are_legal(packet: memoryview, width: int) -> bool:
     """Whether the units fill the packet, padding aside, and hold no start code."""
     at = 0
@@ -81,8 +101,28 @@ def _units_are_legal(packet: memoryview, width: int) -> bool:
     return not bytes(packet[at:]).strip(b"\x00")
 
 
+def _stream_is_legal(packet: memoryview, codec: str) -> bool:
+    """Whether the units of pictures in a stream of bytes hold neither zeros nor a start of nothing."""
+    at, inside = 0, False
+    while found := _START_CODE.search(packet, at):
+        more = _NOT_ZERO.search(packet, found.start())
+        if more is None:
+            return True  # zeros behind the last unit are padding
+        if inside and packet[more.start()] != 1:
+            return False
+        at = more.end()
+        inside = at < len(packet) and packet[at - 1] == 1 and shows(codec, packet[at])
+    return True
+
+
 def units(packet: memoryview, width: int) -> Iterator[bytes]:
-    """The units of a packet that are stored by length."""
+    """The units of a packet that are stored by length, or behind start codes (``width`` 0)."""
+    if not width:
+        starts = list(_UNIT.finditer(packet))
+        ends = [*(start.start() for start in starts[1:]), len(packet)]
+        split = (bytes(packet[start.end() : end]).rstrip(b"\x00") for start, end in zip(starts, ends, strict=True))
+        yield from filter(None, split)
+        return
     at = 0
     while at + width <= len(packet):
         start = at + width

@@ -4,7 +4,8 @@ Eye trackers measure several times per video frame, blinks and jumps blur what t
 wrong. So of several measurements the median is taken, and a frame is left out where they disagree, beside a blink,
 and where one value jumps there and back faster than an eye can. Frames within a saccade are marked: what was measured
 in one moment of a frame is not where the eyes pointed in another. Each rule acts only where the file gives the
-evidence for it; at a few frames per second neighbours say nothing of each other.
+evidence for it; at a few frames per second neighbours say nothing of each other. How far apart frames are, their own
+times say: a recording that paused, or whose rate changes, is judged moment by moment.
 """
 
 from collections import Counter
@@ -21,8 +22,10 @@ USUAL_TIMES = 4.0
 """A tracker whose measurements always differ is noisy: only so many times as much as usual is a disagreement."""
 BLINK_MARGIN_S = 0.1
 """Lids begin to fall before a tracker says that they blink, and are still rising after it."""
-DENSE_FPS = 20.0
-"""From this rate on, neighbouring frames tell whether an eye jumped or a value did."""
+DENSE_S = 1 / 20
+"""Neighbouring frames that are no farther apart tell whether an eye jumped or a value did."""
+ROUNDING_S = 1e-5
+"""Times that are counted from a rate differ by less from what they mean."""
 SPIKE_DEG, RETURN_DEG = 5.0, 1.5
 """A value so far from both its neighbours, which are no farther than this from each other, is a spike."""
 SACCADE_DEG_S = 90.0
@@ -46,11 +49,11 @@ class Labelled:
     disagreeing: np.ndarray
 
 
-def label_frames(rows: Rows, usable: np.ndarray, fps: float | None) -> Labelled:
+def label_frames(rows: Rows, usable: np.ndarray, seconds: np.ndarray | None) -> Labelled:
     """The labels of the frames from the ``usable`` (r,) ones of all ``rows``.
 
-    ``fps`` None: rules in time are not asked. The rows of a frame that is left out count under its reason once, and as
-    duplicates otherwise.
+    ``seconds`` (frames,): when each frame of the video is shown; None: rules in time are not asked. The rows of a frame
+    that is left out count under its reason once, and as duplicates otherwise.
     """
     at = np.flatnonzero(usable)
     at = at[np.argsort(rows.frame[at], kind="stable")]
@@ -59,10 +62,10 @@ def label_frames(rows: Rows, usable: np.ndarray, fps: float | None) -> Labelled:
     angles = np.array([np.median(rows.angles_deg[group], axis=0) for group in groups]).reshape(-1, 2)
     reason = np.full(len(frame), "", dtype=object)
     reason[_disagree(rows.angles_deg, angles, groups)] = DISAGREE
-    if fps is not None:
-        reason[(reason == "") & _beside_blink(frame, rows, fps)] = BESIDE_BLINK
-        reason[(reason == "") & _spikes(frame, angles, fps)] = SPIKE
-    moving = _moving(frame, angles, rows, groups, fps)
+    if seconds is not None:
+        reason[(reason == "") & _beside_blink(frame, rows, seconds)] = BESIDE_BLINK
+        reason[(reason == "") & _spikes(frame, angles, seconds)] = SPIKE
+    moving = _moving(frame, angles, rows, groups, seconds)
     kept = reason == ""
     dropped = Counter(reason[~kept].tolist())
     dropped[DUPLICATE] = len(at) - len(frame)
@@ -105,21 +108,27 @@ def _disagree(measured: np.ndarray, medians: np.ndarray, groups: list[np.ndarray
     return np.array([(one > limit).mean() > DISAGREE_SHARE for one in away], dtype=bool)
 
 
-def _beside_blink(frame: np.ndarray, rows: Rows, fps: float) -> np.ndarray:
-    blinks = np.unique(rows.frame[rows.blink])
+def _beside_blink(frame: np.ndarray, rows: Rows, seconds: np.ndarray) -> np.ndarray:
+    blinks = np.unique(rows.frame[rows.blink & (rows.frame >= 0) & (rows.frame < len(seconds))])
     if not len(blinks):
         return np.zeros(len(frame), dtype=bool)
     after = np.searchsorted(blinks, frame)
-    near = [np.abs(blinks[np.clip(after - step, 0, len(blinks) - 1)] - frame) for step in (0, 1)]
-    return np.asarray(np.minimum(*near) <= int(BLINK_MARGIN_S * fps))
+    near = [np.abs(seconds[blinks[np.clip(after - step, 0, len(blinks) - 1)]] - seconds[frame]) for step in (0, 1)]
+    return np.asarray(np.minimum(*near) <= BLINK_MARGIN_S + ROUNDING_S)
 
 
-def _spikes(frame: np.ndarray, angles: np.ndarray, fps: float) -> np.ndarray:
+def _dense(frame: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """(f - 1,) whether each frame and the next are neighbours that say something of each other."""
+    return np.asarray((np.diff(frame) == 1) & (np.diff(seconds[frame]) <= DENSE_S + ROUNDING_S))
+
+
+def _spikes(frame: np.ndarray, angles: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     found = np.zeros(len(frame), dtype=bool)
-    if fps < DENSE_FPS or len(frame) < 3:
+    if len(frame) < 3:
         return found
     before, here, after = angles[:-2], angles[1:-1], angles[2:]
-    dense = (np.diff(frame)[:-1] == 1) & (np.diff(frame)[1:] == 1)
+    beside = _dense(frame, seconds)
+    dense = beside[:-1] & beside[1:]
     away = np.abs(here - (before + after) / 2).max(axis=1) > SPIKE_DEG
     back = np.abs(after - before).max(axis=1) < RETURN_DEG
     found[1:-1] = dense & away & back
@@ -127,16 +136,19 @@ def _spikes(frame: np.ndarray, angles: np.ndarray, fps: float) -> np.ndarray:
 
 
 def _moving(
-    frame: np.ndarray, angles: np.ndarray, rows: Rows, groups: list[np.ndarray], fps: float | None
+    frame: np.ndarray, angles: np.ndarray, rows: Rows, groups: list[np.ndarray], seconds: np.ndarray | None
 ) -> np.ndarray:
     """By the tracker's own fixations where most rows have one, else by speed where frames are dense."""
     if rows.says_fixation:
         inside = np.array([rows.fixation[group].mean() for group in groups])
         return inside < 0.5 if len(inside) and inside.mean() > 0.5 else np.zeros(len(frame), dtype=bool)
     moving = np.zeros(len(frame), dtype=bool)
-    if fps is None or fps < DENSE_FPS or len(frame) < 2:
+    if seconds is None or len(frame) < 2:
         return moving
-    fast = (np.diff(frame) == 1) & (np.abs(np.diff(angles, axis=0)).max(axis=1) > SACCADE_DEG_S / fps)
+    apart = np.diff(seconds[frame])
+    # Recorders that stamp pictures as they come may write two moments for one: no eye is fast within that.
+    apart = np.maximum(apart, np.median(np.diff(seconds)) / 2)
+    fast = _dense(frame, seconds) & (np.abs(np.diff(angles, axis=0)).max(axis=1) > SACCADE_DEG_S * apart)
     moving[1:] |= fast
     moving[:-1] |= fast
     return moving

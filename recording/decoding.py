@@ -94,13 +94,23 @@ def read(
 
 def _looked_at_again(path: Path, index: Index, frames: Iterable[int], threads: int) -> tuple[frozenset[int], set[int]]:
     """Damaged packets that only a second look shows in what ``frames`` need, and those of the frames that they cost."""
-    needed = runs(index, frames) if index.exact else []
+    if not index.exact:
+        return _counted_again(path, index, set(frames), threads)
+    needed = runs(index, frames)
     positions: dict[int, bool] = {}
     for run in needed:
         for position in range(run.start, run.stop):
             positions[position] = positions.get(position, False) or int(index.times[position]) in run.wanted
     found = second_look.damaged(path, index, positions, threads)
     return found, set().union(*(_behind(index, run, found) for run in needed))
+
+
+def _counted_again(path: Path, index: Index, frames: set[int], threads: int) -> tuple[frozenset[int], set[int]]:
+    """The same where packets do not tell frames: the first damaged packet ends the reading."""
+    stop = min([max(frames, default=-1) + HELD_BACK + 1, index.frames, *index.damaged])
+    found = second_look.damaged(path, index, dict.fromkeys(range(stop), True), threads)
+    first = min(found, default=stop + HELD_BACK)
+    return found, {frame for frame in frames if frame >= first - HELD_BACK}
 
 
 def _behind(index: Index, run: Run, damaged: frozenset[int]) -> set[int]:
@@ -193,7 +203,7 @@ def _pictures(reader: Reader, run: Run) -> Iterator[tuple[int, av.VideoFrame]]:
 def _forward(path: Path, index: Index, threads: int, wanted: int = 0) -> Iterator[tuple[int, av.VideoFrame]]:
     """Every sound (frame number, picture) from the start of the file on, in presentation order; where there is damage,
     more of it is looked for among what the first ``wanted`` frames need."""
-    return _in_order(path, index, threads, wanted) if index.exact else _counted(path, index, threads)
+    return _in_order(path, index, threads, wanted) if index.exact else _counted(path, index, threads, wanted)
 
 
 def _in_order(path: Path, index: Index, threads: int, wanted: int) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -252,13 +262,16 @@ def _all_from(index: Index, start: int) -> Run:
     return Run(start, index.frames, {int(index.times[position]): int(index.numbers[position]) for position in shown})
 
 
-def _counted(path: Path, index: Index, threads: int) -> Iterator[tuple[int, av.VideoFrame]]:
+def _counted(path: Path, index: Index, threads: int, wanted: int) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decode a file from its start and count its pictures, up to the first damage.
 
     Past damage nothing can be counted: it ends the reading, as it does for OpenCV. The pictures shown just before
     it may refer to it; with several threads more of them may be lost, so one thread looks again.
     """
     given = 0
+    looked_again = not wanted
+    if index.damaged and not looked_again:
+        looked_again, index = True, _with_hidden_damage(path, index, wanted, -1)
     for tried in dict.fromkeys((threads, 1)):
         held: deque[tuple[int, av.VideoFrame]] = deque()
         for number, (picture, sound) in enumerate(_all_pictures(path, index, tried)):
@@ -272,6 +285,8 @@ def _counted(path: Path, index: Index, threads: int) -> Iterator[tuple[int, av.V
         else:
             yield from held
             return
+        if not looked_again:
+            looked_again, index = True, _with_hidden_damage(path, index, given, given - 1)
     log.warning("video %s: damaged after frame %d; what follows cannot be counted", path, given - 1)
 
 
@@ -282,13 +297,16 @@ def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.V
         every = (packet for packet in container.demux(stream) if packet.size)  # an empty one would end the decoding
         # What follows a hole would be shown among the last pictures before it.
         packets = islice(every, index.frames if index.cut else None)
-        ended = False
+        ended, position = False, -1
         while not ended:
+            position += 1
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError:
                 packet = None  # the container ends here: what was read so far still comes out of the decoder
             ended = packet is None
+            if position in index.damaged:
+                yield None, False
             try:
                 yield from decoder.decode(packet)
             except Damaged as error:

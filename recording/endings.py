@@ -24,24 +24,38 @@ _AS_TRAILING = {8: 0, 9: 1}  # a decoder that starts here leaves out what is sho
 _RANDOM = np.random.default_rng(0).integers(4, 256, (64, 4), dtype=np.uint8)  # none begins something
 _TAIL = _RANDOM.shape[1]
 _PADDING = b"\x00\x00\x03"  # words of zeros that a constant bit rate asks for (7.3.2.9)
+_START = b"\x00\x00\x00\x01"
+_MOST_SETTINGS = 32
 _SHORTEST = 40  # a part with less behind its header says nothing
 _SLICES = {1, 5}  # H.264's types of units that hold a part of a picture (ITU-T H.264, table 7-1)
 
 
 class _Alone:
-    """Decodes pictures of one track on their own, each as if there were no other; ``header``: avcC or hvcC."""
+    """Decodes pictures of one track on their own, each as if there were no other; ``header``: avcC or hvcC, or of a
+    stream of bytes (Annex B) what goes before its first picture, if anything."""
 
     def __init__(self, codec: str, header: bytes) -> None:
         self._codec, self._header = codec, header
         self._width = bitstream.length_bytes(codec, header)
+        self._settings: list[bytes] = []
         self._decoder = self._opened()
 
     def _opened(self) -> Any:
         decoder = av.CodecContext.create(self._codec, "r")
-        decoder.extradata = self._header
+        if self._header:
+            decoder.extradata = self._header
         decoder.thread_type, decoder.thread_count = "SLICE", 1  # threads jump to where rows should begin
         decoder.options = {"flags": "output_corrupt", "skip_loop_filter": "all"}
         return decoder
+
+    def _units(self, packet: "Packet") -> list[bytes]:
+        """The units of a packet, behind the settings that earlier packets gave, where it gives none."""
+        units = list(bitstream.units(memoryview(packet), self._width))
+        given = [unit for unit in units if bitstream.is_setting(self._codec, unit)]
+        if not given:
+            return [*self._settings, *units]
+        self._settings = [*(old for old in self._settings if old not in given), *given][-_MOST_SETTINGS:]
+        return units
 
     def _says(self, units: list[bytes], part: int, as_it_is: list[bytes]) -> bool:
         """Whether the last bytes of a part say something of the picture that it decodes to."""
@@ -54,7 +68,8 @@ class _Alone:
     def _decoded(self, units: list[bytes], new: bool = False) -> list[bytes] | None:
         """The planes of the picture alone, None where there is none; by a ``new`` decoder, or by the same as always."""
         decoder = self._opened() if new else self._decoder
-        packet = av.Packet(b"".join(len(unit).to_bytes(self._width) + unit for unit in units))
+        width = self._width
+        packet = av.Packet(b"".join((len(unit).to_bytes(width) if width else _START) + unit for unit in units))
         packet.pts = packet.dts = 1  # pictures that a decoder makes up for missing ones have no time
         try:
             decoded = [*decoder.decode(packet), *decoder.decode(None)]
@@ -69,14 +84,14 @@ class _Alone:
 
 
 class Endings(_Alone):
-    """Looks at the packets of one H.265 track, whose own header is ``header`` (hvcC; ISO/IEC 14496-15, 8.3.3.1)."""
+    """Looks at the packets of one H.265 track (hvcC: ISO/IEC 14496-15, 8.3.3.1)."""
 
-    def __init__(self, header: bytes) -> None:
+    def __init__(self, header: bytes = b"") -> None:
         super().__init__("hevc", header)
 
     def fit(self, packet: "Packet", everything: bool = True) -> bool:
         """Whether every part of the picture ends with its data; ``everything``: also of one that no other refers to."""
-        units = list(bitstream.units(memoryview(packet), self._width))
+        units = self._units(packet)
         parts = [number for number, unit in enumerate(units) if unit[0] >> 1 < _PICTURES]
         if not parts or (not everything and units[parts[0]][0] >> 1 in _UNUSED):
             return True
@@ -92,15 +107,15 @@ class Endings(_Alone):
 
 
 class H264Endings(_Alone):
-    """The same for a track of H.264 (avcC; ISO/IEC 14496-15, 5.3.3.1) with arithmetic coding."""
+    """The same for a track of H.264 (avcC: ISO/IEC 14496-15, 5.3.3.1) with arithmetic coding."""
 
-    def __init__(self, header: bytes) -> None:
+    def __init__(self, header: bytes = b"") -> None:
         super().__init__("h264", header)
 
     def fit(self, packet: "Packet", everything: bool = True) -> bool:
         """Whether the last part of the picture ends with its data; ``everything``: also of one that no other refers
         to."""
-        units = list(bitstream.units(memoryview(packet), self._width))
+        units = self._units(packet)
         parts = [number for number, unit in enumerate(units) if unit[0] & 31 in _SLICES]
         if not parts or (not everything and not units[parts[0]][0] >> 5 & 3):
             return True
@@ -131,15 +146,17 @@ def _samples(plane: Any, width: int) -> bytes:
 
 
 def of(stream: av.VideoStream) -> Endings | None:
-    """For a track of H.265 whose units are stored by length; None for any other."""
-    return Endings(stream.codec_context.extradata or b"") if _stores_by_length(stream, "hevc") else None
+    """For a track of H.265 whose units can be found; None for any other."""
+    return Endings(stream.codec_context.extradata or b"") if _can_split(stream, "hevc") else None
 
 
 def of_h264(stream: av.VideoStream) -> H264Endings | None:
-    """For a track of H.264 whose units are stored by length; None for any other."""
-    return H264Endings(stream.codec_context.extradata or b"") if _stores_by_length(stream, "h264") else None
+    """For a track of H.264 whose units can be found; None for any other."""
+    return H264Endings(stream.codec_context.extradata or b"") if _can_split(stream, "h264") else None
 
 
-def _stores_by_length(stream: av.VideoStream, codec: str) -> bool:
-    context = stream.codec_context
-    return context.name == codec and bool(bitstream.length_bytes(codec, context.extradata))
+def _can_split(stream: av.VideoStream, codec: str) -> bool:
+    header = stream.codec_context.extradata
+    return stream.codec_context.name == codec and bool(
+        bitstream.length_bytes(codec, header) or bitstream.is_stream(header)
+    )

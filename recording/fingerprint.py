@@ -93,7 +93,7 @@ class Fingerprint:
         return hash(self._content)
 
     def when(self, frames: np.ndarray, fps: float) -> Floats:
-        """(m,) when frames of the recording are shown, seconds; ``fps`` is its mean rate, for what lies outside."""
+        """(m,) when frames of the recording are shown, seconds; ``fps`` is its usual rate, for what lies outside."""
         frames = np.asarray(frames, np.float64)
         if not len(self):
             return np.asarray(frames / fps, np.float64)

@@ -29,6 +29,8 @@ INDEXED_CONTAINERS = ("mov", "mp4", "matroska", "webm")
 SEQUENTIAL_CONTAINERS = ("matroska", "webm", "flv")
 """Of these packets are found one behind the other: past a damaged stretch the reader looks for the next that seems
 whole, and says nothing."""
+NO_TIMES = 0x80
+"""FFmpeg's flag of formats without times (AVFMT_NOTIMESTAMPS): it makes them up from a rate that is made up too."""
 BETWEEN_PACKETS = 1024
 """So many bytes between two packets at most are the container's own."""
 LONG_STEP = 1.75
@@ -36,9 +38,14 @@ LONG_STEP = 1.75
 INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4")
 CHECKED_FRAMES = 24
 """So many packets from the start are decoded to see that decoder and index agree."""
+WRONG_AT_FIRST = 3
+"""Of these so many are damaged at most, where a way of looking at bytes is to be believed."""
 STRICT_CODECS = ("h264", "hevc", "mjpeg")
-SILENT_CODECS = {"vp8": "VP8", "vp9": "VP9", "huffyuv": "HuffYUV", "wmv2": "Windows Media Video 8"}
-"""Of these the decoders make a picture of any bytes: of damaged recordings nearly all were smeared without a word."""
+TELLING_CODECS = (
+    *("h264", "hevc", "mpeg4", "h263", "flv1", "mpeg1video", "mpeg2video", "av1"),
+    *("mjpeg", "jpeg2000", "png", "prores", "dnxhd", "cfhd", "svq1", "asv1"),
+)
+"""In these damage shows. The decoders of others make a picture of any bytes, and films are smeared without a word."""
 STRICTLY_CHECKED = 12
 """So many are looked at in another way, to see whether that can tell damage from a camera's habits."""
 HELD_BACK = 16
@@ -49,15 +56,15 @@ HELD_BACK = 16
 class Index:
     """What a video holds, from its packets alone.
 
-    ``track``: the film among the file's video tracks; ``shown``: how its pictures lie and how large they are as
-    shown. ``fps``: mean rate, 30 where nothing says it. ``frames``: number of frames (of packets to be shown, where
-    not ``exact``). ``seconds``: (frames,) when each frame is shown, from the first one's time on; from the pictures'
-    own times, so a variable rate is kept. ``exact``: the arrays that follow tell which packet holds which frame.
-    ``times``: presentation time per packet, in the order in which packets are stored and decoded; ``numbers``: the
-    frame that each packet holds; ``keys``: positions of the packets where decoding can start; ``damaged``: positions
-    of packets whose bytes no encoder writes. Empty where not exact. ``strict``: pictures of MJPEG and H.265
-    are looked at in another way as well, ``even``: those of MJPEG for steps between blocks, too
-    (:class:`recording.decoder.Decoder`).
+    ``track``: the film among the file's video tracks; ``shown``: how its pictures lie and how large they are as shown.
+    ``fps``: usual rate, 30 where nothing says it; pauses and missing pictures do not count. ``frames``: number of
+    frames (of packets to be shown, where not ``exact``). ``seconds``: (frames,) when each frame is shown, from the
+    first one's time on; from the pictures' own times, so a variable rate is kept. ``exact``: the arrays that follow
+    tell which packet holds which frame. ``times``: presentation time per packet, in the order in which packets are
+    stored and decoded; ``numbers``: the frame that each packet holds; ``keys``: positions of the packets where decoding
+    can start. Empty where not exact. ``damaged``: positions of packets whose bytes no encoder writes. ``strict``:
+    pictures of MJPEG and H.265 are looked at in another way as well, ``even``: those of MJPEG for steps between blocks,
+    too (:class:`recording.decoder.Decoder`).
     """
 
     track: int
@@ -95,6 +102,9 @@ class _Packets:
     keys: list[int]
     hidden: list[int]
     damaged: list[int]
+    """By their bytes, or as the container says."""
+    illegal: list[int]
+    """By their bytes."""
     places: list[int]
     """Bytes from the start of the file."""
     cut: bool = False
@@ -105,7 +115,7 @@ class _Packets:
         self.cut = True
         for kept in (self.presented, self.decoded, self.places):
             del kept[count:]
-        for positions in (self.keys, self.hidden, self.damaged):
+        for positions in (self.keys, self.hidden, self.damaged, self.illegal):
             positions[:] = [position for position in positions if position < count]
 
 
@@ -115,6 +125,7 @@ def scan(path: Path, track: int | None = None) -> Index:
     ``track``: which of several films, see :func:`recording.video.opened`.
     """
     with video.opened(path, track) as (container, stream), ThreadPoolExecutor(1, thread_name_prefix="first") as beside:
+        video.check_light(stream, path)
         number = video.films(container).index(stream)
         first = beside.submit(_first_pictures, path, number)
         packets = _packets(path, container, stream)
@@ -125,11 +136,10 @@ def scan(path: Path, track: int | None = None) -> Index:
         times, picture = first.result()
         shown = video.shown(stream, picture, path)
         exact = _is_exact(container, stream, packets, times)
-        fps, seconds = _clock(path, stream, packets)
-        _say_count(path, stream, len(packets.presented))
-        if silent := SILENT_CODECS.get(stream.codec_context.name):
-            log.warning("video %s: damage in %s is not seen; compare checksums if the file was copied", path, silent)
+        fps, seconds = _clock(path, container, stream, packets)
+        _say_count(path, stream, packets)
         strict = stream.codec_context.name in STRICT_CODECS and _first_are_sound(path, number)
+        _say_silence(path, stream.codec_context.codec, strict)
         even = stream.codec_context.name == "mjpeg" and _first_are_even(path, number)
     stored = np.array(packets.presented if exact else [], dtype=np.int64)
     return Index(
@@ -142,7 +152,7 @@ def scan(path: Path, track: int | None = None) -> Index:
         stored,
         np.argsort(np.argsort(stored, kind="stable"), kind="stable"),
         np.array(packets.keys if exact else [], dtype=np.int64),
-        frozenset(packets.damaged if exact else ()),
+        frozenset(packets.damaged if exact else _illegal(packets)),
         strict,
         even,
         packets.cut,
@@ -151,7 +161,7 @@ def scan(path: Path, track: int | None = None) -> Index:
 
 def _packets(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
     """Read all packets; where the container is damaged, those before the damage."""
-    noted = _Packets([], [], [], [], [], [])
+    noted = _Packets([], [], [], [], [], [], [])
     is_legal, is_start = (
         of(stream.codec_context.name, stream.codec_context.extradata)
         for of in (bitstream.check_for, bitstream.start_for)
@@ -165,8 +175,11 @@ def _packets(path: Path, container: av.container.InputContainer, stream: av.Vide
                 noted.keys.append(position)
             if packet.is_discard:  # a trimmed recording: decoded, but not shown
                 noted.hidden.append(position)
-            if packet.is_corrupt or not is_legal(packet):
+            legal = is_legal(packet)
+            if packet.is_corrupt or not legal:
                 noted.damaged.append(position)
+            if not legal:
+                noted.illegal.append(position)
             noted.presented.append(packet.pts)
             noted.decoded.append(packet.dts)
             noted.places.append(packet.pos if packet.pos is not None else -1)
@@ -174,6 +187,16 @@ def _packets(path: Path, container: av.container.InputContainer, stream: av.Vide
         read = len(noted.presented)
         log.warning("video %s: damaged after %d packets (%s); what follows is not read", path, read, error)
     return noted
+
+
+def _illegal(packets: _Packets) -> list[int]:
+    """Packets where the reading of a file ends whose pictures are counted.
+
+    Not what the container says: of two transport streams that were joined, the last packet of the first counts as
+    damaged. And no bytes that most of the first pictures have, too: then the camera writes so.
+    """
+    often = sum(position < CHECKED_FRAMES for position in packets.illegal)
+    return packets.illegal if often <= min(WRONG_AT_FIRST, len(packets.presented) // 4) else []
 
 
 def _end_before_a_hole(path: Path, number: int, packets: _Packets) -> None:
@@ -227,15 +250,20 @@ def _is_exact(
     return first == checked or ((first is None or bool(packets.damaged)) and set(first or ()) <= set(checked))
 
 
-def _clock(path: Path, stream: av.VideoStream, packets: _Packets) -> tuple[float, np.ndarray]:
-    """The mean rate, and the time of every frame that is shown in seconds after the first one.
+def _clock(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: _Packets
+) -> tuple[float, np.ndarray]:
+    """The usual rate, and the time of every frame that is shown in seconds after the first one.
 
     The pictures' own times count: browsers write no rate at all, and cameras change theirs with the light. Where
-    they are those of the header's constant rate, rounded to the container's clock, they are what was rounded.
+    they are those of the header's constant rate, rounded to the container's clock, they are what was rounded. Streams
+    without a container have none, and those that FFmpeg makes up say nothing; their pictures may still name a rate.
     """
     hidden = set(packets.hidden)
-    rates = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
-    for noted in (packets.presented, packets.decoded):
+    made_up = bool(container.format.flags & NO_TIMES)
+    known_rates = (stream.guessed_rate, stream.average_rate) if made_up else (stream.average_rate, stream.guessed_rate)
+    rates = [float(rate) for rate in known_rates if rate]
+    for noted in () if made_up else (packets.presented, packets.decoded):
         times = [time for position, time in enumerate(noted) if position not in hidden]
         known = [time for time in times if time is not None]
         if len(set(known)) < len(times) or stream.time_base is None or _were_set_back(known):
@@ -248,11 +276,17 @@ def _clock(path: Path, stream: av.VideoStream, packets: _Packets) -> tuple[float
             if np.all(np.abs(seconds - count / rate) <= 1.01 * tick):
                 return rate, count / rate
         if len(seconds) > 1:
-            return (len(seconds) - 1) / float(seconds[-1]), seconds
+            return _usual_rate(seconds), seconds
     rate = next((rate for rate in rates if math.isfinite(rate) and rate > 0), layouts.DEFAULT_FPS)
     said = "video %s: its pictures have no times of their own, or their clock was set back; %g per second are assumed"
     log.warning(said, path, rate)
     return rate, np.arange(len(packets.presented) - len(hidden)) / rate
+
+
+def _usual_rate(seconds: np.ndarray) -> float:
+    """Pictures a second, from the steps between them that are no longer than usual."""
+    steps = np.diff(seconds)
+    return 1 / float(np.mean(steps[steps <= LONG_STEP * np.median(steps)]))
 
 
 def _were_set_back(times: list[int]) -> bool:
@@ -260,12 +294,21 @@ def _were_set_back(times: list[int]) -> bool:
     return bool(len(times)) and int(np.abs(np.argsort(times, kind="stable") - np.arange(len(times))).max()) > HELD_BACK
 
 
-def _say_count(path: Path, stream: av.VideoStream, found: int) -> None:
-    """Warn when the header counts other pictures than the file holds."""
+def _say_count(path: Path, stream: av.VideoStream, packets: _Packets) -> None:
+    """Warn when the header counts other pictures than are shown."""
+    found = len(packets.presented) - len(packets.hidden)
+    held = "an edit list shows" if packets.hidden else "the file holds"
     written = stream.metadata.get("NUMBER_OF_FRAMES", "")
     stated = stream.frames or (int(written) if written.isdecimal() else 0)
     if stated and stated != found:
-        log.warning("video %s: its header says %d frames, the file holds %d; these are used", path, stated, found)
+        log.warning("video %s: its header says %d frames, %s %d; these are used", path, stated, held, found)
+
+
+def _say_silence(path: Path, codec: av.codec.Codec, strict: bool) -> None:
+    """Warn where damage does not show; of H.265 it does only where its endings can be looked at (``strict``)."""
+    if codec.canonical_name not in TELLING_CODECS or (codec.canonical_name == "hevc" and not strict):
+        said = "video %s: damage in %s may not be seen; compare checksums if the file was copied"
+        log.warning(said, path, codec.long_name)
 
 
 def _first_pictures(path: Path, track: int) -> tuple[list[int | None] | None, av.VideoFrame | None]:

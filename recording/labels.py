@@ -87,17 +87,17 @@ def read(
     path: Path,
     frames: int | None = None,
     on_bad_rows: str = STOP,
-    fps: float | None = None,
+    seconds: np.ndarray | None = None,
     offset_frames: float = 0.0,
 ) -> Labels:
     """Read a labels CSV for a video of ``frames`` frames; None: how many there are does not matter.
 
-    Blank lines are not rows. Of several usable rows for one frame (an eye tracker measures faster than the
-    camera) the median is taken, and frames are left out as :mod:`recording.cleaning` says; the rules in time only
-    where ``fps`` is given. ``offset_frames``: by how many frames the rows come too late: the row of frame n is taken
-    for frame n − offset. Raises :class:`InputError` for a fraction of a frame where rows name frames, and
-    :class:`DriveError` when the file cannot be read, lacks a column, holds other units than its columns say, or when a
-    whole class of rows would be dropped: the last not with ``on_bad_rows="drop"``.
+    Blank lines are not rows. Of several usable rows for one frame (an eye tracker measures faster than the camera) the
+    median is taken, and frames are left out as :mod:`recording.cleaning` says; the rules in time only where ``seconds``
+    (frames,), when each is shown, are given. ``offset_frames``: by how many frames the rows come too late: the row of
+    frame n is taken for frame n − offset. Raises :class:`InputError` for a fraction of a frame where rows name frames,
+    and :class:`DriveError` when the file cannot be read, lacks a column, holds other units than its columns say, or
+    when a whole class of rows would be dropped: the last not with ``on_bad_rows="drop"``.
     """
     if on_bad_rows not in ON_BAD_ROWS:
         raise InputError(f"on_bad_rows={on_bad_rows!r} is unknown: choose one of {', '.join(ON_BAD_ROWS)}")
@@ -144,7 +144,7 @@ def read(
             fixated = columns.fixation is None or _is_numbered(fields[columns.fixation])
             found.add(frame, azimuth, elevation, reason == BLINK, fixated, others)
     measured = found.rows(columns.blink is not None, columns.fixation is not None)
-    labelled = cleaning.label_frames(measured, found.usable(), fps)
+    labelled = cleaning.label_frames(measured, found.usable(), seconds)
     bad.add_many(labelled.dropped)
     table = _table(labelled, found.others, [name for _, name in kept])
     if on_bad_rows == STOP:

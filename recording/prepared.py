@@ -40,7 +40,7 @@ class Samples:
 
     ``table``: one row per sample, sorted by frame: ``frame`` (int), ``driver`` (file name), ``road`` (file name,
     "" where there is none), ``azimuth_deg``, ``elevation_deg``, then the columns kept from the labels; ``time_s``
-    where the folder has it. ``fps``: mean rate of the recording, 30 when unknown. ``digest``: sha256 over driver
+    where the folder has it. ``fps``: usual rate of the recording, 30 when unknown. ``digest``: sha256 over driver
     pictures and angles. ``drive``: sha256 of the recording (video and labels); of a bare folder, the digest.
     ``rendered``: the recording is the rendered sample drive. ``layout``: where the pictures lay in the video, None
     for a bare folder, which does not say. ``chosen``: the face rectangle that the pictures are cut to on their way to

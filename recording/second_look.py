@@ -13,23 +13,25 @@ Each is taken only where it finds next to nothing wrong with a recording's first
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice, takewhile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 
 from recording import endings, flashes, progress, video
-from recording.frames import Index
+from recording.frames import WRONG_AT_FIRST, Index
 from recording.processors import cores
 from recording.runs import Reader, Untrusted
+
+if TYPE_CHECKING:
+    Packet = av.Packet[av.VideoStream]
 
 log = logging.getLogger("recording.second_look")
 
 _FIRST = 24
-_WRONG_AT_FIRST = 3
-"""Of these so many are damaged at most, where a way of looking is to be believed."""
 _AROUND = 2  # pictures on either side that one of an MJPEG is compared with
 
 Judge = Callable[[int, bool], bool]
@@ -41,16 +43,18 @@ def damaged(path: Path, index: Index, positions: dict[int, bool], threads: int |
     """Which of the packets at ``positions`` are damaged, of those whose decoder said nothing.
 
     ``positions``: whether a packet matters though no other picture refers to it. Empty where there is no way of
-    looking again, the index is not exact, or what is found is not to be believed.
+    looking again, or what is found is not to be believed.
     """
-    looked_for = _WAYS.get(_codec(path, index)) if index.exact else None
+    codec = _codec(path, index)
+    # Flashes may be none: where nothing can be counted past damage, all that follows would be lost to one.
+    looked_for = _WAYS.get(codec) if index.exact or codec == "h264" else None
     asked = sorted(set(positions) - index.damaged)
     if looked_for is None or not asked:
         return frozenset()
     first = [position for position in range(min(_FIRST, index.frames)) if position not in index.damaged]
     try:
         with looked_for(path, index) as is_sound:
-            if sum(not is_sound(position, True) for position in first) > _WRONG_AT_FIRST:
+            if sum(not is_sound(position, True) for position in first) > WRONG_AT_FIRST:
                 return frozenset()
         return frozenset(_all(path, index, looked_for, positions, asked, threads or cores()))
     except Untrusted as reason:
@@ -86,9 +90,31 @@ def _codec(path: Path, index: Index) -> str:
         return stream.codec_context.name
 
 
+class _Forward:
+    """Reads packets by their position where the index does not say where they lie."""
+
+    def __init__(self, path: Path, index: Index) -> None:
+        self._opening = ExitStack()
+        container, self.stream = self._opening.enter_context(video.opened(path, index.track))
+        self._packets = enumerate(packet for packet in container.demux(self.stream) if packet.size)
+
+    def __enter__(self) -> "_Forward":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opening.close()
+
+    def packet(self, wanted: int) -> "Packet":
+        """The packet at a position behind those that were read. Raises :class:`Untrusted`."""
+        try:
+            return next(packet for position, packet in self._packets if position == wanted)
+        except (StopIteration, av.error.FFmpegError):
+            raise Untrusted(f"ends before packet {wanted}") from None
+
+
 @contextmanager
 def _endings(path: Path, index: Index) -> Iterator[Judge]:
-    with Reader(path, index, 1) as reader:
+    with Reader(path, index, 1) if index.exact else _Forward(path, index) as reader:
         looked_at = endings.of_h264(reader.stream)
 
         def is_sound(position: int, everything: bool) -> bool:

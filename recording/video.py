@@ -6,6 +6,7 @@ picture when samples are prepared, when a version answers and in the app.
 """
 
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 import av
 import numpy as np
 from av.stream import Disposition
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorTrc, VideoReformatter
 
 from recording import files
 from recording.exceptions import DriveError
@@ -27,12 +28,19 @@ log = logging.getLogger("recording.video")
 SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".mkv", ".webm", ".ogv", ".avi", ".wmv", ".asf", ".flv", ".mxf"),
     *(".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".m2t"),
+    *(".h264", ".264", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg", ".insv", ".lrv"),
 )
-"""Endings by which a file among others is taken for a video."""
+"""Endings by which a file among others is taken for a video, before anything is read of it."""
 STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 PICTURE_CODECS = ("mjpeg", "png", "bmp", "webp", "gif", "tiff")
+_TEXT = ("tty", "bin")  # FFmpeg makes films of text, too
 LOOKED_AT = 300
 """Packets from the start of a file among which a film has two pictures."""
+TO_SDR = (
+    "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,"
+    "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
+)
+"""What turns an HDR film into a usual one (FFmpeg's filters)."""
 WIDEST = 16384
 """Pixels on a side that a picture may be shown with: more is a wrong statement in the file's header."""
 
@@ -92,6 +100,18 @@ def opened(path: Path, track: int | None = None) -> Iterator[tuple[av.container.
         yield container, _film(container, path, track)
 
 
+def is_film(path: Path) -> bool:
+    """Whether a file holds a film, whatever it is called: FFmpeg knows it, and it has a second picture."""
+    try:
+        with av.open(f"file:{path}") as container:
+            found = films(container)
+            if container.format.name in _TEXT or not found:
+                return False
+            return len(list(islice((packet for packet in container.demux(found[0]) if packet.size), 2))) == 2
+    except (av.error.FFmpegError, OSError):
+        return False
+
+
 def films(container: av.container.InputContainer) -> list[av.VideoStream]:
     """The video tracks that move, in the order of the file."""
     moving = [stream for stream in container.streams.video if not stream.disposition & STILLS]
@@ -142,6 +162,26 @@ def shown(stream: av.VideoStream, first: av.VideoFrame | None, path: Path) -> Sh
             f"{scaled[0]}x{scaled[1]}; export it with square pixels"
         )
     return Shown(stored, scaled, *(_lying(first) if first is not None else ()))
+
+
+def check_light(stream: av.VideoStream, path: Path) -> None:
+    """Refuse a film whose values mean light in another way than all others do; warn of one that is only darker.
+
+    Values of PQ stand for absolute light. HLG was made to be seen on usual screens, darker: 27, 51, 105, 158 and 192 in
+    place of the greys 32, 64, 128, 192 and 255. Raises :class:`DriveError`.
+    """
+    curve = stream.codec_context.color_trc
+    if curve == ColorTrc.SMPTE2084:
+        raise DriveError(
+            f"video {path}: an HDR film (PQ), whose pictures are no usual ones; record in SDR, or convert it: "
+            f"ffmpeg -i {shlex.quote(path.name)} -vf {TO_SDR} -fps_mode passthrough sdr.mp4"
+        )
+    if curve == ColorTrc.ARIB_STD_B67:
+        log.warning(
+            "video %s: an HDR film (HLG) is read as it is stored, darker than in SDR; record or convert to SDR what is "
+            "to be answered beside other cameras",
+            path,
+        )
 
 
 def _square(stored: tuple[int, int], pixel: Fraction | None) -> tuple[int, int]:

@@ -90,6 +90,7 @@ def main(argv: list[str]) -> int:
 
     files = [file for path in given.inputs for file in _files(path)]
     clips = [file for file in files if _is_video(file)]
+    images = [file for file in files if file not in set(clips)]
     if given.annotated and len(clips) != 1:
         raise InputError(f"--annotated writes a copy of one video, but {len(clips)} are given")
     if given.labels and not given.annotated:
@@ -101,7 +102,7 @@ def main(argv: list[str]) -> int:
     with ExitStack() as stack:
         write = stack.enter_context(_writer(given.out, given.format, predictor, framed=bool(clips)))
         session = stack.enter_context(_session(predictor, given.crop))
-        for row in session.images([file for file in files if not _is_video(file)]):
+        for row in session.images(images):
             write(row)
         for clip in clips:
             for row in session.video(clip, index or indices.scan(clip, given.track), given.annotated, gaze):
@@ -205,7 +206,7 @@ def measured(
     standard error how many there are. Raises :class:`InputError` when the file is no labels CSV; ``on_bad_rows`` and
     ``offset_frames`` as in :func:`recording.labels.read`.
     """
-    read = labels.read(labels_file, index.frames, on_bad_rows, index.fps, offset_frames)
+    read = labels.read(labels_file, index.frames, on_bad_rows, index.seconds, offset_frames)
     moving = int(read.moving.sum())
     print(f"{labels_file}: {read.summary()}{f'; not drawn: {moving} {MOVING}' if moving else ''}", file=sys.stderr)
     columns = ["frame", "azimuth_deg", "elevation_deg"]
@@ -255,7 +256,9 @@ def _files(path: Path) -> list[Path]:
 
 
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in video.SUFFIXES
+    """By its name, and where that says nothing by what it holds."""
+    ending = path.suffix.lower()
+    return ending in video.SUFFIXES or (ending not in (*encoded.SUFFIXES, *_TABLES) and video.is_film(path))
 
 
 def _quiet(count: int) -> bool:

@@ -40,7 +40,7 @@ def settled(path: Path, index: Index, among: Sequence[int], crop: str, promised:
 class Copy:
     """An H.264 copy of a video, written under a temporary name until :meth:`finish`.
 
-    ``fps``: the mean rate, which only helps the encoder; the pictures keep the times that :meth:`add` gives them.
+    ``fps``: the usual rate, which only helps the encoder; the pictures keep the times that :meth:`add` gives them.
     """
 
     def __init__(self, path: Path, fps: float) -> None:

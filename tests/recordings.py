@@ -56,10 +56,12 @@ def video(
     matrix: Sequence[int] | None = None,
     pixel: tuple[int, int] | None = None,
     times: Sequence[int] | None = None,
+    curve: int | None = None,
 ) -> Path:
     """Encode a numbered video. ``times_ms``: presentation times, 30 fps without; ``times``: the same in
     thirtieths of a second; ``keys``: forced key frames;
-    ``matrix``: FFmpeg's display matrix; ``pixel``: width and height of one, for pixels that are not square."""
+    ``matrix``: FFmpeg's display matrix; ``pixel``: width and height of one, for pixels that are not square;
+    ``curve``: what its values mean in light (FFmpeg's ``color_trc``)."""
     clock = fractions.Fraction(1, 30) if times_ms is None else fractions.Fraction(1, 1000)
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=30, options=same_everywhere(codec, options))
@@ -69,6 +71,8 @@ def video(
         stream.codec_context.time_base = clock
         if b_frames is not None:
             stream.codec_context.max_b_frames = b_frames
+        if curve is not None:
+            stream.codec_context.color_trc = curve
         if rotation:
             stream.set_display_rotation(rotation)
         if matrix is not None:

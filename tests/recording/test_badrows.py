@@ -150,4 +150,4 @@ def test_jumps_of_the_eyes_between_the_rows_of_a_frame_are_no_second_drive(
     for _ in range(eyes):
         noisy = gaze + random.normal(scale=0.5, size=gaze.shape)
         rows += [f"{int(t * fps)},{a:.2f},{e:.2f},1," for t, (a, e) in zip(time, noisy, strict=True)]
-    assert len(labels.read(write(tmp_path / "l.csv", rows), 200, fps=fps).table) > 30
+    assert len(labels.read(write(tmp_path / "l.csv", rows), 200, seconds=np.arange(200) / fps).table) > 30

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recording import bitstream, decoding, endings, frames
+from recording import bitstream, decoding, endings, frames, second_look
 from tests import recordings
 
 FRAMES, GROUP = recordings.SCENE_FRAMES, 12
@@ -73,6 +73,88 @@ def test_no_kept_frame_is_smeared(name: str, kind: str, sound, tmp_path: Path) -
         noticed += bool(lost)
     assert smeared == 0
     assert noticed == 3
+
+
+# Where units stand behind start codes, and where frames are counted, damage shows as it does elsewhere.
+@pytest.mark.parametrize(("name", "kinds"), [
+    ("v.ts", ("overwritten", "zeroed")), ("v.hevc", ("overwritten", "zeroed")),
+    ("v.avi", ("zeroed",)), ("v.flv", ("zeroed",)), ("v.h264", ("zeroed",)),
+])  # fmt: skip
+def test_no_frame_that_is_counted_is_smeared(name: str, kinds: tuple[str, ...], tmp_path: Path) -> None:
+    codec, how = "libx264", {"g": "12"}
+    if name in ("v.ts", "v.hevc"):
+        codec, how = "libx265", {"preset": "fast", "x265-params": f"{QUIET}:keyint=12"}
+    path = recordings.scene(tmp_path / name, codec, how)
+    whole, content = everything(path)[0], path.read_bytes()
+    assert sorted(whole) == list(range(FRAMES))
+    for seed, kind in enumerate(kinds * 3):
+        path.write_bytes(content)
+        recordings.damage(path, [20 + 4 * seed], seed=seed, kind=kind)
+        index = frames.scan(path)
+        assert not index.exact
+        got, lost = everything(path)
+        assert lost, (seed, kind)
+        assert sorted([*got, *lost]) == list(range(FRAMES))
+        assert [number for number, _ in decoding.in_order(path, index)] == sorted(got)
+        assert all(apart(picture, whole[frame]) <= 12 for frame, picture in got.items())
+
+
+@pytest.mark.parametrize(("name", "codec", "how"), [
+    ("v.avi", "libx264", {"x264-params": "slices=3:keyint=12"}),
+    ("v.ts", "libx264", {"x264-params": "nal-hrd=cbr:vbv-maxrate=3000:vbv-bufsize=3000:bitrate=3000:filler=1"}),
+    ("v.flv", "libx264", {"x264-params": "bframes=5:open-gop=1:keyint=12"}),
+    ("v.ts", "libx265", {"preset": "fast", "x265-params": f"{QUIET}:open-gop=1:bframes=4:wpp=0"}),
+    ("v.ts", "libx265", {"preset": "fast", "x265-params": f"{QUIET}:keyint=6:repeat-headers=1:slices=3:aud=1"}),
+])  # fmt: skip
+def test_sound_films_whose_frames_are_counted_lose_nothing(name: str, codec: str, how: dict, tmp_path: Path) -> None:
+    path = recordings.scene(tmp_path / name, codec, how)
+    index = frames.scan(path)
+    assert (index.exact, index.strict, index.damaged) == (False, True, frozenset())
+    got, lost = everything(path)
+    assert (len(got), lost) == (FRAMES, {})
+    assert second_look.damaged(path, index, dict.fromkeys(range(FRAMES), True)) == frozenset()
+
+
+@pytest.mark.parametrize(("name", "codec", "called"), [
+    ("v.avi", "rawvideo", "raw video"), ("v.mkv", "ffv1", "FFmpeg video codec #1"), ("v.avi", "utvideo", "Ut Video"),
+    ("v.avi", "magicyuv", "MagicYUV video"), ("v.avi", "snow", "Snow"), ("v.wmv", "wmv1", "Windows Media Video 7"),
+    ("v.avi", "msmpeg4", "MPEG-4 part 2 Microsoft variant version 3"), ("v.webm", "libvpx-vp9", "Google VP9"),
+    ("v.avi", "mpeg4", ""), ("v.avi", "mjpeg", ""), ("v.mpg", "mpeg2video", ""), ("v.flv", "flv", ""),
+    ("v.mp4", "libsvtav1", ""), ("v.ts", "libx265", ""),
+])  # fmt: skip
+def test_where_damage_does_not_show_it_is_said_once(
+    name: str, codec: str, called: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = recordings.scene(tmp_path / name, codec, {"x265-params": QUIET} if codec == "libx265" else {})
+    index = frames.scan(path)
+    assert len(list(decoding.in_order(path, index))) == FRAMES
+    said = f"video {path}: damage in {called} may not be seen; compare checksums if the file was copied"
+    assert caplog.messages == ([said] if called else [])
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_joined_transport_streams_are_read_to_the_end(codec: str, tmp_path: Path) -> None:
+    # Cameras write a file a minute; where two meet, the container counts the last packet of the first as damaged.
+    how = {"x265-params": QUIET} if codec == "libx265" else {}
+    path = recordings.scene(tmp_path / "v.ts", codec, how)
+    path.write_bytes(2 * path.read_bytes())
+    with av.open(str(path)) as container:
+        assert any(packet.is_corrupt for packet in container.demux(video=0))
+    assert len(everything(path)[0]) == 2 * FRAMES
+
+
+def test_bytes_that_most_pictures_of_a_camera_have_end_nothing(tmp_path: Path) -> None:
+    path = recordings.scene(tmp_path / "v.avi", "libx264", {"g": "12"})
+    with av.open(str(path)) as source, av.open(str(tmp_path / "odd.avi"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                odd = av.Packet(bytes(packet) + b"\0\0\0camera")
+                odd.pts, odd.dts, odd.time_base = packet.pts, packet.dts, packet.time_base
+                odd.stream, odd.is_keyframe = stream, packet.is_keyframe
+                target.mux(odd)
+    got, lost = everything(tmp_path / "odd.avi")
+    assert (len(got), lost) == (FRAMES, {})
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "plain-hevc.mp4", "mpeg4.mp4"])
@@ -170,13 +252,14 @@ def test_sound_h264_loses_nothing_wherever_its_pictures_become_whole(how: str, c
 
 @pytest.mark.parametrize(("behind", "strict"), [(b"\0\0\3\0\0\3", True), (b"garbage" * 9, False)])
 def test_h265_with_something_behind_every_picture_loses_none(
-    behind: bytes, strict: bool, sound, tmp_path: Path
+    behind: bytes, strict: bool, sound, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Words of zeros are allowed there, and fill up a constant bit rate. Anything else no decoder minds either.
     recordings.lengthened(sound["plain-hevc.mp4"][0], tmp_path / "v.mp4", behind=behind)
     assert frames.scan(tmp_path / "v.mp4").strict == strict
     got, lost = everything(tmp_path / "v.mp4")
     assert (len(got), lost) == (FRAMES, {})
+    assert ("damage in HEVC" in caplog.text) != strict, "what cannot be looked at is said"
 
 
 def test_h265_data_that_ends_a_few_bytes_before_it_should_is_damaged(sound) -> None:

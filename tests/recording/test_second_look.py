@@ -59,6 +59,20 @@ def test_reading_in_order_leaves_out_the_same(damaged: Path) -> None:
     assert [number for number, _ in decoding.in_order(damaged, index, 20)] == list(range(HIDDEN))
 
 
+def test_where_frames_are_counted_reading_ends_there(sound: Path, tmp_path: Path, caplog) -> None:
+    counted = recordings.scene(tmp_path / "v.flv", "libx264", H264)
+    path = recordings.lengthened(counted, tmp_path / "hidden.flv", [HIDDEN])
+    everything = range(recordings.SCENE_FRAMES)
+    assert not frames.scan(path).exact
+    assert read(path, everything) == set(), "nothing says that there is damage"
+    recordings.damage(path, [OPEN + 10], seed=0, kind="zeroed")
+    kept = set(range(HIDDEN - frames.HELD_BACK))
+    assert read(path, everything) == read(path, everything, threads=4) == set(everything) - kept
+    assert {number for number, _ in decoding.in_order(path, frames.scan(path))} == kept
+    assert read(path, [OPEN - 20, OPEN], before=[OPEN - 28, OPEN - 24]) == {OPEN - 20, OPEN, OPEN - 28, OPEN - 24}
+    assert "second look" not in caplog.text
+
+
 def test_frames_given_before_any_damage_showed_are_named(hidden: Path, tmp_path: Path, caplog) -> None:
     path = Path(shutil.copy(hidden, tmp_path / "v.mp4"))
     for seed in range(9):  # damage that the decoder tells, and not the bytes

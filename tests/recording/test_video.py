@@ -157,3 +157,17 @@ def test_a_name_is_a_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert recordings.number(first(tmp_path / name)) == 0
     monkeypatch.chdir(tmp_path)
     assert frames.scan(Path(name)).frames == 3
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.ts"])
+def test_hdr_is_refused_or_said(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pq = recordings.video(tmp_path / f"pq {name}", 6, curve=16)
+    with pytest.raises(DriveError, match=rf"an HDR film \(PQ\).* ffmpeg -i 'pq {name}' -vf zscale.*tonemap") as caught:
+        frames.scan(pq)
+    assert "\n" not in str(caught.value)
+    assert caplog.text == ""
+    first(recordings.video(tmp_path / f"hlg {name}", 6, curve=18))
+    assert [message for message in caplog.messages if "an HDR film (HLG) is read as it is stored, darker" in message]
+    caplog.clear()
+    first(recordings.video(tmp_path / f"sdr {name}", 6, curve=1))
+    assert caplog.text == ""

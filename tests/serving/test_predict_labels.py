@@ -38,7 +38,7 @@ def test_what_training_leaves_out_is_not_drawn_and_the_count_is_said(
     assert predict.measured(path, index).keys() == set(range(60)) - {10, 20, 21} - beside - saccade
     said = capsys.readouterr().err
     assert "51 of 60 rows are usable; dropped 9: 1 not worn, 2 blink, 6 beside a blink; not drawn: 2 within" in said
-    training = labels.read(path, index.frames, fps=index.fps)
+    training = labels.read(path, index.frames, seconds=index.seconds)
     assert predict.measured(path, index).keys() == set(training.table["frame"][~training.moving])
 
 

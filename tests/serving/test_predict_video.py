@@ -6,10 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 
-from recording import decoding, frames, preparation, prepared
+from recording import decoding, frames, pictures, preparation, prepared
 from recording.drive import Source
 from recording.exceptions import InputError
 from recording.face import Face
@@ -239,6 +240,30 @@ def test_of_a_folder_everything_is_answered_or_named(tmp_path: Path, capsys: pyt
     assert capsys.readouterr().err == (
         f"{tmp_path}: 2 files passed over, named neither as a picture nor as a video (h.webp, i.heic)\n"
     )
+
+
+@pytest.mark.parametrize(("name", "made", "how"), [
+    ("v.h264", "v.h264", {}), ("v.MJPEG", "v.mjpeg", {"codec": "mjpeg"}), ("v.insv", "v.mp4", {}),
+    ("film", "v.mp4", {}), ("film", "v.mjpeg", {"codec": "mjpeg"}), ("v.dat", "v.ts", {}),
+])  # fmt: skip
+def test_a_film_is_one_whatever_it_is_called(name: str, made: str, how: dict, tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "given").mkdir()
+    path = recordings.video(tmp_path / "made" / made, 30, **how).rename(tmp_path / "given" / name)
+    assert predict._is_video(path)
+    assert predict._files(tmp_path / "given") == [path]
+    assert [row.frame for row in answers(path)] == list(range(30))
+
+
+def test_a_picture_is_none_whatever_it_is_called(tmp_path: Path) -> None:
+    shown = pictures.encode(recordings.picture(1, (192, 96)))
+    film = recordings.video(tmp_path / "v.mp4", 3).read_bytes()
+    for name, content in {
+        "photo": shown, "motion": shown + film, "v.jpg": film, "notes.nfo": b"plain text, many lines\n" * 400,
+        "empty": b"", "zeros.dat": bytes(100_000), "p.webp": cv2.imencode(".webp", recordings.picture(1, (192, 96)))[1],
+    }.items():  # fmt: skip
+        (tmp_path / name).write_bytes(bytes(content))
+        assert not predict._is_video(tmp_path / name), name
 
 
 def test_in_an_annotated_copy_gaze_begins_in_the_face_that_is_promised(

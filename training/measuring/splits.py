@@ -132,7 +132,7 @@ def split(
 def blocks(frames: np.ndarray, fps: float, seconds: np.ndarray | None = None) -> Split:
     """Contiguous validation and test blocks spread over the drive, a gap beside each.
 
-    Times are ``seconds`` (n,), or the numbers of the ``frames`` over the mean rate ``fps`` where those say the same.
+    Times are ``seconds`` (n,), or the numbers of the ``frames`` over the usual rate ``fps`` where those say the same.
 
     Each of up to ten stretches looks like ``train | gap | block | gap | block | gap | train``; where the blocks
     lie in the stretch, and which of them tests, changes from stretch to stretch so that no rhythm of the drive
