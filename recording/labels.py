@@ -136,7 +136,7 @@ def read(
             first, last = min(first, frame), max(last, frame)
         if columns.frame is not None and reason not in NOT_NUMBERED:
             named.append(frame)
-            if frame_numbers.is_rounded(fields[columns.frame]):
+            if not fields[columns.frame].isdigit() and frame_numbers.is_rounded(fields[columns.frame]):
                 rounded.append((number, fields[columns.frame], frame))
         others: list[str] | None = None
         if reason is None and frame in named_before:

@@ -292,7 +292,7 @@ def _said_of_files(folder: Path, found: dict[str, list[Path]]) -> Iterator[str]:
     several = [paths for paths in found.values() if len(paths) > 1]
     if several:
         read, other = (path.name for path in several[0][:2])
-        yield f"{folder}: {len(several)} samples have several pictures; one is read, as {read} and not {other}"
+        yield f"{folder}: samples with several pictures: {len(several)}; one is read, as {read} and not {other}"
     truths = {path.name.removesuffix(sample_files.TRUTH) for path in folder.glob(f"*{sample_files.TRUTH}")}
     if alone := sorted(truths - found.keys()):
         yield (

@@ -333,7 +333,7 @@ def test_files_of_a_bare_folder_that_are_not_read_are_said(tmp_path: Path, caplo
     assert loaded.table["driver"].tolist() == [f"frame_{n:05d}_driver.jpg" for n in (0, 1, 3, 5)]
     several, alone = loaded.warnings
     assert (
-        "1 samples have several pictures; one is read, as frame_00001_driver.jpg and not frame_00001_driver.png"
+        "samples with several pictures: 1; one is read, as frame_00001_driver.jpg and not frame_00001_driver.png"
         in several
     )
     assert "2 of 6 *_gt.json have no picture that is read beside them" in alone
