@@ -56,6 +56,11 @@ def test_sparse_numbers_and_those_that_go_on_after_the_video_are_read_without_a_
     assert not caplog.messages
 
 
+def test_one_number_for_each_frame_that_skips_some_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    labels.read(write(tmp_path / "l.csv", [int(n * 30 / 25) for n in range(500)]), 500)
+    assert "written at another rate of frames" in caplog.text
+
+
 @pytest.mark.parametrize("numbers", [range(240), range(0, 600, 2)], ids=["every", "every 2nd"])
 def test_a_video_that_was_cut_at_its_end_is_read_and_said(
     numbers: range, tmp_path: Path, caplog: pytest.LogCaptureFixture
