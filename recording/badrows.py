@@ -1,8 +1,9 @@
 """Why rows of a labels CSV are dropped, how many for which reason, and when that is too many to go on.
 
-A blink, glasses that are off, a blank angle: such rows are normal, however many there are. Rows that are dropped
+A blink, glasses that are off, blank angles: such rows are normal, however many there are. Rows that are dropped
 for how they are *written* – another minus sign, another unit, another separator – are a class: they hold, say, all
-looks to the left, and a model of what is left knows only the other side.
+looks to the left, and a model of what is left knows only the other side. Programs that could not read such numbers
+leave blanks in their place: there one angle is blank beside the other, and a tracker that loses the eyes loses both.
 """
 
 import logging
@@ -69,6 +70,15 @@ class BadRows:
         self._counts: Counter[str] = Counter()
         self._classes: Counter[tuple[str, int | None]] = Counter()
         self._first: dict[tuple[str, int | None], tuple[int, str]] = {}
+        self._alone: dict[int, list[int]] = {}
+        self._lost: list[int] = []
+
+    def add_blank(self, line: int, columns: list[int]) -> None:
+        """Note that a row has no value in one or both of the columns of angles."""
+        if len(columns) == 1:
+            self._alone.setdefault(columns[0], []).append(line)
+        else:
+            self._lost.append(line)
 
     def add(self, reason: str, line: int, text: str, column: int | None = None) -> None:
         """Count a row; ``text`` is what is wrong with it: the field of ``column``, or the whole line."""
@@ -89,7 +99,8 @@ class BadRows:
         """:class:`DriveError` when a class of rows is lost, with its first one.
 
         That is: more than 5 % of the rows (and a few at least) for one reason in one column, or some angles of a
-        column of which what is ``kept`` (column → values) lies on one side of 0.
+        column of which what is ``kept`` (column → values) lies on one side of 0, be they written wrongly or blank where
+        the other angle is there.
         """
         for (reason, column), count in self._classes.most_common():
             one_sided = column in kept and leaves_one_side(count, rows, kept[column])
@@ -101,6 +112,25 @@ class BadRows:
                     f"{self._example(column, text)} in line {line}; {_REMEDY[reason]}, or go on without these rows "
                     f"with on_bad_rows=drop"
                 )
+        for column, lines in self._alone.items():
+            if column in kept and leaves_one_side(len(lines), rows, kept[column]):
+                raise DriveError(
+                    f"labels {self._path}: {len(lines)} of {rows} rows have one angle and no "
+                    f"{self._header.names[column]!r} (the first in line {lines[0]}), and what is left lies on one side "
+                    f"of 0, {BLANKED}, or go on without these rows with on_bad_rows=drop"
+                )
+
+    def warn_of_lost_side(self, rows: int, column: int, kept: pd.Series) -> None:
+        """Say it when many rows have neither angle and what is ``kept`` of ``column`` lies on one side of 0.
+
+        Eyes that are lost are no fault of the file, and whoever looks to one side only is right: it is only said.
+        """
+        if leaves_one_side(len(self._lost), rows, kept):
+            log.warning(
+                "labels %s: %d of %d rows have no angles (the first in line %d), and %r of all others lies on one side "
+                "of 0: right of a driver who looked to one side only, wrong %s",
+                *(self._path, len(self._lost), rows, self._lost[0], self._header.names[column], BLANKED),
+            )
 
     def _example(self, column: int | None, text: str) -> str:
         shown = repr(text if len(text) <= 80 else text[:80] + "…")
@@ -109,6 +139,11 @@ class BadRows:
         return f"{self._header.names[column]!r} is {shown}"
 
 
+BLANKED = (
+    "as where a program could not read how they were written (another minus sign) and left them blank; write all "
+    "angles as plain numbers"
+)
+"""What is to be said of angles that are blank and would lie on the other side."""
 _REMEDY = {
     MALFORMED: "write every row with as many fields as the header, decimal commas in quotes",
     BAD_FRAME: "write frame numbers as whole numbers",

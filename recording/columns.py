@@ -37,6 +37,7 @@ def find(file: CsvFile) -> tuple[Header, Columns]:
     for header in file.headers():
         columns = _columns(file.path, header)
         if columns is not None:
+            _check_same(file, header, columns)
             return (replace(header, row_names=True) if _has_row_names(file, header, columns) else header), columns
         if best is None or (header.line == best.line and len(header.names) > len(best.names)):
             best = header
@@ -81,7 +82,7 @@ def _columns(path: Path, header: Header) -> Columns | None:
         name = exact if exact in in_degrees else in_degrees[0]
         says = named[name]
         found[wanted], angle_units[wanted] = plain.index(name), says[1] if says else "deg"
-        _check_once(path, header, name, in_degrees if name != exact else [name])
+        _check_once(path, header, name, [name])
     for name in (FRAME, *FLAGS, FIXATION_ID):
         if name in plain:
             _check_once(path, header, name, [name])
@@ -134,6 +135,23 @@ def _number(text: str) -> float:
         return units.number(text)
     except ValueError:
         return math.nan
+
+
+def _check_same(file: CsvFile, header: Header, columns: Columns) -> None:
+    """Refuse an angle that has two columns in one unit, spelled differently, of which any row differs."""
+    for at in (columns.azimuth, columns.elevation):
+        says = units.angle_column(header.plain[at])
+        others = [k for k, name in enumerate(header.plain) if k != at and units.angle_column(name) == says]
+        for number, _, fields in file.rows(header) if others else ():
+            for other in others:
+                if fields is None or units.is_empty(fields[other]):
+                    continue
+                one, two = _number(fields[at]), _number(fields[other])
+                if not units.is_same(one, two):
+                    raise DriveError(
+                        f"labels {file.path}: columns {header.names[at]!r} and {header.names[other]!r} are one angle "
+                        f"and differ ({fields[at][:40]!r} and {fields[other][:40]!r} in line {number}); keep one"
+                    )
 
 
 def _check_once(path: Path, header: Header, name: str, same: list[str]) -> None:

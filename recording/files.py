@@ -106,12 +106,20 @@ def write_text(path: Path, text: str) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file; :class:`InputError` when it is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_object)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error}); delete it or mend it") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: is no JSON object; delete it or mend it")
     return content
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):  # the last one would win
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in made if names.count(name) > 1)!r} stands twice in one object")
+    return made
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recording import cleaning, frame_times, units
+from recording import cleaning, decimal_commas, frame_numbers, frame_times, units
 from recording.badrows import (
     ABSURD_ANGLE,
     BAD_ANGLE,
@@ -103,6 +103,7 @@ def read(
         raise InputError(f"on_bad_rows={on_bad_rows!r} is unknown: choose one of {', '.join(ON_BAD_ROWS)}")
     file = CsvFile(path)
     header, columns = find(file)
+    decimal_commas.check(file, header, columns)
     _check_offset(offset_frames, None if columns.frame is None else header.names[columns.frame])
     scales, notes = _scales(file, header, columns)
     if header.row_names:
@@ -123,6 +124,8 @@ def read(
     named_before: dict[int, list[str]] = {}
     later: list[str] = []  # of all rows of a frame but the first: their text is not wanted, and would fill the memory
     rows, first, last = 0, math.inf, -math.inf
+    named: list[int] = []
+    rounded: list[tuple[int, str, int]] = []
     for number, line, fields in file.rows(header):
         rows += 1
         if fields is None:
@@ -131,6 +134,10 @@ def read(
         reason, at, frame, azimuth, elevation = judge(fields)
         if reason in (None, PAST_END):
             first, last = min(first, frame), max(last, frame)
+        if columns.frame is not None and reason not in NOT_NUMBERED:
+            named.append(frame)
+            if not fields[columns.frame].isdigit() and frame_numbers.is_rounded(fields[columns.frame]):
+                rounded.append((number, fields[columns.frame], frame))
         others: list[str] | None = None
         if reason is None and frame in named_before:
             _check_one_recording(path, header, number, fields, named_before[frame])
@@ -140,9 +147,13 @@ def read(
             others = [fields[position].strip() for position, _ in kept]
         if reason is not None:
             bad.add(reason, number, line if at is None else fields[at], at)
+        if reason in (BLANK_ANGLE, BAD_ANGLE) and (blank := _blank(fields, columns)):
+            bad.add_blank(number, blank)
         if reason not in NOWHERE:
             fixated = columns.fixation is None or _is_numbered(fields[columns.fixation])
             found.add(frame, azimuth, elevation, reason == BLINK, fixated, others)
+    if columns.frame is not None:
+        _check_numbers(path, header.names[columns.frame], named, rounded, frames, fps, on_bad_rows == STOP)
     measured = found.rows(columns.blink is not None, columns.fixation is not None)
     labelled = cleaning.label_frames(measured, found.usable(), seconds)
     bad.add_many(labelled.dropped)
@@ -150,9 +161,10 @@ def read(
     if on_bad_rows == STOP:
         bad.check(rows, {columns.azimuth: table["azimuth_deg"], columns.elevation: table["elevation_deg"]})
         _check_one_drive(path, measured, found.usable(), labelled)
+    bad.warn_of_lost_side(rows, columns.azimuth, table["azimuth_deg"])
     warn_of_lost(path, table["azimuth_deg"], table["elevation_deg"])
-    named = (int(first), int(last)) if last >= 0 else None
-    return Labels(table, labelled.moving, measured, rows, bad.counts(), named, tuple(notes), times_file)
+    frames_named = (int(first), int(last)) if last >= 0 else None
+    return Labels(table, labelled.moving, measured, rows, bad.counts(), frames_named, tuple(notes), times_file)
 
 
 def _check_offset(frames: float, numbers: str | None) -> None:
@@ -180,6 +192,25 @@ def _check_times(file: CsvFile, header: Header, columns: Columns) -> None:
     frame_times.check_not_rounded(file.path, header.names[at], times)
 
 
+def _check_numbers(
+    path: Path,
+    column: str,
+    named: list[int],
+    rounded: list[tuple[int, str, int]],
+    frames: int | None,
+    fps: float | None,
+    stop: bool,
+) -> None:
+    """Refuse frame numbers that are rounded or those of another clock."""
+    # Of nanoseconds under this name some are no numbers of the table; whatever is so far past the end is alike.
+    numbers = np.minimum(np.array(named, dtype=np.float64), 2.0**62).astype(np.int64)
+    frame_numbers.check_not_rounded(path, column, rounded, numbers)
+    if frames is not None:
+        frame_numbers.check_clock(path, column, numbers, frames, fps, stop)
+
+
+NOT_NUMBERED = {BAD_FRAME, NEGATIVE_FRAME, NO_FRAME}
+"""Reasons for which a row has no frame number."""
 NOWHERE = {BAD_FRAME, NEGATIVE_FRAME, NO_FRAME, PAST_END}
 """Reasons for which a row belongs to no frame of the video."""
 
@@ -301,6 +332,20 @@ def _judge(
         return reason, columns.elevation, frame, azimuth, elevation
 
     return judge
+
+
+def _blank(fields: list[str], columns: Columns) -> list[int]:
+    """The columns of angles in which a row has no value; of one that has text in the other they say nothing."""
+    both = (columns.azimuth, columns.elevation)
+    blank = [column for column in both if units.is_empty(fields[column])]
+    return blank if len(blank) == 2 or all(_is_number(fields[column]) for column in both if column not in blank) else []
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(units.number(text))
+    except ValueError:
+        return False
 
 
 def _is_numbered(text: str) -> bool:

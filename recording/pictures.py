@@ -73,6 +73,18 @@ _OTHERS = {
 }
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 _USUAL_GAMMA = (0.4, 0.53)  # of the gAMA chunk: 1/2.5 to BT.709's, no more than a few grey levels off sRGB
+# Transfers of cICP (ITU-T H.273) within that range: BT.709 and its like, gamma 2.2, SMPTE 240M, xvYCC, BT.1361, sRGB.
+_USUAL_TRANSFERS = {1, 4, 6, 7, 11, 12, 13, 14, 15}
+_UNSPECIFIED = 2
+_TRANSFERS = {
+    5: "gamma 2.8",
+    8: "values in proportion to light",
+    9: "logarithmic",
+    10: "logarithmic",
+    16: "PQ, high dynamic range",
+    17: "gamma 2.6",
+    18: "HLG, high dynamic range",
+}
 _NEARLY_ALL = 0.95
 _BLACK_LEVEL = 1 << 11  # what sensors answer in the dark, at most
 # EXIF orientation: mirrored first, then so many quarter turns to the left.
@@ -233,9 +245,16 @@ def _decode_png(data: bytes, name: str) -> tuple[Picture, bytes]:
     """The pixels as stored and the EXIF block."""
     chunks = dict(_chunks(data, name))
     exif = chunks.get(b"eXIf", b"").removeprefix(_EXIF)  # some writers begin it as in a JPEG
+    transfer = _transfer(chunks.get(b"cICP", b""))
+    if transfer is not None and transfer not in _USUAL_TRANSFERS:
+        kind = f" ({_TRANSFERS[transfer]})" if transfer in _TRANSFERS else ""
+        raise InputError(
+            f"{name}: a PNG whose transfer is {transfer}{kind}, and not that of sRGB (13); save it as sRGB"
+        )
     gamma = int.from_bytes(chunks.get(b"gAMA", b"")) / 100_000
     # What says more goes before it (PNG specification, section 4.3), and 0 says nothing.
-    if gamma and not _USUAL_GAMMA[0] <= gamma <= _USUAL_GAMMA[1] and not chunks.keys() & {b"cICP", b"iCCP", b"sRGB"}:
+    says_more = transfer is not None or chunks.keys() & {b"iCCP", b"sRGB"}
+    if gamma and not _USUAL_GAMMA[0] <= gamma <= _USUAL_GAMMA[1] and not says_more:
         kind = " (values in proportion to light)" if gamma == 1 else ""
         raise InputError(f"{name}: a PNG whose gamma is {gamma:g}{kind}, and not about 0.45455; save it as sRGB")
     try:
@@ -245,6 +264,11 @@ def _decode_png(data: bytes, name: str) -> tuple[Picture, bytes]:
     if picture is None:
         raise _damaged(name, "it does not decode")
     return _in_8_bits(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), name), exif
+
+
+def _transfer(code_points: bytes) -> int | None:
+    """The transfer that the content of a cICP chunk says, None where it says none."""
+    return code_points[1] if len(code_points) == 4 and code_points[1] != _UNSPECIFIED else None
 
 
 def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recording import badrows, face, files, ground_truth, layouts, preprocess, sample_files, units
+from recording import badrows, face, files, ground_truth, layouts, preprocess, sample_files, sample_numbers, units
 from recording.exceptions import InputError
+from recording.pictures import SUFFIXES
 
 log = logging.getLogger("recording.prepared")
 
@@ -200,46 +201,53 @@ def _check_row(folder: Path, file: str, azimuth: float, elevation: float) -> Non
 
 
 def _load_bare(folder: Path) -> Samples:
-    pictures = sorted(folder.glob(f"*{sample_files.DRIVER}"))
-    if not pictures:
+    found = sample_files.pictures(folder)
+    if not found:
         raise InputError(
-            f"no samples found in {folder}: looked for {TABLE} with {DRIVE}, and for *_driver.jpg with *_gt.json; "
-            f"make them with: {PREPARE_COMMAND}"
+            f"no samples found in {folder}: looked for {TABLE} with {DRIVE}, and for *_driver.jpg (or "
+            f"{', '.join(SUFFIXES[1:])}) with *_gt.json; make them with: {PREPARE_COMMAND}"
         )
+    roads = sample_files.pictures(folder, "road")
+    pictures = sorted(several[0] for several in found.values())
     rows: list[dict[str, Any]] = []
     content: list[bytes] = []
+    positions: list[int] = []
     damaged: list[str] = []
     wrong_angles: list[str] = []
+    blank: dict[str, list[str]] = {}
     scales = ground_truth.scales(folder, pictures)
     for position, path in enumerate(pictures):
+        road = roads.get(sample_files.stem_of(path.name))
         try:
             files.check_name(path, "picture")
-            row = ground_truth.row(path, position, scales)
+            row = ground_truth.row(path, road[0].name if road else "", scales)
             picture = _read_bytes(path)
             preprocess.decode(picture, str(path))
-        except ground_truth.WrongAngle as reason:
-            wrong_angles.append(str(reason))
-            damaged.append(str(reason))
-            continue
         except InputError as reason:
+            if isinstance(reason, ground_truth.WrongAngle):
+                wrong_angles.append(str(reason))
+            elif isinstance(reason, ground_truth.BlankAngle):
+                blank.setdefault(reason.column, []).append(str(reason))
             damaged.append(str(reason))
             continue
         rows.append(row)
         content.append(hashlib.sha256(picture).digest())
+        positions.append(position)
     if not rows:
         raise InputError(f"no samples found in {folder}: none of {len(pictures)} is usable, the first: {damaged[0]}")
     table = pd.DataFrame(rows)
-    wrong, of = len(wrong_angles), len(pictures)
-    one_sided = any(badrows.leaves_one_side(wrong, of, table[column]) for column in ground_truth.ANGLES)
-    if one_sided or badrows.is_class(wrong, of):
-        left = ", and what is left lies on one side of 0" if one_sided else ""
-        raise InputError(
-            f"samples folder {folder}: {wrong} of {of} samples would be left out for how their angles are written"
-            f"{left}, the first: {wrong_angles[0]}; mend them, or remove these samples to go on without"
-        )
+    of = len(pictures)
+    _check_classes(folder, table, wrong_angles, of)
+    _check_blank(folder, table, blank, of)
+    drivers = [row["driver"] for row in rows]
+    table["frame"], doubt = sample_numbers.frames(drivers, [row["frame"] for row in rows], positions)
     order = np.lexsort((table["driver"], table["frame"]))
     table = table.iloc[order].reset_index(drop=True)
-    warnings = (*_said_of_damage(folder, damaged, of), *_said_of_numbers(folder, table))
+    warnings = (
+        *_said_of_damage(folder, damaged, of),
+        *_said_of_files(folder, found),
+        *_said_of_numbers(folder, table, doubt),
+    )
     for warning in warnings:
         log.warning("%s", warning)
     digest = hashlib.sha256()
@@ -250,20 +258,60 @@ def _load_bare(folder: Path) -> Samples:
     return replace(samples, warnings=warnings)
 
 
+def _check_classes(folder: Path, table: pd.DataFrame, wrong_angles: list[str], of: int) -> None:
+    """Refuse a folder that would lose a class of samples for how their angles are written."""
+    wrong = len(wrong_angles)
+    one_sided = any(badrows.leaves_one_side(wrong, of, table[column]) for column in ground_truth.ANGLES)
+    if one_sided or badrows.is_class(wrong, of):
+        left = ", and what is left lies on one side of 0" if one_sided else ""
+        raise InputError(
+            f"samples folder {folder}: {wrong} of {of} samples would be left out for how their angles are written"
+            f"{left}, the first: {wrong_angles[0]}; mend them, or remove these samples to go on without"
+        )
+
+
+def _check_blank(folder: Path, table: pd.DataFrame, blank: dict[str, list[str]], of: int) -> None:
+    """Refuse a folder that has lost all looks to one side; ``blank``: what is said of samples that lack one angle."""
+    for column, said in blank.items():
+        if badrows.leaves_one_side(len(said), of, table[column]):
+            raise InputError(
+                f"samples folder {folder}: {len(said)} of {of} samples have one angle and no {column}, and what is "
+                f"left lies on one side of 0, {badrows.BLANKED}, or remove these samples to go on without; the first: "
+                f"{said[0]}"
+            )
+
+
 def _said_of_damage(folder: Path, damaged: list[str], of: int) -> Iterator[str]:
     """A line that counts the samples that were left out, where there are any."""
     if damaged:
         yield f"{folder}: {len(damaged)} of {of} samples left out, the first: {damaged[0]}"
 
 
-def _said_of_numbers(folder: Path, table: pd.DataFrame) -> Iterator[str]:
-    """A line where what the file names end with cannot be the numbers of frames."""
+def _said_of_files(folder: Path, found: dict[str, list[Path]]) -> Iterator[str]:
+    """Lines about samples with several pictures or without one."""
+    several = [paths for paths in found.values() if len(paths) > 1]
+    if several:
+        read, other = (path.name for path in several[0][:2])
+        yield f"{folder}: samples with several pictures: {len(several)}; one is read, as {read} and not {other}"
+    truths = {path.name.removesuffix(sample_files.TRUTH) for path in folder.glob(f"*{sample_files.TRUTH}")}
+    if alone := sorted(truths - found.keys()):
+        yield (
+            f"{folder}: {len(alone)} of {len(truths)} *{sample_files.TRUTH} have no picture that is read beside them "
+            f"(*_driver with one of {', '.join(SUFFIXES)}), the first: {sample_files.truth(alone[0])}"
+        )
+
+
+def _said_of_numbers(folder: Path, table: pd.DataFrame, doubt: str) -> Iterator[str]:
+    """Lines where the samples' numbers may not be those of frames, for the reason ``doubt``, or cannot be."""
+    remedy = "name the files by their frames, frame_00123_driver.jpg"
+    if doubt:
+        yield f"{folder}: {doubt}; by these numbers the samples are split and joined to their times: {remedy}"
     apart = float(np.median(np.diff(table["frame"]))) if len(table) > 1 else 0.0
     if apart > FARTHEST_FRAMES:
         yield (
             f"{folder}: the numbers in its file names, as in {table['driver'].iat[0]}, are taken for frames at "
             f"{layouts.DEFAULT_FPS:g} a second, and are {apart:.0f} apart: splits by time and the search for the same "
-            "recording elsewhere mean nothing with them; name the files by their frames, frame_00123_driver.jpg"
+            f"recording elsewhere mean nothing with them; {remedy}"
         )
 
 

@@ -25,6 +25,8 @@ MOVING_DEG = 8.0
 """Who moves the eyes up and down by so much also moves them aside."""
 ASIDE_DEG, ASIDE_TO_UP = 30.0, 60.0
 """Who moves the eyes aside by so much does not keep them on one height within a 60th of it: half a degree."""
+ROUNDED = 0.01
+"""Two columns of one angle may be rounded differently, by no more than this."""
 TURN_RAD = math.tau + 1e-3
 """A full turn, rounded up."""
 
@@ -61,6 +63,11 @@ def truth(text: str) -> bool | None:
     except ValueError:
         return None
     return bool(value) if math.isfinite(value) else None
+
+
+def is_same(one: float, other: float) -> bool:
+    """Whether two numbers are the same angle, but for how they were rounded."""
+    return abs(one - other) <= ROUNDED
 
 
 def is_empty(text: str) -> bool:

@@ -229,11 +229,15 @@ async def _asked(request: Request, service: Service) -> Asked:
 
 
 def _content_type(request: Request, *, strict: bool = False) -> str:
-    kind, _, parameters = request.headers.get("content-type", "").partition(";")
-    parameters = parameters.strip().lower().replace('"', "")
-    if strict and parameters not in ("", "charset=utf-8"):
+    kind, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
+    said = {parameter.replace('"', "") for parameter in parameters} - {"", "charset=utf-8"}
+    if strict and kind == "text/csv":  # RFC 4180, section 3
+        if "header=absent" in said:
+            raise Refused(415, "a CSV without a header is not read; name the columns in line 1", reason="content type")
+        said -= {"header=present"}
+    if strict and said:
         raise Refused(415, "only charset=utf-8 is supported", reason="content type")
-    return kind.strip().lower()
+    return kind
 
 
 def _origin(predictor: Predictor) -> dict[str, str]:

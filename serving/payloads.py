@@ -23,6 +23,7 @@ _NO_BASE64 = re.compile(r"[^A-Za-z0-9+/_-]")
 _NEVER_WITHOUT_PLUS = 1000
 """A picture's base64 that is longer has a plus (or a minus) in it: without one it is one in seven million."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_TORN_URI = re.compile(r"\s*data:[^,]*;\s*base64\s*", re.IGNORECASE)
 _STANDARD = str.maketrans("-_", "+/")
 _SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
 SHAPES = ("dataframe_split", "dataframe_records", "inputs", "instances")
@@ -86,9 +87,9 @@ def from_table(body: bytes) -> list[Encoded]:
     for key, value in content.items():
         if key == "params" and (value is None or isinstance(value, dict)):
             for parameter in value or {}:  # MLflow's own clients send none as null or {}
-                raise wishes.not_followed(f"params: {parameter[:40]!r}", ())
+                raise wishes.not_in_invocations(f"params: {parameter[:40]!r}", parameter)
         elif key not in SHAPES:
-            raise wishes.not_followed(f"the key {key[:40]!r}", ())
+            raise wishes.not_in_invocations(f"the key {key[:40]!r}", key)
     values = _COLUMNS[shapes[0]](content[shapes[0]])
     return _column(values)
 
@@ -109,6 +110,11 @@ def from_csv(body: bytes) -> list[Encoded]:
         raise _otherwise_separated(columns) or _no_column()
     _check_columns(columns)
     for number, row in enumerate(rows):
+        if any(map(_TORN_URI.fullmatch, row)):
+            raise malformed(
+                f"row {number} of the CSV: the comma of a data URI separates two cells; put the URI in quotes, or send "
+                "only the base64 behind the comma"
+            )
         if len(row) > len(columns):
             raise malformed(f"row {number} of the CSV has {len(row)} cells for {len(columns)} columns; separate by ','")
     at = columns.index(COLUMN)
@@ -131,9 +137,12 @@ def check_unpacked(body: bytes) -> None:
 def parse(body: bytes) -> Any:
     """JSON bytes → objects; :class:`Refused` (400) for anything else, however deep or long."""
     try:
-        return json.loads(body, object_pairs_hook=_object)
+        content = json.loads(body, object_pairs_hook=_object)
     except (ValueError, RecursionError):
         raise malformed("the body is not JSON") from None
+    if isinstance(content, str) and content.lstrip()[:1] in ("{", "["):
+        raise malformed("the body is JSON that was encoded twice, a string that holds JSON; encode it once")
+    return content
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -197,7 +206,7 @@ def _check_columns(columns: Iterable[Any]) -> None:
     """Other columns are left alone, as MLflow's server leaves them; a wish among them is not."""
     named = list(columns)
     if wishes.CROP in named:
-        raise wishes.not_followed(f"the column {wishes.CROP!r}", ())
+        raise wishes.not_in_invocations(f"the column {wishes.CROP!r}", wishes.CROP)
     if named.count(COLUMN) > 1:
         raise malformed(
             f"the table has {named.count(COLUMN)} columns '{COLUMN}'; give one, with a row for each picture"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from recording import arrows, decoding, labels, preprocess, video
+from recording import arrows, decoding, labels, preprocess, sample_files, video
 from recording import frames as indices
 from recording import pictures as encoded
 from recording.badrows import MOVING, ON_BAD_ROWS, STOP
@@ -238,7 +238,7 @@ def _files(path: Path) -> list[Path]:
         inside = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
         images = [file for file in inside if file.suffix.lower() in encoded.SUFFIXES]
         # A prepared folder has road and cabin views beside the driver's; those hold no gaze.
-        found = [file for file in images if file.stem.endswith("_driver")] or images
+        found = [file for file in images if sample_files.is_picture(file.name)] or images
         found += [file for file in inside if _is_video(file)]
         if not found:
             raise InputError(f"{path}: no images ({', '.join(encoded.SUFFIXES)}) and no videos in this folder")

@@ -10,6 +10,7 @@ from serving.limits import Refused
 
 CROP = "crop"
 DEFAULT = "driver"
+SIGNATURE = "signature_name"
 
 
 def crop(said: Iterable[Any]) -> str:
@@ -28,15 +29,23 @@ def in_address(given: QueryParams, known: tuple[str, ...] = (CROP,)) -> list[str
     """Every ``crop`` of the address; :class:`Refused` (422) for a parameter that is not among ``known``."""
     for name in given:
         if name not in known:
-            raise not_followed(f"the parameter {name[:40]!r}", known)
+            what = f"the parameter {name[:40]!r}"
+            raise not_followed(what, known) if known else not_in_invocations(what, name)
     return given.getlist(CROP)
 
 
 def not_followed(what: str, known: tuple[str, ...] = (CROP,)) -> Refused:
     """The refusal of something said that nothing here reads."""
-    if known:
-        return _refused(f"{what} is not read, only {' and '.join(known)}")
-    return _refused(f"{what} is not read: /invocations takes driver views; for others ask /v1/gaze with {CROP}=…")
+    return _refused(f"{what} is not read, only {' and '.join(known)}")
+
+
+def not_in_invocations(what: str, name: str) -> Refused:
+    """The refusal of a wish, called ``name``, that ``/invocations`` does not read."""
+    if name == CROP:
+        return _refused(f"{what} is not read: /invocations takes driver views; for others ask /v1/gaze with {CROP}=…")
+    if name == SIGNATURE:
+        return _refused(f"{what} is TensorFlow Serving's: there is one signature here; leave the key out")
+    return _refused(f"{what} is not read by /invocations; leave it out")
 
 
 def _refused(message: str) -> Refused:

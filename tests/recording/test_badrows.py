@@ -59,7 +59,7 @@ def test_single_faults_are_dropped_and_counted(line: str, tmp_path: Path) -> Non
     [
         ("{n},1,2,0,", badrows.NOT_WORN),
         ("{n},1,2,1,17", badrows.BLINK),
-        ("{n},,2,1,", badrows.BLANK_ANGLE),
+        ("{n},,,1,", badrows.BLANK_ANGLE),
         ("{n},nan,NaN,1,", badrows.BAD_ANGLE),
         (",1,2,1,", badrows.BAD_FRAME),
         ("nan,1,2,1,", badrows.BAD_FRAME),
@@ -84,6 +84,47 @@ def test_a_few_rows_stop_when_what_is_left_lies_on_one_side(tmp_path: Path) -> N
         labels.read(write(tmp_path / "l.csv", rows), 200)
     rows[20] = "20,-4,1,1,"
     assert len(labels.read(write(tmp_path / "l.csv", rows), 200).table) == 97
+
+
+BLANKS = ["", "NaN", "null", "-"]
+
+
+@pytest.mark.parametrize("blank", BLANKS)
+@pytest.mark.parametrize("column", ["azimuth", "elevation"])
+def test_looks_to_one_side_that_a_program_left_blank_stop(column: str, blank: str, tmp_path: Path) -> None:
+    angles = [(n, 20 * np.sin(n / 9), 8 * np.cos(n / 7) - 1) for n in range(120)]
+    written = [
+        (n, blank, f"{e:.2f}") if column == "azimuth" and a < 0 else (n, f"{a:.2f}", blank if e < 0 else f"{e:.2f}")
+        for n, a, e in angles
+        if column == "elevation" or a < 0 or e >= 0
+    ]
+    lost = sum(row[1 if column == "azimuth" else 2] == blank for row in written)
+    path = write(tmp_path / "l.csv", [",".join(map(str, row)) + ",1," for row in written])
+    with pytest.raises(
+        DriveError,
+        match=rf"{lost} of {len(written)} rows have one angle and no '{column} \[deg\]' \(the first in line \d+\), and "
+        r"what is left lies on one side of 0, .*another minus sign.* on_bad_rows=drop",
+    ):
+        labels.read(path, 200)
+    assert len(labels.read(path, 200, on_bad_rows="drop").table)
+
+
+def test_blank_angles_on_both_sides_are_normal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [f"{n},,2,1," if n % 3 == 1 else good(n) for n in range(120)]
+    assert len(labels.read(write(tmp_path / "l.csv", rows), 200).table) == 80
+    assert not caplog.messages
+
+
+def test_a_driver_who_looks_to_one_side_and_is_lost_at_times_is_read_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [f"{n},,,1," if n % 5 == 1 else f"{n},{5 + n % 7},{n % 5 - 2},1," for n in range(120)]
+    assert len(labels.read(write(tmp_path / "l.csv", rows), 200).table) == 96
+    assert "24 of 120 rows have no angles (the first in line 3), and 'azimuth [deg]' of all others" in caplog.text
+    caplog.clear()
+    below = [f"{n},,,1," if n % 5 == 1 else f"{n},{n % 7 - 3},{-5 - n % 7},1," for n in range(120)]  # as on any road
+    assert len(labels.read(write(tmp_path / "l.csv", below), 200).table) == 96
+    assert not caplog.messages
 
 
 def test_an_unknown_choice_is_named_with_the_legal_ones(tmp_path: Path) -> None:

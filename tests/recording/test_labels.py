@@ -152,6 +152,20 @@ def test_a_column_that_occurs_twice_is_refused(tmp_path: Path) -> None:
         labels.read(path, 100)
 
 
+def test_an_angle_that_two_columns_hold_differently_is_refused(tmp_path: Path) -> None:
+    header = "dash_frames,azimuth [deg],elevation [deg],azimuth_deg"
+    rows = [f"{n},{n},1,{n + (n == 7)}.001" for n in range(30)]
+    with pytest.raises(
+        DriveError, match=r"'azimuth \[deg\]' and 'azimuth_deg' are one .*'7' and '8\.001' in line 9\); keep"
+    ):
+        labels.read(write(tmp_path / "l.csv", *rows, header=header), 100)
+    same = [f"{n},{n},1,{n}.001" for n in range(29)] + ["29,29,1,"]
+    assert len(labels.read(write(tmp_path / "l.csv", *same, header=header), 100).table) == 30
+    radians = [f"{n},{n},1,0.2" for n in range(30)]  # another unit
+    header = header.replace("azimuth_deg", "azimuth_rad")
+    assert labels.read(write(tmp_path / "l.csv", *radians, header=header), 100).table["azimuth_deg"].iat[29] == 29
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [

@@ -296,6 +296,35 @@ def test_the_usual_gamma_changes_nothing(chunks: list[bytes]) -> None:
     assert np.array_equal(decode(_with_chunks(_png(picture[..., ::-1]), *chunks)), picture)
 
 
+def _coded(transfer: int) -> bytes:
+    return _chunk(b"cICP", bytes([9, transfer, 0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("transfer", "kind"), [(8, "in proportion to light"), (16, "PQ"), (18, "HLG"), (5, ""), (99, "")]
+)
+@pytest.mark.parametrize("also", [b"", _chunk(b"sRGB", b"\0"), _gamma(0.45455)], ids=["alone", "sRGB", "gAMA"])
+def test_a_transfer_that_is_not_the_usual_is_refused(transfer: int, kind: str, also: bytes) -> None:
+    data = _with_chunks(_png(_noisy_face(3)), _coded(transfer), also)
+    with pytest.raises(
+        InputError, match=rf"a\.png: a PNG whose transfer is {transfer}.*{kind}.* not that of sRGB .* as sRGB"
+    ):
+        decode(data, "a.png")
+
+
+@pytest.mark.parametrize("transfer", [1, 4, 6, 13, 14, 15])
+def test_the_usual_transfers_change_nothing(transfer: int) -> None:
+    picture = _noisy_face(3)
+    assert np.array_equal(decode(_with_chunks(_png(picture[..., ::-1]), _coded(transfer), _gamma(1))), picture)
+
+
+def test_a_transfer_that_is_left_open_leaves_it_to_the_gamma() -> None:
+    picture = _png(_noisy_face(3))
+    decode(_with_chunks(picture, _coded(2)))
+    with pytest.raises(InputError, match="whose gamma is 1"):
+        decode(_with_chunks(picture, _coded(2), _gamma(1)))
+
+
 @pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
 def test_an_exif_block_that_begins_as_in_a_jpeg_is_read(prefix: bytes) -> None:
     block = prefix + b"MM\0*" + struct.pack(">IHHHIHxxI", 8, 1, 0x0112, 3, 1, 6, 0)

@@ -265,6 +265,117 @@ def test_a_bare_folder_that_would_lose_a_class_of_samples_is_refused(written, sa
     assert "\n" not in str(caught.value)
 
 
+def half(azimuth: float, elevation: float, **left: object) -> dict:
+    return (
+        {"azimuth_deg": azimuth, "elevation_deg": elevation} if azimuth >= 0 else {"elevation_deg": elevation, **left}
+    )
+
+
+@pytest.mark.parametrize(
+    "left",
+    [{"azimuth_deg": None}, {"azimuth_deg": float("nan")}, {"azimuth_deg": ""}, {}],
+    ids=["null", "NaN", "empty", "no key"],
+)
+def test_a_bare_folder_whose_looks_to_one_side_are_blank_is_refused(left: dict, tmp_path: Path) -> None:
+    gaze_folder(tmp_path, lambda azimuth, elevation: half(azimuth, elevation, **left))
+    with pytest.raises(
+        InputError,
+        match=r"27 of 60 samples have one angle and no azimuth_deg, and what is left lies on one side .* first:",
+    ):
+        prepared.load(tmp_path)
+
+
+def test_an_angle_under_two_keys_is_refused_where_they_differ(tmp_path: Path) -> None:
+    folder, other = tmp_path / "same", tmp_path / "other"
+    folder.mkdir()
+    other.mkdir()
+    gaze_folder(folder, lambda a, e: {"azimuth [deg]": round(a, 2), "azimuth_deg": a, "elevation_deg": e})
+    assert len(prepared.load(folder).table) == 60
+    gaze_folder(other, lambda a, e: {"azimuth [deg]": a + 7, "azimuth_deg": a, "elevation_deg": e})
+    with pytest.raises(
+        InputError, match=r"frame_00000_gt\.json: 'azimuth_deg' is 0\.0 and 'azimuth \[deg\]' is 7\.0: keep"
+    ):
+        prepared.load(other)
+
+
+def test_a_key_that_stands_twice_in_one_file_is_refused(tmp_path: Path) -> None:
+    bare(tmp_path, "frame_00001", {})
+    (tmp_path / "frame_00001_gt.json").write_text('{"azimuth_deg": 1, "azimuth_deg": 5, "elevation_deg": 2}')
+    with pytest.raises(InputError, match="'azimuth_deg' stands twice in one object"):
+        prepared.load(tmp_path)
+
+
+def test_pictures_of_a_bare_folder_may_end_in_any_way_that_is_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    endings = [".jpg", ".jpeg", ".JPG", ".png", ".PNG", ".jfif"]
+    for n, ending in enumerate(endings):
+        bare(tmp_path, f"frame_{n:05d}", {"azimuth_deg": n - 3, "elevation_deg": n}, n)
+        path = tmp_path / f"frame_{n:05d}_driver.jpg"
+        if ending.lower() == ".png":
+            path.write_bytes(cv2.imencode(".png", recordings.picture(n, (96, 96)))[1].tobytes())
+        path.rename(path.with_suffix(ending))
+        (tmp_path / f"frame_{n:05d}_road{ending}").write_bytes(b"")
+    loaded = prepared.load(tmp_path)
+    assert loaded.table["driver"].tolist() == [f"frame_{n:05d}_driver{ending}" for n, ending in enumerate(endings)]
+    assert loaded.table["road"].tolist() == [f"frame_{n:05d}_road{ending}" for n, ending in enumerate(endings)]
+    assert prepared.driver_pictures(loaded).shape == (6, 224, 224, 3)
+    assert not caplog.messages
+
+
+def test_files_of_a_bare_folder_that_are_not_read_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for n in range(6):
+        bare(tmp_path, f"frame_{n:05d}", {"azimuth_deg": n, "elevation_deg": n}, n)
+    for n in (2, 4):
+        (tmp_path / f"frame_{n:05d}_driver.jpg").rename(tmp_path / f"frame_{n:05d}_driver.webp")
+    (tmp_path / "frame_00001_driver.png").write_bytes(b"")
+    loaded = prepared.load(tmp_path)
+    assert loaded.table["driver"].tolist() == [f"frame_{n:05d}_driver.jpg" for n in (0, 1, 3, 5)]
+    several, alone = loaded.warnings
+    assert (
+        "samples with several pictures: 1; one is read, as frame_00001_driver.jpg and not frame_00001_driver.png"
+        in several
+    )
+    assert "2 of 6 *_gt.json have no picture that is read beside them" in alone
+    assert alone.endswith("the first: frame_00002_gt.json")
+
+
+@pytest.mark.parametrize(
+    ("stem", "says"),
+    [
+        ("frame_{n:05d}_cam0", ""),
+        ("P03_{n:05d}_v2", ""),
+        ("frame ({n})", ""),
+        ("{n:05d}_take{half}", "of several numbers in the names, 0 in 00000_take0 is taken"),
+    ],
+)
+def test_the_number_that_differs_is_the_frame(stem: str, says: str, tmp_path: Path) -> None:
+    for n in range(12):
+        bare(tmp_path, stem.format(n=3 * n, half=n // 6), {"azimuth_deg": n - 5, "elevation_deg": n}, n)
+    loaded = prepared.load(tmp_path)
+    assert loaded.table["frame"].tolist() == [3 * n for n in range(12)]
+    assert loaded.table["azimuth_deg"].tolist() == [n - 5 for n in range(12)]
+    assert (len(loaded.warnings) == bool(says)) and all(says in warning for warning in loaded.warnings)
+
+
+def test_frames_that_every_file_says_go_before_names(tmp_path: Path) -> None:
+    for n in range(6):
+        bare(tmp_path, f"sample_{n}", {"frame": 30 * n, "azimuth_deg": n, "elevation_deg": n}, n)
+    loaded = prepared.load(tmp_path)
+    assert loaded.table["frame"].tolist() == [0, 30, 60, 90, 120, 150]
+    assert "the numbers under 'frame' in the JSON files are taken" in loaded.warnings[0]
+    (tmp_path / "sample_3_gt.json").write_text('{"frame": 30, "azimuth_deg": 3, "elevation_deg": 3}')
+    assert prepared.load(tmp_path).table["frame"].tolist() == list(range(6))  # one twice: these are no frames
+
+
+def test_samples_that_share_a_number_are_said(tmp_path: Path) -> None:
+    for n in range(12):
+        bare(tmp_path, f"P{n // 6}_{n % 6:05d}_v2", {"azimuth_deg": n, "elevation_deg": n}, n)
+    loaded = prepared.load(tmp_path)
+    assert loaded.table["frame"].tolist() == [n // 2 for n in range(12)]
+    assert "12 of 12 samples share a number with another" in loaded.warnings[0]
+
+
 # Stored lying, with a film behind it, or damaged in the middle: read as shown, read, left out and said.
 def test_a_bare_folder_reads_pictures_as_the_server_does(tmp_path: Path) -> None:
     folder = drives.prepared_folder(tmp_path, 12)

@@ -469,6 +469,17 @@ def test_invocations_refuse_other_types(client: TestClient) -> None:
         assert client.post("/invocations", content=JPEG, headers={"content-type": kind}).status_code == 415
 
 
+def test_invocations_read_what_a_csv_says_of_its_header(client: TestClient) -> None:
+    body = f"image\n{_b64()}\n"
+    for kind in ("text/csv; header=present", 'text/csv;charset="UTF-8"; Header=Present'):
+        assert client.post("/invocations", content=body, headers={"content-type": kind}).status_code == 200
+    refused = client.post("/invocations", content=body, headers={"content-type": "text/csv; header=absent"})
+    assert (refused.status_code, refused.json()["error"]["message"]) == (
+        415,
+        "a CSV without a header is not read; name the columns in line 1",
+    )
+
+
 # The model's page names the version, its errors at registration and since when it is there.
 def test_model_page(client: TestClient) -> None:
     model = client.get("/v1/model").json()

@@ -91,6 +91,8 @@ def test_csv_is_read(start: bytes) -> None:
         ("id,image\n1\n", "row 0, column 'image': the cell is empty"),
         ("id,image\n1,AAAA\n2,AAAA,3\n", "row 1 of the CSV has 3 cells for 2 columns"),
         ("image,image\nAAAA,AAAA\n", "2 columns 'image'"),
+        ("image\nDATA:image/jpeg;base64,AAAA\n", "row 0 of the CSV: the comma of a data URI separates two cells; put"),
+        ("image,id\ndata:;base64,AAAA\n", "row 0 of the CSV: the comma of a data URI separates two cells; put"),
         ("crop,image\nface,AAAA\n", "the column 'crop' is not read"),
     ],
 )
@@ -103,3 +105,32 @@ def test_csv_is_refused_by_row_and_column(text: str, words: str) -> None:
 def test_an_empty_cell_of_a_json_table_is_named() -> None:
     with pytest.raises(Refused, match="row 1, column 'image': the cell is empty"):
         payloads.from_table(json.dumps({"inputs": {"image": ["AAAA", None]}}).encode())
+
+
+def test_a_data_uri_in_quotes_is_read_from_csv() -> None:
+    assert payloads.from_csv(b'image\n"data:image/jpeg;base64,AAAA"\n')[0].data == bytes(3)
+
+
+@pytest.mark.parametrize("read", [payloads.from_json, payloads.from_table])
+def test_json_that_was_encoded_twice_is_named(read) -> None:
+    body = json.dumps(json.dumps({"images": ["AAAA"], "instances": [{"image": "AAAA"}]})).encode()
+    with pytest.raises(Refused, match="encoded twice, a string that holds JSON; encode it once"):
+        read(body)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (
+            {"signature_name": "serving_default"},
+            "'signature_name' is TensorFlow Serving's: there is one signature here; leave",
+        ),
+        ({"crop": "face"}, "'crop' is not read: /invocations takes driver views; for others ask /v1/gaze with crop="),
+        ({"batch": 3}, "'batch' is not read by /invocations; leave it out"),
+        ({"params": {"threshold": 3}}, "params: 'threshold' is not read by /invocations; leave it out"),
+    ],
+)
+def test_each_key_that_is_not_read_has_its_own_line(more: dict, words: str) -> None:
+    with pytest.raises(Refused) as refused:
+        payloads.from_table(json.dumps({"instances": [{"image": "AAAA"}]} | more).encode())
+    assert words in refused.value.message

@@ -38,7 +38,7 @@ _OTHERS = (
     ("Label/*/*.label", "a set as GazeHub preprocesses them (Image and Label)"),
     ("MPIIFaceGaze.h5", "MPIIFaceGaze as another program converted it"),
     ("MPIIFaceGaze*.zip", "a packed MPIIFaceGaze: unpack it"),
-    ("*_driver.jpg", "a prepared folder of a drive: that is data= of the main job"),
+    ("*_driver.*", "a prepared folder of a drive: that is data= of the main job"),
 )
 
 

@@ -30,8 +30,8 @@ from training.searching.process import LAST_WORDS, Processes
 PACKAGES = ("ray", "torch", "torchvision", "numpy", "scikit-learn", "mlflow", "optuna", "av", "opencv-python-headless")
 """Whose versions a trial's result depends on, or what it says to the search."""
 ROOMS = ("recording", "registry", "training")
-READ = (sample_files.DRIVER, ".json", ".csv")
-"""Endings of the files of a prepared folder that trials read."""
+READ = (".json", ".csv")
+"""Endings of the files of a folder of samples that trials read beside the driver's pictures."""
 CHECKPOINT, STATE = "checkpoint", "state"
 """What a trial leaves in files, which the search wants where it does not see the node's."""
 POLL_S = 1.0
@@ -247,7 +247,7 @@ def pack(path: Path) -> bytes:
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         for file in [path] if path.is_file() else sorted(path.iterdir()):
-            if path.is_file() or file.name.endswith(READ):
+            if path.is_file() or sample_files.is_picture(file.name) or file.name.endswith(READ):
                 entry = tarfile.TarInfo(file.name)
                 entry.size = file.stat().st_size
                 with file.open("rb") as opened:

@@ -201,7 +201,7 @@ def test_a_parcel_is_unpacked_as_it_was_packed_and_reaches_nothing_outside_its_f
     """With what every Python 3.11 has: `extractall` keeps to its folder from 3.11.4 on only."""
     folder = tmp_path / "drive"
     folder.mkdir()
-    for name in ("frame_00001_driver.jpg", "frame_00001_gt.json"):
+    for name in ("frame_00001_driver.jpg", "frame_00001_gt.json", "frame_00002_driver.PNG"):
         (folder / name).write_text(name)
     nodes.unpack(nodes.pack(folder), tmp_path / "there")
     assert {path.name: path.read_text() for path in (tmp_path / "there").iterdir()} == {

@@ -1,0 +1,103 @@
+"""Whether the frame numbers of a labels CSV number the frames of its video.
+
+A number that is rounded, or counts milliseconds or the frames of another film, gives its row the picture of another
+moment. Rows past the end of the video show it, by how far apart the numbers are.
+"""
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from recording import units
+from recording.exceptions import DriveError
+
+log = logging.getLogger("recording.frame_numbers")
+
+_POWER = re.compile(r"\s*\d+(?:[.,](\d*))?[eE]\+?(\d+)\s*")
+ENOUGH = 20
+"""Fewer different numbers show no pattern."""
+SAID_SHARE = 0.2
+"""Of the different numbers past the end: more than what recorders run on after the camera."""
+NEAR, CLOSE = 0.15, 0.05
+"""By so much, as shares, rows and video may begin and end apart for their lengths to be the same, and to be just so."""
+ALIKE = 0.01
+"""As many different numbers as frames, but for this share, and they go on past the end: one for each, spread wider."""
+CLOCKS = ((1e3, "milliseconds"), (1e6, "microseconds"), (1e9, "nanoseconds"))
+"""Ticks a second."""
+
+
+def is_rounded(text: str) -> bool:
+    """Whether a number is written with a power of ten and too few digits for its last one: ``1.00E+03``."""
+    if "e" not in text and "E" not in text:
+        return False
+    power = _POWER.fullmatch(text)
+    return power is not None and int(power[2]) > len(power[1] or "")
+
+
+def check_not_rounded(path: Path, column: str, rounded: Sequence[tuple[int, str, int]], frames: np.ndarray) -> None:
+    """Refuse frame numbers that a program rounded: :class:`DriveError`.
+
+    ``rounded``: ``(line, text, frame)`` of the rows of which :func:`is_rounded` says so; ``frames`` (n,): all numbers.
+    One among others is just that number: R writes 100000 as ``1e+05``.
+    """
+    among = {frame for _, _, frame in rounded}
+    if len(among) < units.FEW:
+        return
+    others = len(np.unique(frames[(frames >= min(among)) & (frames <= max(among))])) - len(among)
+    if others < len(among):
+        line, text, _ = rounded[0]
+        raise DriveError(
+            f"labels {path}: {len(rounded)} frame numbers are rounded ({column!r} is {text.strip()[:40]!r} in line "
+            f"{line}), so that several frames have one number; write all their digits, without a power of ten"
+        )
+
+
+def check_clock(path: Path, column: str, named: np.ndarray, frames: int, fps: float | None, stop: bool) -> None:
+    """Refuse, where ``stop``, numbers (n,) that count something else than the ``frames`` of the video, or say so.
+
+    Rows of a recording that goes on after the video are one frame apart, or as far apart as they are measured; those of
+    another clock are so far apart as they are past the end. :class:`DriveError`.
+    """
+    numbers = np.unique(named)
+    past = float((numbers >= frames).mean()) if len(numbers) else 0.0
+    if len(numbers) < ENOUGH or past in (0.0, 1.0):
+        return
+    first, last, step = int(numbers[0]), int(numbers[-1]), float(np.median(np.diff(numbers)))
+    names = f"labels {path}: {column!r} names frames {first} to {last} of a video of {frames} (0 to {frames - 1})"
+    what = _other_clock(last + 1, step, frames, fps)
+    if what and past > units.SHARE and stop:
+        raise DriveError(
+            f"{names}: {past:.0%} of the numbers are past its end, and they are usually {step:g} apart, as where "
+            f"{what}; write the number of each row's picture in this video, or go on with those inside with "
+            f"on_bad_rows=drop"
+        )
+    behind = last - (frames - 1)
+    if step == 1 and first == behind and len(numbers) > (1 - units.SHARE) * frames:
+        log.warning(
+            "%s: numbered from %d? Then every row has the picture %d later than its own, and "
+            "label_offset_frames=%d sets it right",
+            *(names, first, behind, behind),
+        )
+    elif past > SAID_SHARE or (past > units.SHARE and abs(len(numbers) / frames - 1) < ALIKE):
+        log.warning(
+            "%s: %.0f%% of the numbers are past its end and left out, which is right where the video was cut there; "
+            "where it was written at another rate of frames, or the numbers count another clock, all rows have wrong "
+            "pictures",
+            *(names, 100 * past),
+        )
+
+
+def _other_clock(length: int, step: float, frames: int, fps: float | None) -> str:
+    """What numbers that are usually ``step`` apart and span ``length`` count, "" where they may be the video's own."""
+    if step <= 1:
+        return ""
+    for ticks, called in CLOCKS if fps else ():
+        each = ticks / fps if fps else 0.0
+        if abs(step - each) < 1 or abs(length / frames / each - 1) < CLOSE:
+            return f"they count {called}"
+    if abs(length / frames / step - 1) < NEAR:
+        return f"they count a film with {step:g} times as many frames"
+    return ""
