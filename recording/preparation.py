@@ -138,7 +138,14 @@ def _plan(drive: drives.Drive, count: int, picked: pd.DataFrame, label_offset_fr
             "views": {name: vars(view) for name, view in drive.views.items()},
         },
         "samples": {"asked": count, "picked": len(picked)},
+        "span": _span(drive),
     }
+
+
+def _span(drive: drives.Drive) -> dict[str, Any]:
+    """What ``drive.json`` says of the time that the drive takes: frames, and when they are shown."""
+    ends = list(drive.span)
+    return {"frames": ends, "seconds": [round(float(drive.index.seconds[frame]), 6) for frame in ends]}
 
 
 def _check_face(asked: str, drive: drives.Drive) -> None:

@@ -166,8 +166,7 @@ def split_of(config: JobConfig, data: Recordings) -> Split:
     """Which samples train, validate and test."""
     name = splits.chosen(config.split, len(data.drives), len(data.drivers), bool(config.drives))
     config.check_folds(name)
-    fps, drives = data.drives[0].fps, data.drive_index
-    return splits.split(name, data.frames, fps, drives, config.seed, data.seconds, data.driver_index)
+    return splits.of(name, data, config.seed)
 
 
 def load_data(config: JobConfig, face_asked: str | None) -> Recordings:
