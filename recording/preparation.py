@@ -353,7 +353,7 @@ def _face(out: Path, asked: str) -> dict[str, Any]:
     """What ``drive.json`` says of the face. It is looked for in the files: what an interruption left counts alike."""
     table = pd.read_csv(out / TABLE, dtype={"driver": str}, usecols=["driver"])
     chosen = detection.find([out / name for name in table["driver"]], asked)
-    log.log(logging.WARNING if chosen.failed else logging.INFO, "%s", chosen.describe())
+    log.log(logging.WARNING if chosen.is_loud else logging.INFO, "%s", chosen.describe())
     return {"face": {"asked": asked} | chosen.to_json()}
 
 
