@@ -154,7 +154,9 @@ class Choice:
                 "pictures of this one show a face there, too few to find it by. face=x,y,w,h gives one to all"
             )
         source = f"found on {self.seen} of {self.looked_at} pictures" if self.looked_at else "as given"
-        said = f"face rectangle {self.face} (x,y,w,h) of the driver view's {self.face.width}x{self.face.height}, {source}"
+        said = (
+            f"face rectangle {self.face} (x,y,w,h) of the driver view's {self.face.width}x{self.face.height}, {source}"
+        )
         if self.other is None:
             return said
         second = Face(self.face.width, self.face.height, self.other.view)
