@@ -212,7 +212,8 @@ def _is_in(boxes: Boxes, looks: Sequence[Boxes]) -> npt.NDArray[np.bool_]:
 def _elsewhere(boxes: Boxes, face: npt.NDArray[np.float64]) -> Boxes:
     """The boxes whose middle is not in the place of that face, be they larger or smaller."""
     away = np.hypot(*(boxes[:, :2] + boxes[:, 2:] / 2 - face[:2] - face[2:] / 2).T)
-    return boxes[away >= _SAME_PLACE * np.maximum(boxes[:, 2], face[2])]
+    elsewhere: Boxes = boxes[away >= _SAME_PLACE * np.maximum(boxes[:, 2], face[2])]
+    return elsewhere
 
 
 def _agreed(looks: list[Boxes]) -> Boxes:
