@@ -95,7 +95,7 @@ def _cost(place: Path, recording: list[str], video: Path, labels: Path, count: i
 
 def _cached(data: recordings.Recordings) -> int:
     """How many pictures go through the network: every cached copy, and the training samples for their statistics."""
-    split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0, data.seconds)
+    split = splits.of("blocks", data)
     used = Dataset(np.empty((len(data), 0)), {}, split.train, split.validation, Augmentation())
     return len(BN_CHOICES) * sum(len(indices) for _, indices in used.passes()) + len(split.train)
 

@@ -51,7 +51,7 @@ def main() -> None:
     video, labels = sample_drive.render(work / "sample-drive")
     folder = preparation.prepare(Source(video, labels), given.samples, work / "prepared" / f"sample-{given.samples}")
     data = recordings.load((folder,))
-    split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0, data.seconds)
+    split = splits.of("blocks", data)
     print(f"machine: {machine()}")
     print(
         f"{len(split.train)} training and {len(split.validation)} validation samples; {given.epochs} epochs at "

@@ -118,7 +118,7 @@ def _register(folder: Path, work: Path) -> list[bytes]:
     video, labels = sample_drive.render(work / "sample-drive")
     place = preparation.prepare(Source(video, labels), 500, work / "prepared" / "sample-drive-500")
     data = recordings.load((place,))
-    split = splits.split("blocks", data.frames, data.drives[0].fps, data.drive_index, 0, data.seconds)
+    split = splits.of("blocks", data)
     kept = package.held_out(data, split)
     for number, shift in ((1, 0.0), (2, SHIFT_DEG)):
         network = model.load(sample_drive.BASE_CHECKPOINT)

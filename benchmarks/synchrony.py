@@ -149,7 +149,7 @@ def _prepared(drive: Drive, work: Path) -> Prepared:
         source = features(network, "backbone", replace(views, augmentation=None), cache, torch.device("cpu"))
         pooled = source.plain(everything).cpu().numpy()
         base_deg = pitch_yaw_to_deg(predict(model.cut(network, "backbone")[1], source, everything))
-    split = splits.split("blocks", data.frames, FPS, data.drive_index, 0, data.seconds)
+    split = splits.of("blocks", data)
     return Prepared(kept, data, split, pooled, base_deg)
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from recording import pictures
 from recording.exceptions import InputError
-from recording.face import NONE, SMALLEST_SIDE, Choice, Face, parse
+from recording.face import NONE, SMALLEST_SIDE, Choice, Face, Other, parse
 from recording.layouts import View
 from recording.pictures import Picture
 
@@ -30,6 +30,10 @@ LEAST_SEEN, LEAST_SHARE = 3, 0.2
 """A rectangle is what at least so many pictures, and such a share of those looked at, agree on."""
 LEAST_BORROWED = 2
 """Pictures that show a face in the rectangle of other drives, where it is to serve for a drive that has none."""
+NEARLY_AS_OFTEN = 0.5
+"""Of the pictures that the face seen most is on: faces on so many may be the driver's, whose is the largest of them."""
+COMPARABLE_SIZE, COMPARABLE_SHARE = 0.7, 0.25
+"""Another face that is larger than so much of the driver's, on more than such a share of the pictures, is said."""
 MARGIN = 0.15
 """Of the detected face's size, on every side: room for a head that turns."""
 
@@ -38,6 +42,7 @@ _SMALLEST_FACE = 1 / 8  # of the shorter side of the view
 _SCALE, _STEP, _NEIGHBOURS, _OVERLAP = 1.2, 1.0, 3, 0.5
 _OUTLIERS = 0.05  # of the boxes that agree, to each side
 _SAME_PLACE, _SAME_SIZE = 0.75, 1.6  # in face sizes; times as large
+_MOST_OTHERS = 4  # persons in a car
 
 T = TypeVar("T")
 
@@ -132,27 +137,83 @@ def detect(picture: Picture) -> Boxes:
 def choose(looks: Sequence[Boxes], width: int, height: int, least: int = LEAST_SEEN, room: float = 0.0) -> Choice:
     """One rectangle in a driver view of ``width`` × ``height`` pixels from what was detected in each picture.
 
-    The face is where most pictures have one. The rectangle holds what they agree on, but for outliers, and a margin.
+    The face is where most pictures have one; of several that are seen about as often the largest, since the driver sits
+    nearest. The rectangle holds what they agree on, but for outliers, and a margin.
     It is a square, as the pictures of faces are that networks learn from, as far as the view has room for one.
     ``least``: how many pictures have to agree; of fewer, all. ``room``: its side in sizes of the face, at least. One
     picture does not show how far a head turns: without it the rectangle would be closer than that of any drive.
     """
-    agreed = _agreed([boxes for boxes in looks if len(boxes)])
+    people = _people(looks)
+    enough = NEARLY_AS_OFTEN * max(map(len, people))
+    agreed = max((boxes for boxes in people if len(boxes) >= enough), key=_size)
     if len(agreed) < max(1, min(least, len(looks)), LEAST_SHARE * len(looks)):
         return Choice(None, len(agreed), len(looks))
+    view = _rectangle(agreed, width, height, room)
+    other = None
+    for boxes in people:
+        size = _size(boxes) / _size(agreed)
+        # The first is what the most pictures show the most of: where it was not taken, that is said of any size.
+        rivals = boxes is not agreed and (size > COMPARABLE_SIZE or boxes is people[0])
+        if other is None and rivals and len(boxes) > COMPARABLE_SHARE * len(looks):
+            other = Other(_rectangle(boxes, width, height, room), len(boxes), round(size, 2))
+    largest = max(view.w, view.h) / _size(agreed)
+    return Choice(Face(width, height, view), len(agreed), len(looks), room=largest, other=other)
+
+
+def _rectangle(agreed: Boxes, width: int, height: int, room: float) -> View:
+    """The square, in a view of that size, that holds a face with a margin wherever these boxes have it."""
     left, top = np.quantile(agreed[:, :2], _OUTLIERS, axis=0)
     right, bottom = np.quantile(agreed[:, :2] + agreed[:, 2:], 1 - _OUTLIERS, axis=0)
-    size = float(np.median(agreed[:, 2]))
+    size = _size(agreed)
     side = max(max(right - left, bottom - top) + 2 * MARGIN * size, room * size)
     x, w = _span((left + right) / 2, side, width)
     y, h = _span((top + bottom) / 2, side, height)
-    return Choice(Face(width, height, View(x, y, w, h)), len(agreed), len(looks), room=max(w, h) / size)
+    return View(x, y, w, h)
+
+
+def _size(boxes: Boxes) -> float:
+    """How large the face is in the boxes of one, pixels; 0 of none."""
+    return float(np.median(boxes[:, 2])) if len(boxes) else 0.0
 
 
 def _span(centre: float, side: float, limit: int) -> tuple[int, int]:
     """Start and length of a side inside 0 … ``limit``: moved where it would reach outside, cut where it is too long."""
     length = min(round(side), limit)
     return int(np.clip(round(centre - length / 2), 0, limit - length)), length
+
+
+def _people(looks: Sequence[Boxes]) -> list[Boxes]:
+    """The boxes, one a picture, of each face that is on many pictures; first the one that :func:`_agreed` finds.
+
+    A second person is elsewhere in the view, and seen beside the first. Boxes of another size in the same place are
+    the same face, and so is one that is never there at the same time: somebody who sits differently after a break.
+    """
+    people = [_agreed([boxes for boxes in looks if len(boxes)])]
+    if not len(people[0]):
+        return people
+    relevant = max(1.0, min(NEARLY_AS_OFTEN * len(people[0]), COMPARABLE_SHARE * len(looks)))
+    together = max(1, min(LEAST_SEEN, int(COMPARABLE_SHARE * len(looks))))
+    left = list(looks)
+    for _ in range(_MOST_OTHERS):
+        left = [_elsewhere(boxes, np.median(people[-1], axis=0)) for boxes in left]
+        if sum(len(boxes) > 0 for boxes in left) < relevant:
+            break
+        people.append(_agreed([boxes for boxes in left if len(boxes)]))
+    first = _is_in(people[0], looks)
+    return people[:1] + [boxes for boxes in people[1:] if (first & _is_in(boxes, looks)).sum() >= together]
+
+
+def _is_in(boxes: Boxes, looks: Sequence[Boxes]) -> npt.NDArray[np.bool_]:
+    """(n,) in which of the looks the face with these boxes is seen."""
+    middle = np.median(boxes, axis=0)
+    return np.array([len(_near(middle, [look])) > 0 for look in looks])
+
+
+def _elsewhere(boxes: Boxes, face: npt.NDArray[np.float64]) -> Boxes:
+    """The boxes whose middle is not in the place of that face, be they larger or smaller."""
+    away = np.hypot(*(boxes[:, :2] + boxes[:, 2:] / 2 - face[:2] - face[2:] / 2).T)
+    elsewhere: Boxes = boxes[away >= _SAME_PLACE * np.maximum(boxes[:, 2], face[2])]
+    return elsewhere
 
 
 def _agreed(looks: list[Boxes]) -> Boxes:

@@ -20,6 +20,8 @@ log = logging.getLogger("recording.drive")
 RENDERED_MARK = "rendered.json"
 """Lies next to a video that this project rendered (training.sample.sample_drive)."""
 RENDERED_NAME = "rendered sample drive"
+UNLABELLED_S = 2.0
+"""Labels that begin, or end, no farther inside the film than this span it to that end."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,19 @@ class Drive:
     def name(self) -> str:
         """What messages call this drive."""
         return RENDERED_NAME if self.rendered else self.video.stem
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last frame of the time that the drive takes, whatever samples are picked of it and rows left out.
+
+        The film, or where only a part of it has labels that part: which rows stand at its very ends is chance.
+        """
+        seconds, last = self.index.seconds, self.index.frames - 1
+        start, end = self.labels.span or (0, last)
+        return (
+            0 if seconds[start] - seconds[0] <= UNLABELLED_S else start,
+            last if seconds[last] - seconds[end] <= UNLABELLED_S else end,
+        )
 
 
 def read(source: Source) -> Drive:

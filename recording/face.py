@@ -82,13 +82,23 @@ def cutter(face: Face | None) -> Cutter:
 
 
 @dataclass(frozen=True)
+class Other:
+    """A second face that might be the driver's: the rectangle that it would have, on how many of the pictures it was
+    seen, and its size in sizes of the one that was taken."""
+
+    view: View
+    seen: int
+    size: float
+
+
+@dataclass(frozen=True)
 class Choice:
     """The face rectangle of a drive (``None``: the whole driver view), and how it came about.
 
     ``seen`` of ``looked_at`` pictures agree on it; both are 0 where nothing was looked for. ``unfit``: why no rectangle
     could lie in these pictures, "" where one could. ``borrowed``: it is that of other
     drives, in which these pictures show a face too. ``room``: its side in sizes of the face that was found; 0 where
-    none was, or where that was not written down.
+    none was, or where that was not written down. ``other``: another face that might have been taken as well.
     """
 
     face: Face | None
@@ -97,23 +107,35 @@ class Choice:
     unfit: str = ""
     borrowed: bool = False
     room: float = 0.0
+    other: Other | None = None
 
     @classmethod
     def from_json(cls, said: dict[str, Any], view: View) -> "Choice":
         """What :meth:`to_json` wrote, of a drive with that driver view."""
         rectangle = said["rectangle"]
         found = None if rectangle is None else Face(view.w, view.h, View(**rectangle))
-        return cls(found, said["seen"], said["looked_at"], room=said.get("room", 0.0))
+        other = said.get("other")
+        second = None if other is None else Other(View(**other["rectangle"]), other["seen"], other["size"])
+        return cls(found, said["seen"], said["looked_at"], room=said.get("room", 0.0), other=second)
 
     def to_json(self) -> dict[str, Any]:
         """As ``drive.json`` keeps it."""
         rectangle = None if self.face is None else asdict(self.face.view)
-        return {"rectangle": rectangle, "seen": self.seen, "looked_at": self.looked_at, "room": self.room}
+        said = {"rectangle": rectangle, "seen": self.seen, "looked_at": self.looked_at, "room": self.room}
+        if self.other is not None:
+            about = {"rectangle": asdict(self.other.view), "seen": self.other.seen, "size": self.other.size}
+            said["other"] = about
+        return said
 
     @property
     def failed(self) -> bool:
         """Whether a face was wanted and not found."""
         return self.face is None and (self.looked_at > 0 or bool(self.unfit))
+
+    @property
+    def is_loud(self) -> bool:
+        """Whether somebody should look at it: no face where one was wanted, another drive's, or one of two."""
+        return self.failed or self.borrowed or self.other is not None
 
     def describe(self) -> str:
         """One line for logs and reports."""
@@ -132,8 +154,16 @@ class Choice:
                 "pictures of this one show a face there, too few to find it by. face=x,y,w,h gives one to all"
             )
         source = f"found on {self.seen} of {self.looked_at} pictures" if self.looked_at else "as given"
-        return (
+        said = (
             f"face rectangle {self.face} (x,y,w,h) of the driver view's {self.face.width}x{self.face.height}, {source}"
+        )
+        if self.other is None:
+            return said
+        second = Face(self.face.width, self.face.height, self.other.view)
+        which = "larger" if self.other.size <= 1 else "one that is seen far more often"
+        return (
+            f"TWO FACES IN VIEW, the {which} was taken for the driver's: {said}; the other one, {self.other.size:.2f} "
+            f"times as large, was found on {self.other.seen} of them. If that is the driver, give face={second}"
         )
 
 

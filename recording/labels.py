@@ -63,6 +63,7 @@ class Labels:
     lay past the end of the video (None when there is none). ``moving`` (n,): the frames of the table in which the
     eyes jump. ``measured``: all rows whose frame is known. ``notes``: what was read in another way than the
     names of the columns say. ``times_file``: the table that gave the rows their frames, None when they have them.
+    ``span``: first and last frame with a usable row, before :mod:`recording.cleaning` leaves frames out; None without.
     """
 
     table: pd.DataFrame
@@ -73,6 +74,7 @@ class Labels:
     frames_named: tuple[int, int] | None
     notes: tuple[str, ...] = ()
     times_file: Path | None = None
+    span: tuple[int, int] | None = None
 
     def summary(self) -> str:
         """How many rows are usable, why the others are not, and how they were read, in words."""
@@ -163,8 +165,10 @@ def read(
         _check_one_drive(path, measured, found.usable(), labelled)
     bad.warn_of_lost_side(rows, columns.azimuth, table["azimuth_deg"])
     warn_of_lost(path, table["azimuth_deg"], table["elevation_deg"])
-    frames_named = (int(first), int(last)) if last >= 0 else None
-    return Labels(table, labelled.moving, measured, rows, bad.counts(), frames_named, tuple(notes), times_file)
+    named = (int(first), int(last)) if last >= 0 else None
+    labelled_frames = measured.frame[found.usable()]
+    span = (int(labelled_frames.min()), int(labelled_frames.max())) if len(labelled_frames) else None
+    return Labels(table, labelled.moving, measured, rows, bad.counts(), named, tuple(notes), times_file, span)
 
 
 def _check_offset(frames: float, numbers: str | None) -> None:

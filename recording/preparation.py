@@ -138,7 +138,14 @@ def _plan(drive: drives.Drive, count: int, picked: pd.DataFrame, label_offset_fr
             "views": {name: vars(view) for name, view in drive.views.items()},
         },
         "samples": {"asked": count, "picked": len(picked)},
+        "span": _span(drive),
     }
+
+
+def _span(drive: drives.Drive) -> dict[str, Any]:
+    """What ``drive.json`` says of the time that the drive takes: frames, and when they are shown."""
+    ends = list(drive.span)
+    return {"frames": ends, "seconds": [round(float(drive.index.seconds[frame]), 6) for frame in ends]}
 
 
 def _check_face(asked: str, drive: drives.Drive) -> None:
@@ -346,7 +353,7 @@ def _face(out: Path, asked: str) -> dict[str, Any]:
     """What ``drive.json`` says of the face. It is looked for in the files: what an interruption left counts alike."""
     table = pd.read_csv(out / TABLE, dtype={"driver": str}, usecols=["driver"])
     chosen = detection.find([out / name for name in table["driver"]], asked)
-    log.log(logging.WARNING if chosen.failed else logging.INFO, "%s", chosen.describe())
+    log.log(logging.WARNING if chosen.is_loud else logging.INFO, "%s", chosen.describe())
     return {"face": {"asked": asked} | chosen.to_json()}
 
 

@@ -36,6 +36,20 @@ PREPARE_COMMAND = "python -m training prepare --video VIDEO --labels CSV --out F
 
 
 @dataclass(frozen=True)
+class Span:
+    """First and last frame of a drive, and when they are shown: seconds after the recording's first frame."""
+
+    frames: tuple[int, int]
+    seconds: tuple[float, float]
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> "Span":
+        """What ``drive.json`` says; :class:`ValueError`, :class:`TypeError` or :class:`KeyError` for anything else."""
+        (start, end), (began, ended) = said["frames"], said["seconds"]
+        return cls((int(start), int(end)), (float(began), float(ended)))
+
+
+@dataclass(frozen=True)
 class Samples:
     """Samples on disk.
 
@@ -46,7 +60,8 @@ class Samples:
     ``rendered``: the recording is the rendered sample drive. ``layout``: where the pictures lay in the video, None
     for a bare folder, which does not say. ``chosen``: the face rectangle that the pictures are cut to on their way to
     the network, ``None`` where nobody has looked for one yet. ``driver``: who drives, "" where nobody said.
-    ``warnings``: what the reader warned of, for whoever shows no log.
+    ``warnings``: what the reader warned of, for whoever shows no log. ``span``: the time that the drive takes, None
+    where the folder does not say: one that was prepared before it was written down, or a bare one.
     """
 
     folder: Path
@@ -60,6 +75,7 @@ class Samples:
     chosen: face.Choice | None = None
     driver: str = ""
     warnings: tuple[str, ...] = ()
+    span: Span | None = None
 
     @property
     def measured_deg(self) -> np.ndarray:
@@ -174,6 +190,7 @@ def _load_prepared(folder: Path) -> Samples:
         )
         rendered, name = about["rendered"], about["name"]
         chosen = face.Choice.from_json(about["face"], layout.views["driver"]) if "face" in about else None
+        span = Span.from_json(about["span"]) if "span" in about else None
     except (OSError, ValueError, LookupError, TypeError, InputError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"samples folder {folder}: cannot be read ({reason}); delete it and {again}") from None
@@ -187,7 +204,7 @@ def _load_prepared(folder: Path) -> Samples:
         if not _is_jpeg(picture):
             raise InputError(f"{folder / file}: is damaged; delete the folder and {again}")
         _add_to_digest(content, hashlib.sha256(picture).digest(), azimuth, elevation)
-    return Samples(folder, name, table, fps, content.hexdigest(), recording, rendered, layout, chosen)
+    return Samples(folder, name, table, fps, content.hexdigest(), recording, rendered, layout, chosen, span=span)
 
 
 def _check_row(folder: Path, file: str, azimuth: float, elevation: float) -> None:

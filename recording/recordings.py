@@ -170,8 +170,7 @@ def with_faces(recordings: Recordings, asked: str | Sequence[str]) -> Recordings
     faces = [one.face for one in chosen if one.face is not None]
     chosen = tuple(_borrowed(*one, faces) for one in zip(recordings.drives, chosen, strict=True))
     for drive, found in zip(recordings.drives, chosen, strict=True):
-        loud = found.failed or found.borrowed
-        log.log(logging.WARNING if loud else logging.INFO, "%s: %s", drive.name, found.describe())
+        log.log(logging.WARNING if found.is_loud else logging.INFO, "%s: %s", drive.name, found.describe())
     if len({one.face is None for one in chosen}) > 1:
         log.warning("NO FACE RECTANGLE: not every drive has one, so all are used whole; face=x,y,w,h gives one to all")
         return recordings.cut_to((None,) * len(chosen))

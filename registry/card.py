@@ -1,7 +1,9 @@
 """The model card: what a person should know about a version before it goes into a car, in Markdown."""
 
 from recording.relative_to import HEAD, UNKNOWN
+from registry.baseline_errors import BaselineErrors
 from registry.contract import AngleErrors, Contract
+from registry.rule import BASELINES, CONSTANT
 
 # PostgreSQL keeps 5,000 characters of a description.
 MAX_LENGTH = 5000
@@ -9,11 +11,14 @@ DATASET = "dataset"
 """What a base was trained on where that was a public data set and no drive: a name in the contract's ``training``."""
 
 
-def write(sealed: Contract, extra: str = "") -> str:
-    """The card of a version: data, errors beside the baselines, scenarios, limits, how to load it."""
+def write(sealed: Contract, extra: str = "", baselines: BaselineErrors | None = None) -> str:
+    """The card of a version: data, errors beside the ``baselines``, scenarios, limits, how to load it.
+
+    Without these it has the ones that the contract states.
+    """
     parts = [
         _summary(sealed),
-        "## Errors on held-out samples\n\n" + _errors(sealed),
+        "## Errors on held-out samples\n\n" + _errors(sealed, baselines or BaselineErrors()),
         "## Scenarios\n\n" + _scenarios(sealed) if sealed.scenarios else "",
         extra.strip(),
         "## How it was made\n\n" + _made(sealed),
@@ -22,7 +27,7 @@ def write(sealed: Contract, extra: str = "") -> str:
     ]
     text = "\n\n".join(part for part in parts if part)
     if len(text) > MAX_LENGTH and extra:
-        return write(sealed)  # what the caller added is also on the run
+        return write(sealed, baselines=baselines)  # what the caller added is also on the run
     return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 1] + "…"
 
 
@@ -41,12 +46,20 @@ def _summary(sealed: Contract) -> str:
     )
 
 
-def _errors(sealed: Contract) -> str:
+def _errors(sealed: Contract, baselines: BaselineErrors) -> str:
     errors = sealed.errors
+    means = {"calibrated": errors.calibrated} | baselines.means
     rows = [
         ("**this model**", errors.model),
         ("base model, before", errors.base),
-        ("linear calibration of the base", errors.calibrated),
+        *(
+            (
+                f"{BASELINES.get(name, name)} of the base{' (the best: the one to beat)' * (name == baselines.best)}",
+                found,
+            )
+            for name, found in means.items()
+            if name != CONSTANT
+        ),
         ("constant", errors.constant),
     ]
     note = f"{errors.samples} samples, split `{errors.split}`."

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recording.exceptions import GateRefused, RegistryError
-from registry import addresses, card, comparison, gate, history, opening, stages, versions
+from registry import addresses, baseline_errors, card, comparison, gate, history, opening, stages, versions
 from registry.history import Line
+from registry.rule import BASELINES
 from registry.state import State, drifts
 from registry.versions import Version
 
@@ -46,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     def change_of(name: str, run: Run, text: str) -> None:
         with_why(command(name, run, text)).add_argument("--version", required=True, help="version number")
 
-    command("list", _list, "the versions, their stages and their errors beside the linear calibration")
+    command("list", _list, "the versions, their stages and their errors beside the best calibration")
     of_version("show", _show, "one version: stage, aliases, run, digests, files, tags")
     of_version("card", _card, "the model card of a version")
     of_version("verify", _verify, "fetch a version and check its contract, files and golden answers")
@@ -84,7 +85,7 @@ def _list(arguments: argparse.Namespace) -> None:
             ",".join(version.aliases) or "-",
             f"{version.created:%Y-%m-%d %H:%M}",
             _pair(version, ""),
-            _pair(version, "calibrated_"),
+            _calibration(version),
             _marks(version) or "-",
             version.run_id or "-",
         ]
@@ -99,6 +100,13 @@ def _pair(version: Version, prefix: str) -> str:
     azimuth = version.error(f"{prefix}azimuth_error_deg")
     elevation = version.error(f"{prefix}elevation_error_deg")
     return "-" if azimuth is None or elevation is None else f"{azimuth:.2f}° / {elevation:.2f}°"
+
+
+def _calibration(version: Version) -> str:
+    """The errors of the best calibration and which one it is: ``4.29° / 2.58° (affine)``."""
+    best = version.best_calibration
+    found = _pair(version, f"{best}_")
+    return found if found == "-" else f"{found} ({BASELINES.get(best, best).removesuffix(' calibration')})"
 
 
 def _marks(version: Version) -> str:
@@ -130,7 +138,12 @@ def _show(arguments: argparse.Namespace) -> None:
 
 def _card(arguments: argparse.Namespace) -> None:
     version = versions.get(arguments.model_name, arguments.version)
-    print(version.description or card.write(opening.verify(arguments.model_name, version.number)))
+    if version.description:
+        print(version.description)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        package = opening.fetch(version.model_name, version.number, version.seal, Path(scratch))
+        print(card.write(package.contract, baselines=baseline_errors.of(package)))
 
 
 def _verify(arguments: argparse.Namespace) -> None:

@@ -348,10 +348,7 @@ def read(folder: Path) -> Contract:
 
 def replay(sealed: Contract, network: Network, name: Path | str) -> None:
     """Answer the golden pictures again; :class:`ContractError` when an angle is off by more than 0.1°."""
-    expected = np.array([[golden.azimuth_deg, golden.elevation_deg] for golden in sealed.golden])
-    if len(expected) != GOLDEN_EXAMPLES:
-        raise ContractError(f"{name}: its contract has {len(expected)} golden pictures, not {GOLDEN_EXAMPLES}")
-    answered = network.predict_encoded([base64.b64decode(golden.jpeg) for golden in sealed.golden])
+    answered, expected = golden_answers(sealed, network, name)
     off = angles.absolute_errors(answered, expected)
     if not (off <= GOLDEN_TOLERANCE_DEG).all():  # not (… <= …): NaN is off as well
         worst = int(np.argmax(np.nan_to_num(off, nan=np.inf).max(axis=1)))
@@ -360,6 +357,17 @@ def replay(sealed: Contract, network: Network, name: Path | str) -> None:
             f"{expected[worst].round(2).tolist()} (azimuth, elevation in degrees); this machine computes other "
             "angles than the one that registered the model"
         )
+
+
+def golden_answers(sealed: Contract, network: Network, name: Path | str) -> tuple[np.ndarray, np.ndarray]:
+    """(10, 2) what the network answers to the golden pictures, and what was answered at registration, degrees.
+
+    :class:`ContractError` where the contract of ``name`` has not as many.
+    """
+    expected = np.array([[golden.azimuth_deg, golden.elevation_deg] for golden in sealed.golden])
+    if len(expected) != GOLDEN_EXAMPLES:
+        raise ContractError(f"{name}: its contract has {len(expected)} golden pictures, not {GOLDEN_EXAMPLES}")
+    return network.predict_encoded([base64.b64decode(golden.jpeg) for golden in sealed.golden]), expected
 
 
 def _read(path: Path) -> bytes:

@@ -270,7 +270,10 @@ def _beats(baseline: str, errors: contract.AngleErrors | None, found: dict[str, 
 def _looks(challenger: Version) -> Check:
     """How many versions were tested on this recording before: the best of many is good by chance as well."""
     before = versions.tested_on(challenger.model_name, challenger.tags.get(_RECORDING, ""), challenger.number)
-    found = f"read for {len(before)} versions before ({', '.join(map(str, before))})" if before else "read once"
+    numbers = ", ".join(map(str, before))
+    found = (
+        f"read for {len(before)} earlier version{'s' * (len(before) != 1)} too: {numbers}" if before else "read once"
+    )
     return Check("test blocks", found, "said only", True)
 
 

@@ -21,8 +21,9 @@ from mlflow.utils.uri import is_local_uri
 
 import recording
 from recording.exceptions import ContractError, RegistryError
-from registry import card, contract, versions
+from registry import baseline_errors, card, contract, versions
 from registry.addresses import base_name, check_name
+from registry.baseline_errors import BaselineErrors
 from registry.resolving import registry_answers
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ def register(folder: Path, *, model_name: str, run_id: str, description_extra: s
     check_name(model_name)
     if sealed.model_name != model_name:
         raise ContractError(f"{folder}: was sealed for model {sealed.model_name!r}, not {model_name!r}; seal it again")
+    baselines = baseline_errors.of(contract.VerifiedPackage(folder, sealed))
     client = MlflowClient()
     _ensure_model(client, model_name)
     # Model.log instead of pyfunc.log_model: it takes the run's id, and leaves the caller's active run alone.
@@ -97,8 +99,8 @@ def register(folder: Path, *, model_name: str, run_id: str, description_extra: s
         model_name,
         source=logged.model_uri,
         run_id=run_id,
-        tags=_tags(sealed),
-        description=card.write(sealed, description_extra),
+        tags=_tags(sealed, baselines),
+        description=card.write(sealed, description_extra, baselines),
         model_id=logged.model_id,
     )
     return int(created.version)
@@ -169,7 +171,7 @@ def _ensure_model(client: MlflowClient, model_name: str) -> None:
             raise
 
 
-def _tags(sealed: contract.Contract) -> dict[str, str]:
+def _tags(sealed: contract.Contract, baselines: BaselineErrors) -> dict[str, str]:
     """What a person filters and compares versions by in MLflow's table."""
     tags = {
         "split": sealed.errors.split,
@@ -183,10 +185,11 @@ def _tags(sealed: contract.Contract) -> dict[str, str]:
     }
     if sealed.has_twin:
         tags[versions.TWIN_TAG] = "true"
-    for whose in ("model", "base", "constant", "calibrated"):
-        errors = getattr(sealed.errors, whose)
-        if errors is not None:
-            prefix = "" if whose == "model" else f"{whose}_"
-            tags |= {f"{prefix}{name}": f"{value:.5f}" for name, value in errors.model_dump().items()}
+    stated = {whose: getattr(sealed.errors, whose) for whose in ("model", "base", "constant", "calibrated")}
+    for whose, errors in (baselines.means | {who: found for who, found in stated.items() if found is not None}).items():
+        prefix = "" if whose == "model" else f"{whose}_"
+        tags |= {f"{prefix}{name}": f"{value:.5f}" for name, value in errors.model_dump().items()}
+    if baselines.best:
+        tags[versions.BEST_CALIBRATION_TAG] = baselines.best
     tags |= {f"digest.{name}": digest for name, digest in sealed.digests.model_dump(exclude_none=True).items()}
     return tags | {f"sha256.{name}": digest for name, digest in sealed.files.items()}

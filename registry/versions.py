@@ -21,6 +21,8 @@ FACE_TAG = "face"
 # Of a version that was trained on all samples: its errors are its twin's.
 TWIN_TAG = "twin"
 WEIGHTS_TAG = "digest.weights"
+# The calibration that the verdict held it against, by its name in the tags of its errors.
+BEST_CALIBRATION_TAG = "best_calibration"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,12 @@ class Version:
     def seal(self) -> str:
         """The seal of its contract at registration; empty for a version without that tag."""
         return self.tags.get(SEAL_TAG, "")
+
+    @property
+    def best_calibration(self) -> str:
+        """The calibration that is hardest to beat, as in ``affine_azimuth_error_deg``; of versions that were registered
+        before all of them were told, the linear one."""
+        return self.tags.get(BEST_CALIBRATION_TAG, "calibrated")
 
     def error(self, name: str) -> float | None:
         """A figure from the version's tags, degrees, such as ``azimuth_error_deg``; ``None`` without one."""

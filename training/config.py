@@ -88,7 +88,7 @@ class JobConfig(DriveParameters):
     bn: str = "source,target"
     """BatchNorm statistics searched: source, target; one value fixes it."""
     batch_size: int = 0
-    """Samples a step; 0: 16, or 8 where fewer than 400 are trained on."""
+    """Samples a step; 0: 16, or 8 where fewer than 800 are trained on."""
     split: str = splits.AUTO
     """blocks (time blocks with gaps), by-drive, by-driver, or random (leaks); auto: blocks, of a list by-driver."""
     final: str = HELD_OUT
@@ -286,7 +286,7 @@ class CurveConfig(DriveParameters):
     bn: str = "source,target"
     """BatchNorm statistics of the short search."""
     batch_size: int = 0
-    """Samples a step, in the short search; 0: 16, or 8 where fewer than 400 are trained on."""
+    """Samples a step, in the short search; 0: 16, or 8 where fewer than 800 are trained on."""
     split: str = splits.AUTO
     """As in the main job; auto: blocks (time blocks with gaps)."""
     work: str = "data"

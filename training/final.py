@@ -72,7 +72,7 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
         log.info("%s", shrinkage.describe(kept))
     for samples in sets:
         log.info(
-            "final training: %.1f epochs on %d samples, from %s", epochs, len(samples.train), found.checkpoint.stem
+            "final training: %s, from %s", in_words(config.head, epochs, len(samples.train)), found.checkpoint.stem
         )
         if epochs:
             network, config = _continued(job, found, samples, config, epochs)  # a batch that did not fit, fits neither
@@ -83,6 +83,17 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
     if len({model.digest(network) for network in networks}) == 1:  # the base's own head: nothing was learnt
         return Final(networks[0], len(sets[0].train), epochs)
     return Final(networks[-1], len(sets[-1].train), epochs, networks[0])
+
+
+def in_words(head: str, epochs: float, samples: int, of: int | None = None) -> str:
+    """How a network was trained in the end: ``1.5 epochs on 153 samples``, ``solved on 153 of 200 samples``.
+
+    ``head`` is the chosen one (:class:`TrialConfig`); ``epochs`` are 0 where it is in closed form, or the base's own.
+    """
+    if not epochs and head == "base":
+        return "none, the base's own head is kept"
+    how = f"{epochs:.2g} epochs" if epochs else "solved"
+    return f"{how} on {samples}{'' if of is None else f' of {of}'} samples"
 
 
 def planned_epochs(best_epoch: int, epoch_seconds: float, seconds_left: float, *, cut_off: bool) -> float:

@@ -101,6 +101,30 @@ def _label_offset(drive: Samples) -> float:
     return float(_about(drive).get("offset_frames", 0.0))
 
 
+def more_samples(job: Job) -> str:
+    """What would give the job more samples, in words: of several drives, of the one that has the fewest."""
+    data, config = job.recordings, job.config
+    drive = min(data.drives, key=lambda one: len(one.table))
+    folder = bool(config.data) or any(entry.data is not None for entry in data.listed if entry.name == drive.name)
+    more = _more_of(drive, folder)
+    return more if len(data.drives) == 1 else f"add drives, or of {drive.name}, which has the fewest: {more}"
+
+
+def _more_of(drive: Samples, folder: bool) -> str:
+    """The same of one drive; ``folder``: it was given as one, and ``samples=`` of the job changes nothing."""
+    has, about = len(drive.table), _about(drive)
+    if not about:
+        return f"put more pictures of the drive, each with its _gt.json, into {drive.folder}"
+    usable, lost = about["usable"], sum(files.read_json(drive.folder / DRIVE)["samples"].get("dropped", {}).values())
+    if has + lost >= usable:
+        return f"take a longer drive: all {usable} usable rows of this one are used"
+    if folder:
+        return (
+            f"prepare the drive anew with more samples, its CSV has {usable} usable rows (samples= does nothing here)"
+        )
+    return f"try samples={min(max(1000, 2 * has), usable)}"
+
+
 def _dropped(drive: Samples) -> dict[str, int]:
     """Reason → rows that were left out; empty for a bare folder, which does not say."""
     about = _about(drive)

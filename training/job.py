@@ -166,8 +166,7 @@ def split_of(config: JobConfig, data: Recordings) -> Split:
     """Which samples train, validate and test."""
     name = splits.chosen(config.split, len(data.drives), len(data.drivers), bool(config.drives))
     config.check_folds(name)
-    fps, drives = data.drives[0].fps, data.drive_index
-    return splits.split(name, data.frames, fps, drives, config.seed, data.seconds, data.driver_index)
+    return splits.of(name, data, config.seed)
 
 
 def load_data(config: JobConfig, face_asked: str | None) -> Recordings:
@@ -286,7 +285,9 @@ def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchR
         block,
         split=split.name,
         leaking=split.leaking,
-        causes=likely_causes(alignment, trained, len(trained), errors["base"], starts.familiarity),
+        causes=likely_causes(
+            alignment, trained, len(trained), errors["base"], starts.familiarity, inspection.more_samples(job)
+        ),
     )
     before = versions.tested_on(job.config.model_name, kept.drive)
     lines = alignment.describe(), packages.baselines.describe()
@@ -311,7 +312,7 @@ def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, tr
             f"search: {trials_run(config, result.search)}",
             f"chosen: trial-{result.search.best.number:03d} of study {result.search.study} "
             f"(freeze={best.freeze}, bn={best.bn}, head={best.head}, lr={best.lr:.2e})",
-            f"final training: {trained.epochs:.2g} epochs on {trained.samples} of {len(result.recordings)} samples"
+            f"final training: {final.in_words(best.head, trained.epochs, trained.samples, len(result.recordings))}"
             + f"; the errors are its twin's, trained on {len(result.split.final)}" * (trained.twin is not None),
             *filter(None, [shrinkage.describe(result.search.kept())]),
             f"registered: {config.model_name} version {version}",

@@ -76,7 +76,7 @@ class Drive:
     def load(self) -> tuple[Recordings, Split]:
         """Its samples, cut to the face as the main job cuts them, and which of them train, validate and test."""
         data = recordings.with_faces(recordings.load(self.folders), AUTO)
-        return data, splits.split(self.split, data.frames, data.drives[0].fps, data.drive_index, 0, data.seconds)
+        return data, splits.of(self.split, data)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import streamlit as st
 
 from recording.exceptions import GazeError
 from registry.history import Line
+from registry.rule import BASELINES
 from registry.versions import TWIN_TAG, Version
 from serving import prepared
 from serving.views import shared
@@ -14,7 +15,7 @@ _ERRORS = {
     "elevation_error_deg": "elevation",
     "angular_error_deg": "3-D angle",
 }
-_WHOSE = {"": "This model", "base_": "Base model", "constant_": "A constant", "calibrated_": "Linear calibration"}
+_WHOSE = {"": "This model", "base_": "Base model", "constant_": "A constant"}
 _PLAIN = st.column_config.NumberColumn(format="%.2f°")
 
 
@@ -68,17 +69,22 @@ def _production(by_number: dict[int, Version], lines: list[Line]) -> None:
         )
     samples = version.tags.get("test_samples", "?")
     st.markdown(f"Mean **elevation** error on {samples} held-out samples at registration:")
-    columns = st.columns(4)
-    for column, (prefix, whose) in zip(columns, _WHOSE.items(), strict=True):
+    shown = _WHOSE | {f"{version.best_calibration}_": _calibration(version).capitalize()}
+    for column, (prefix, whose) in zip(st.columns(len(shown)), shown.items(), strict=True):
         stated = [version.error(f"{prefix}{name}") for name in _ERRORS]
         figures = [error for error in stated if error is not None]
         if len(figures) < len(stated):
             continue
         column.metric(whose, shared.deg(figures[1], signed=False))
         column.caption(f"azimuth {figures[0]:.1f}°, 3-D {figures[2]:.1f}°")
-    st.caption("A model is worth something only if it beats the constant and the linear calibration.")
+    st.caption("A model is worth something only if it beats the constant and the best calibration.")
     with st.expander("Model card"):
         st.markdown(version.description or "This version has no model card.")
+
+
+def _calibration(version: Version) -> str:
+    """The name of the best calibration: the one that the verdict was reached against."""
+    return BASELINES.get(version.best_calibration, version.best_calibration)
 
 
 def _table(versions: list[Version]) -> None:
@@ -90,11 +96,15 @@ def _table(versions: list[Version]) -> None:
             "created": shared.local_time(version.created),
         }
         | {title: version.error(name) for name, title in _ERRORS.items()}
-        | {f"calibration {_ERRORS[name]}": version.error(f"calibrated_{name}") for name in list(_ERRORS)[:2]}
+        | {
+            f"calibration {_ERRORS[name]}": version.error(f"{version.best_calibration}_{name}")
+            for name in list(_ERRORS)[:2]
+        }
+        | {"calibration": _calibration(version).removesuffix(" calibration")}
         for version in versions
     ]
     table = pd.DataFrame(rows)
-    st.dataframe(table, hide_index=True, column_config={name: _PLAIN for name in table.columns[4:]})
+    st.dataframe(table, hide_index=True, column_config={name: _PLAIN for name in table.columns[4:-1]})
 
 
 def _compare_two(by_number: dict[int, Version]) -> None:

@@ -62,6 +62,77 @@ def test_false_detections_neither_move_nor_enlarge_it() -> None:
     assert detection.choose(passenger + scattered, 320, 360).face == alone.face
 
 
+def two(driver: tuple[int, tuple], passenger: tuple[int, tuple]) -> list[np.ndarray]:
+    """48 looks: the driver on the first so many of them, the passenger on the last so many."""
+    found = []
+    for k in range(48):
+        boxes = [driver[1]] * (k < driver[0]) + [passenger[1]] * (k >= 48 - passenger[0])
+        found.append(np.array([(x + k % 3, y, side, side) for x, y, side in boxes], float).reshape(-1, 4))
+    return found
+
+
+def test_of_two_faces_the_larger_is_the_drivers_though_the_other_is_seen_more_often() -> None:
+    """A passenger on 45 of 48 pictures beat a driver on 43 whose face is larger."""
+    driver, passenger = (600, 200, 124), (100, 220, 120)
+    alone = detection.choose(two((43, driver), (0, passenger)), 960, 540)
+    assert alone.other is None and not alone.is_loud
+    both = detection.choose(two((43, driver), (45, passenger)), 960, 540)
+    assert both.face == alone.face and both.seen == 43 and both.is_loud
+    assert (both.other.seen, both.other.size) == (45, 0.97)
+    said = both.describe()
+    assert said.startswith("TWO FACES IN VIEW") and f"face rectangle {both.face} (x,y,w,h)" in said
+    assert "found on 43 of 48 pictures; the other one, 0.97 times as large, was found on 45 of them" in said
+    assert said.endswith("give face={x},{y},{w},{h}".format(**vars(both.other.view)))
+    assert both.other.view == detection.choose(two((0, driver), (45, passenger)), 960, 540).face.view
+    assert Choice.from_json(both.to_json(), View(0, 0, 960, 540)) == both
+
+
+@pytest.mark.parametrize(
+    ("driver", "passenger", "size", "said"),
+    [
+        (45, 13, 90, True),  # comparable, on more than a quarter
+        (45, 12, 90, False),
+        (45, 45, 80, False),  # two thirds as large: behind
+        (20, 45, 110, True),  # seen on less than half as many: the passenger's rectangle, and the driver's in the line
+    ],
+)
+def test_a_second_face_of_comparable_size_is_said(driver: int, passenger: int, size: int, said: bool) -> None:
+    chosen = detection.choose(two((driver, (600, 200, 124)), (passenger, (100, 220, size))), 960, 540)
+    assert chosen.is_loud == said
+    assert (chosen.face.view.x > 400) == (driver != 20)
+    assert ("seen far more often" in chosen.describe()) == (driver == 20)
+
+
+def test_somebody_who_sits_differently_later_is_one_face() -> None:
+    """Never there at the same time: what most pictures show, as ever, and nothing is said."""
+    moved = looks(*[(400, 200, 120)] * 30, *[(520, 180, 135)] * 18)
+    chosen = detection.choose(moved, 960, 540)
+    assert chosen.seen == 30 and not chosen.is_loud
+    assert chosen.face == detection.choose(moved[:30], 960, 540).face
+
+
+def test_a_larger_box_around_the_same_face_is_no_second_one() -> None:
+    around = [np.array([(400, 200, 100, 100), (350, 150, 200, 200)], float)] * 40 + looks(empty=8)
+    alone = looks(*[(350, 150, 200)] * 40, empty=8)
+    assert detection.choose(around, 960, 540) == detection.choose(alone, 960, 540)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} (real photographs) is not here")
+@pytest.mark.parametrize("person", [1, 4, 6])
+def test_two_real_faces_side_by_side(person: int) -> None:
+    """The driver's photographs beside those of somebody who sits as near: the rectangle is the larger one's."""
+    table = pd.read_csv(REAL / "labels.csv")
+    turned = (table["azimuth [deg]"].abs() <= 15) & (table["elevation [deg]"].abs() <= 30) & (table["series"] == 1)
+    mine, other = (table[turned & (table["person"] == who)]["image"] for who in (person, 2))
+    shown = [[pictures.decode((REAL / "images" / name).read_bytes()) for name in names] for names in (mine, other)]
+    near = [cv2.resize(one, None, fx=1.3, fy=1.3)[: one.shape[0], : one.shape[1]] for one in shown[0]]
+    wide = [np.hstack(pair) for pair in zip(shown[1], near, strict=True)]
+    chosen = detection.choose([detection.detect(one) for one in wide], 768, 288)
+    alone = detection.choose([detection.detect(np.hstack([0 * one, one])) for one in near], 768, 288)
+    assert chosen.face == alone.face and chosen.face.view.x > 384
+    assert chosen.other is None or chosen.other.view.x < 384
+
+
 def test_at_an_edge_it_is_moved_into_the_view_and_in_a_narrow_view_cut() -> None:
     assert detection.choose(looks(*[(0, 270, 90)] * 9), 320, 360).face.view == View(0, 243, 117, 117)
     assert detection.choose(looks(*[(5, 100, 90)] * 9), 100, 360).face.view == View(0, 86, 100, 117)

@@ -259,7 +259,8 @@ def test_ten_promotions_cannot_each_lose_the_margin(make_version: Callable) -> N
 
 def test_how_often_the_test_blocks_were_read_is_said(judge: Callable) -> None:
     assert found(judge({}), "test blocks") == "read once"
-    assert found(judge({}, champion={}), "test blocks") == "read for 2 versions before (1, 2)"
+    assert found(judge({}), "test blocks") == "read for 1 earlier version too: 1"
+    assert found(judge({}, champion={}), "test blocks") == "read for 3 earlier versions too: 1, 2, 3"
 
 
 def test_models_that_read_differently_cut_pictures_are_not_compared(judge: Callable) -> None:

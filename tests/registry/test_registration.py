@@ -9,7 +9,7 @@ import pytest
 from mlflow.exceptions import RestException
 
 from recording.exceptions import InputError, RegistryError
-from registry import registration, versions
+from registry import cli, registration, versions
 
 MODEL = "gaze-tracker"
 
@@ -62,3 +62,33 @@ def test_a_package_is_registered_out_of_any_folder(name: str, run_id: str, tmp_p
     packages.make_package(tmp_path / name)
     assert registration.register(tmp_path / name, model_name=MODEL, run_id=run_id) == 1
     assert versions.get(MODEL, 1).number == 1
+
+
+def test_the_calibration_that_the_verdict_is_reached_against_is_in_tags_card_and_list(
+    make_version: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here the affine one: only the constant and the linear one were told, which this model beats."""
+    kept = packages.make_holdout()
+    kept.baselines_deg["affine"] = kept.labels_deg + 0.5
+    make_version(holdout=kept, bias_deg=(1, 1))
+    make_version(bias_deg=(1, 1))
+    first, second = versions.get(MODEL, 1), versions.get(MODEL, 2)
+    assert (first.best_calibration, second.best_calibration) == ("affine", "calibrated")
+    for angle in ("azimuth", "elevation"):
+        assert first.error(f"affine_{angle}_error_deg") == pytest.approx(0.5)
+    # What was there keeps its name and its value.
+    for name in ("calibrated_azimuth_error_deg", "constant_angular_error_deg", "base_elevation_error_deg"):
+        assert first.tags[name] == second.tags[name]
+    assert "| affine calibration of the base (the best: the one to beat) | 0.50° | 0.50° |" in first.description
+    assert "| linear calibration of the base | " in first.description
+    assert "| linear calibration of the base (the best: the one to beat) | " in second.description
+    cli.main(["list"])
+    newer, older = capsys.readouterr().out.splitlines()[-2:]
+    assert "0.50° / 0.50° (affine)" in older and "° (linear)" in newer
+
+
+def test_a_version_that_does_not_say_which_calibration_is_best_shows_the_linear_one(make_version: Callable) -> None:
+    make_version(holdout=packages.make_holdout(baselines=False))
+    version = versions.get(MODEL, 1)
+    assert versions.BEST_CALIBRATION_TAG not in version.tags and version.best_calibration == "calibrated"
+    assert version.error("calibrated_azimuth_error_deg") is not None

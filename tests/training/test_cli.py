@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import drives
+import pytest
+
+from training import cli
+from training.searching import space
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_TORCH = """
@@ -48,3 +52,11 @@ def test_help_a_refused_parameter_and_prepare_do_without_torch(tmp_path: Path) -
     ):
         assert line in done.stdout
     assert len(list((tmp_path / "out").glob("*_driver.jpg"))) == 4
+
+
+@pytest.mark.parametrize("command", ["main", "curve"])
+def test_the_help_says_from_how_many_samples_on_batches_are_of_the_usual_size(command: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    said = f"0: {space.USUAL_BATCH}, or {space.SMALL_BATCH} where fewer than {space.FEW_SAMPLES} are trained on"
+    assert said in " ".join(capsys.readouterr().out.split())

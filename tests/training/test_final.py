@@ -27,6 +27,13 @@ def test_the_final_training_is_as_long_as_validation_and_the_time_say(best_epoch
     assert planned_epochs(best_epoch, 10.0, seconds_left, cut_off=cut_off) == epochs
 
 
+def test_a_head_in_closed_form_is_solved_and_has_no_epochs():
+    assert final.in_words("base", 2.53, 153) == "2.5 epochs on 153 samples"
+    assert final.in_words("ridge", 0.0, 153) == "solved on 153 samples"
+    assert final.in_words("ridge", 0, 200, of=200) == "solved on 200 of 200 samples"
+    assert final.in_words("base", 0.0, 153) == "none, the base's own head is kept"
+
+
 def test_a_batch_that_does_not_fit_is_halved_and_the_samples_are_seen_as_often(monkeypatch):
     network, tried = model.build(), []
 

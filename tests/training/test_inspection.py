@@ -12,6 +12,7 @@ import torch
 from recording import label_frame, preparation, recordings
 from recording.drive import Source
 from training import inspection
+from training.config import JobConfig
 from training.measuring import synchrony
 
 
@@ -62,3 +63,27 @@ def test_a_prepared_drive_is_compared_with_its_trace(run, tmp_path, monkeypatch)
     assert found.dropped["usable"] > 100
     assert inspection.label_offsets(data) == [2.0]
     assert found.synchrony.present == 2.0
+
+
+def what_gives_more(used: recordings.Recordings, **asked) -> str:
+    return inspection.more_samples(SimpleNamespace(recordings=used, config=JobConfig(**asked)))
+
+
+def test_more_samples_come_from_where_the_ones_that_there_are_came_from(tmp_path):
+    """samples= changes nothing where a folder is given, and nothing gives more than the drive's usable rows."""
+    video, labels = drives.recording(tmp_path / "mine", seconds=20, fps=10)
+    few, every = (
+        preparation.prepare(Source(video, labels), n, tmp_path / f"{n}", face_asked="none") for n in (40, 999)
+    )
+    recorded = {"video": str(video), "labels": str(labels)}
+    assert what_gives_more(recordings.load((few,)), **recorded) == "try samples=197"
+    longer = "take a longer drive: all 197 usable rows of this one are used"
+    assert what_gives_more(recordings.load((every,)), **recorded) == longer
+    assert what_gives_more(recordings.load((every,)), data=str(every)) == longer
+    anew = "prepare the drive anew with more samples, its CSV has 197 usable rows (samples= does nothing here)"
+    assert what_gives_more(recordings.load((few,)), data=str(few)) == anew
+    bare = drives.prepared_folder(tmp_path / "bare", n=30)
+    into = f"put more pictures of the drive, each with its _gt.json, into {bare}"
+    assert what_gives_more(recordings.load((bare,)), data=str(bare)) == into
+    several = what_gives_more(recordings.load((few, bare)), data=f"{few},{bare}")
+    assert several == f"add drives, or of bare, which has the fewest: {into}"

@@ -3,7 +3,7 @@
 Frames a second apart are near copies, so a random split of one video puts the answers of the test into the
 training. The drive is cut into equal stretches; each holds one validation block and one test block, side by
 side, and everything else trains. Where the blocks lie depends on the time span of the drive alone – not on a
-seed and hardly on the number of samples – so versions trained on the same drive were never tested on frames
+seed and not on which samples were picked – so versions trained on the same drive were never tested on frames
 that another one trained on.
 """
 
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recording.exceptions import InputError
+from recording.prepared import Span
+from recording.recordings import Recordings
 from recording.scenarios import COUNT, scenarios
 from registry.intervals import MIN_BLOCKS
 
@@ -99,6 +101,12 @@ def chosen(name: str, drives: int, drivers: int, listed: bool) -> str:
     return name
 
 
+def of(name: str, data: Recordings, seed: int = 0) -> Split:
+    """The split of that name (not ``auto``) over the samples of ``data``; :class:`InputError` as :func:`split`."""
+    span = data.drives[0].span if len(data.drives) == 1 else None
+    return split(name, data.frames, data.drives[0].fps, data.drive_index, seed, data.seconds, data.driver_index, span)
+
+
 def split(
     name: str,
     frames: np.ndarray,
@@ -107,11 +115,12 @@ def split(
     seed: int,
     seconds: np.ndarray | None = None,
     drivers: np.ndarray | None = None,
+    span: Span | None = None,
 ) -> Split:
     """The split of that name over samples with these frame numbers and drive indices (both (n,), int).
 
     ``seconds``: (n,) when the samples were shown, where the rate is not constant (see :func:`blocks`); ``drivers``:
-    (n,) who drives, for ``by-driver``.
+    (n,) who drives, for ``by-driver``; ``span``: the time that the drive takes, for ``blocks``.
 
     Raises :class:`InputError` for an unknown name or when a part would be empty.
     """
@@ -123,29 +132,27 @@ def split(
     if several:
         raise InputError(f"split={name}: several drives were given; use split=by-drive")
     if name == "blocks":
-        return blocks(frames, fps, seconds)
+        return blocks(frames, fps, seconds, span)
     if name == "random":
         return random(frames, seed)
     raise InputError(f"split={name!r} is unknown: choose one of {', '.join(SPLIT_CHOICES)}")
 
 
-def blocks(frames: np.ndarray, fps: float, seconds: np.ndarray | None = None) -> Split:
+def blocks(frames: np.ndarray, fps: float, seconds: np.ndarray | None = None, span: Span | None = None) -> Split:
     """Contiguous validation and test blocks spread over the drive, a gap beside each.
 
     Times are ``seconds`` (n,), or the numbers of the ``frames`` over the usual rate ``fps`` where those say the same.
+    The drive takes the time of its ``span``, which holds all samples; of a drive whose span is not known, the time from
+    the first sample to the last.
 
     Each of up to ten stretches looks like ``train | gap | block | gap | block | gap | train``; where the blocks
     lie in the stretch, and which of them tests, changes from stretch to stretch so that no rhythm of the drive
     can line up with it.
     """
     frames = np.asarray(frames)
-    counted = (frames - frames.min()) / fps
-    measured = counted if seconds is None else np.asarray(seconds) - np.min(seconds)
-    # Rounding must not move a block: versions of one drive share their test blocks, whatever wrote their times down.
-    seconds = counted if np.allclose(measured, counted, rtol=0, atol=SAME_TIME_S) else measured
-    span = float(seconds.max()) + 1.0 / fps
-    stretches = int(np.clip(span // STRETCH_S, np.clip(span // MIN_STRETCH_S, 1, MIN_BLOCKS), COUNT))
-    length = span / stretches
+    seconds, lasts = _since_the_start(frames, fps, seconds, span)
+    stretches = int(np.clip(lasts // STRETCH_S, np.clip(lasts // MIN_STRETCH_S, 1, MIN_BLOCKS), COUNT))
+    length = lasts / stretches
     gap = min(max(MIN_GAP_S, 0.03 * length), GAP_S)
     tested = min(TEST_SHARE * length, max(LEFT_OUT_SHARE * length - 2 * gap, SHORTEST_TEST_S))
     width = {"validation": VALIDATION_SHARE * length, "test": tested}
@@ -170,6 +177,20 @@ def blocks(frames: np.ndarray, fps: float, seconds: np.ndarray | None = None) ->
                 final[(seconds >= at - gap) & (seconds < at + width[which] + gap)] = False
             at += width[which] + gap
     return _split("blocks", part, block, scenarios(frames), final=final, leaking=False)
+
+
+def _since_the_start(
+    frames: np.ndarray, fps: float, seconds: np.ndarray | None, span: Span | None
+) -> tuple[np.ndarray, float]:
+    """(n,) when the samples are shown, seconds after the drive's start, and how long the drive lasts."""
+    shown = frames / fps if seconds is None else np.asarray(seconds)
+    if span is None:
+        span = Span((int(frames.min()), int(frames.max())), (float(shown.min()), float(shown.max())))
+    numbers, times = np.append(frames, span.frames), np.append(shown, span.seconds)
+    counted, measured = (numbers - span.frames[0]) / fps, times - span.seconds[0]
+    # Rounding must not move a block: versions of one drive share their test blocks, whatever wrote their times down.
+    since = counted if np.allclose(measured, counted, rtol=0, atol=SAME_TIME_S) else measured
+    return since[:-2], float(since.max()) + 1.0 / fps
 
 
 def random(frames: np.ndarray, seed: int) -> Split:

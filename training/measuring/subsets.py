@@ -19,7 +19,8 @@ def check(sizes: Sequence[int], samples: int) -> None:
     """:class:`InputError` for sizes that are more than the ``samples``, or only one."""
     if sizes and max(sizes) > samples:
         raise InputError(
-            f"sizes={max(sizes)}: there are {samples} samples; leave that size out, or ask for more (samples=)"
+            f"sizes={max(sizes)}: there are {samples} samples; leave that size out, or ask for more (samples= of "
+            "a recording; a folder has to be prepared anew, or filled)"
         )
     if len(sizes) < 2:
         raise InputError(

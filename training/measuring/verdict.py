@@ -70,10 +70,11 @@ def likely_causes(
     training_samples: int,
     base: MeasuredErrors,
     familiarity: Familiarity,
+    more: str,
 ) -> tuple[str, ...]:
     """Why fine-tuning may have failed, most telling first; never empty.
 
-    ``labels_deg`` (n, 2) are the training labels.
+    ``labels_deg`` (n, 2) are the training labels; ``more``: what would give more samples, in words.
     """
     causes = []
     if alignment.swapped or alignment.azimuth_sign < 0 or alignment.elevation_sign < 0:
@@ -82,7 +83,7 @@ def likely_causes(
     if positions < FEW_POSITIONS:
         causes.append(f"too few distinct gaze positions ({positions} cells of {CELL_DEG:.0f}° in the training labels)")
     if training_samples < FEW_SAMPLES:
-        causes.append(f"too few samples ({training_samples} to train on; try samples=1000)")
+        causes.append(f"too few samples ({training_samples} to train on; {more})")
     if all(abs(r) < MIN_CORRELATION for r in alignment.correlation):
         causes.append(
             "the angles may be head-mounted (relative to a scene camera on the head, not to the car), or video and "
@@ -96,7 +97,8 @@ def likely_causes(
         )
     if not causes:
         causes.append(
-            "the search was too short for this gap (raise trials, epochs_max or samples), or the face is small, dark "
-            f"or turned away in the driver view (look at the samples; the base is {base.angular.mean:.1f}° wrong)"
+            f"the search was too short for this gap (raise trials or epochs_max; more samples: {more}), or the face is "
+            "small, dark or turned away in the driver view (look at the samples; the base is "
+            f"{base.angular.mean:.1f}° wrong)"
         )
     return tuple(causes)

@@ -60,10 +60,10 @@ class Report:
         """How often the test blocks were read: each look makes it likelier that one version is good by chance."""
         if not self.tested_before:
             return "No version of this model was tested on these blocks before"
-        numbers = ", ".join(map(str, self.tested_before))
+        numbers, many = ", ".join(map(str, self.tested_before)), len(self.tested_before)
         return (
-            f"These test blocks were read for {len(self.tested_before)} versions before ({numbers}): the best of many "
-            "is good by chance as well, a recording of another day says more"
+            f"These test blocks were read for {many} earlier version{'s' * (many != 1)} too ({numbers}): the best of "
+            "many is good by chance as well, a recording of another day says more"
         )
 
     @property

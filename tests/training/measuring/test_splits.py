@@ -1,10 +1,17 @@
 """Splits: blocks of time, gaps, the same blocks for every sampling of one drive."""
 
+import json
+from pathlib import Path
+
+import drives
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recording import preparation, recordings
+from recording.drive import Source
 from recording.exceptions import InputError
 from training.measuring import splits
 
@@ -69,6 +76,76 @@ def test_blocks_do_not_move_with_the_number_of_samples():
     tested = few[splits.blocks(few, FPS).test]
     trained = many[splits.blocks(many, FPS).train]
     assert np.abs(tested[:, None] - trained[None]).min() >= 0.9 * splits.MIN_GAP_S * FPS
+
+
+@pytest.fixture(scope="module")
+def minute(tmp_path_factory) -> tuple[Path, pd.DataFrame]:
+    """A video of 60 s, in which five test blocks have just room, and its labels as a table."""
+    folder = tmp_path_factory.mktemp("minute")
+    video, _ = drives.recording(folder, seconds=60, share=0.4)
+    track = drives.gaze_track(600, 10)
+    labels = pd.DataFrame({"dash_frames": range(600), "azimuth [deg]": track[:, 0], "elevation [deg]": track[:, 1]})
+    return video, labels
+
+
+def parts_by_frame(video: Path, labels: pd.DataFrame, samples: int, into: Path, **read) -> dict[int, tuple[str, int]]:
+    """Of each sample's frame the part and the time block that it is in."""
+    into.mkdir(parents=True)
+    labels.to_csv(into / "labels.csv", index=False)
+    source = Source(video, into / "labels.csv", **read)
+    data = recordings.load((preparation.prepare(source, samples, into / "prepared", face_asked="none"),))
+    split = splits.of("blocks", data)
+    part = np.full(len(data), "gap", dtype="U10")
+    for name in ("train", "validation", "test"):
+        part[getattr(split, name)] = name
+    return dict(zip(data.frames.tolist(), zip(part.tolist(), split.block.tolist(), strict=True), strict=True))
+
+
+def test_blocks_do_not_move_with_the_samples_that_are_picked(minute, tmp_path):
+    """100 and 200 samples leave out the saccades that the drive begins and ends in, 600 need their rows."""
+    video, labels = minute
+    labels = labels.assign(**{"fixation id": [np.nan if n < 12 or n >= 585 else 1 + n // 8 for n in range(600)]})
+    every = parts_by_frame(video, labels, 600, tmp_path / "600")
+    assert (min(every), max(every)) == (0, 599)
+    assert len({block for part, block in every.values() if part == "test"}) == 5
+    for samples in (100, 200):
+        found = parts_by_frame(video, labels, samples, tmp_path / str(samples))
+        assert min(found) == 12 and max(found) == 584
+        assert found == {frame: every[frame] for frame in found}
+
+
+def test_blocks_do_not_move_with_rows_that_are_left_out_at_the_ends(minute, tmp_path):
+    video, labels = minute
+    every = parts_by_frame(video, labels, 600, tmp_path / "whole")
+    blank = labels.mask((labels["dash_frames"] < 9) | (labels["dash_frames"] > 588))
+    for name, left, read in (
+        ("blank", blank.assign(dash_frames=labels["dash_frames"]), {}),
+        ("cut off", labels[15:590], {}),
+        ("late", labels, {"label_offset_frames": 5.0}),
+    ):
+        found = parts_by_frame(video, left, 200, tmp_path / name, **read)
+        assert found == {frame: every[frame] for frame in found}, name
+
+
+def test_the_blocks_lie_in_the_part_of_the_film_that_has_labels(minute, tmp_path):
+    video, labels = minute
+    found = parts_by_frame(video, labels[200:], 200, tmp_path / "late")
+    assert min(found) == 200
+    alone = splits.blocks(np.array(sorted(found)), 10.0)
+    assert [part for part, _ in found.values()].count("test") == len(alone.test)
+
+
+def test_a_folder_that_does_not_say_how_long_its_drive_is_keeps_the_span_of_its_samples(minute, tmp_path):
+    video, labels = minute
+    parts_by_frame(video, labels, 200, tmp_path / "new")
+    folder = tmp_path / "new" / "prepared"
+    said = json.loads((folder / "drive.json").read_text())
+    assert said.pop("span") == {"frames": [0, 599], "seconds": [0.0, 59.9]}
+    (folder / "drive.json").write_text(json.dumps(said))
+    data = recordings.load((folder,))
+    assert data.drives[0].span is None
+    before = splits.blocks(data.frames, data.drives[0].fps, data.seconds)
+    assert splits.of("blocks", data).digest() == before.digest()
 
 
 @given(samples=st.integers(150, 1500), seconds=st.floats(75, 1500))

@@ -187,9 +187,14 @@ def alignment(correlation: tuple[float, float], flipped: bool = False) -> Alignm
     [
         (alignment((0.9, 0.9), flipped=True), "spread", 500, "the labels look flipped"),
         (alignment((0.9, 0.9)), "alike", 500, "too few distinct gaze positions (1 cells"),
-        (alignment((0.9, 0.9)), "spread", 50, "too few samples (50 to train on"),
+        (alignment((0.9, 0.9)), "spread", 50, "too few samples (50 to train on; record longer)"),
         (alignment((0.1, 0.1)), "spread", 500, "the angles may be head-mounted"),
-        (alignment((0.9, 0.9)), "spread", 500, "the search was too short"),
+        (
+            alignment((0.9, 0.9)),
+            "spread",
+            500,
+            "the search was too short for this gap (raise trials or epochs_max; more samples: record longer)",
+        ),
     ],
 )
 def test_the_likely_causes_are_those_that_the_data_show(found, labels, samples, first):
@@ -204,4 +209,4 @@ def test_a_base_that_does_not_know_such_pictures_is_a_cause_with_its_distance():
 def causes(found: Alignment, labels: str, samples: int, known: Familiarity) -> tuple[str, ...]:
     measured = Drive().labels if labels == "spread" else np.zeros((100, 2))
     base = measure(measured, measured + 1, np.arange(len(measured)))
-    return verdict.likely_causes(found, measured, samples, base, known)
+    return verdict.likely_causes(found, measured, samples, base, known, more="record longer")
