@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import drives
+import pytest
+
+from training import cli
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_TORCH = """
@@ -48,3 +51,17 @@ def test_help_a_refused_parameter_and_prepare_do_without_torch(tmp_path: Path) -
     ):
         assert line in done.stdout
     assert len(list((tmp_path / "out").glob("*_driver.jpg"))) == 4
+
+
+# Shells leave the tilde of `--work=~/data` and `-P video=~/drive.mp4` to the command; a folder named ~ was made.
+def test_a_leading_tilde_is_the_home_folder_in_every_parameter_that_is_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/driver")
+    parse = cli.parser().parse_args
+    given = parse(["main", "--work=~/w", "--data=~/a,b,~/c", "--base=~/b.pth", "--study=~", "--drives=~/d.csv"])
+    assert (given.work, given.data) == ("/home/driver/w", "/home/driver/a,b,/home/driver/c")
+    assert (given.base, given.drives, given.study) == ("/home/driver/b.pth", "/home/driver/d.csv", "~")
+    given = parse(["prepare", "--video=~/v.mp4", "--labels=~/l.csv", "--out=~/o", "--layout=~/y.yaml"])
+    folder = "/home/driver"
+    wanted = [f"{folder}/v.mp4", f"{folder}/l.csv", f"{folder}/o", f"{folder}/y.yaml"]
+    assert [given.video, given.labels, given.out, given.layout] == wanted
+    assert parse(["pretrain", "--export=~/e.pth", "--dataset=~/m"]).export == "/home/driver/e.pth"
