@@ -100,7 +100,7 @@ def main(argv: list[str]) -> int:
         raise InputError("--labels is drawn into the copy that --annotated names; give --annotated too")
     index = indices.scan(clips[0], given.track) if given.labels else None
     gaze = measured(given.labels, index, given.on_bad_rows, given.label_offset_frames) if index else {}
-    loader = Loader(selector(given), given_path(given.cache) if given.cache else cache_folder())
+    loader = Loader(selector(given), Path(given.cache) if given.cache else cache_folder())
     predictor = loader.load(loader.find())
     with ExitStack() as stack:
         write = stack.enter_context(_writer(given.out, given.format, predictor, framed=bool(clips)))
