@@ -9,6 +9,8 @@ from typing import Any
 
 import mlflow
 from mlflow.data.pandas_dataset import from_pandas
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_PROJECT_ENV
 
 from recording.exceptions import GazeError, RegistryError
@@ -69,10 +71,16 @@ def tracked_run(name: str, resume: str = "") -> Iterator[str]:
 def _check_server() -> None:
     """:class:`RegistryError` where something else than MLflow answers: it would take any JSON for its own."""
     address = mlflow.get_tracking_uri()
-    if address.startswith(("http://", "https://")):
+    if not address.startswith(("http://", "https://")):
+        return
+    try:
         found = mlflow.get_experiment_by_name(EXPERIMENT)
-        if found is not None and not found.name:
-            raise RegistryError(no_mlflow(address))
+    except MlflowException as error:
+        if error.error_code == ErrorCode.Name(PERMISSION_DENIED):
+            return  # MLflow it is, and the run may be meant for an experiment that this user may see
+        raise
+    if found is not None and not found.name:
+        raise RegistryError(no_mlflow(address))
 
 
 def end_active_run(status: str, **tags: str) -> None:
