@@ -6,12 +6,13 @@ sees the old file or the new one, never a half. What a kill leaves behind ends i
 
 import errno
 import io
+import itertools
 import json
 import os
 import threading
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -23,6 +24,9 @@ UNFINISHED = ".part"
 """Ending of a file that is not whole yet."""
 
 Made = TypeVar("Made")
+_numbers = itertools.count()
+# Of a file's name that its temporary one repeats: with what is put around it, it must stay below 255 bytes.
+_REPEATED_BYTES = 200
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Of those who write without Python and raise an error of their own: safetensors, and torch's archives.
 _FULL_SAYS = ("No space left on device", "PytorchStreamWriter failed writing", "unexpected pos ")
@@ -49,10 +53,47 @@ def check_name(path: Path, what: str) -> None:
         raise InputError(f"{what} {shown}: its name is no UTF-8; rename it")
 
 
+def given_path(text: str) -> Path:
+    """The path that somebody typed: with the home folder for a leading ``~``.
+
+    Shells replace it at the beginning of a word only, not in ``--out=~/a.csv`` or ``-P work=~/data``.
+    """
+    return Path(with_home(text))
+
+
+def with_home(text: str) -> str:
+    """As :func:`given_path`, for what may be something else than a path as well: nothing else of it is changed."""
+    try:
+        return str(Path(text).expanduser()) if text.startswith("~") else text
+    except RuntimeError:  # of nobody's home: a name that begins so
+        return text
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path is there, as far as this user may look: Python 3.11's own raises where that is not far enough."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def check_links(path: Path) -> None:
+    """:class:`InputError` when a path, or a folder in which it is to be made, is a link that leads to nothing.
+
+    Making a folder there would only be refused as one that exists.
+    """
+    there = next((one for one in (path, *path.parents) if os.path.lexists(one)), path)
+    if there.is_symlink() and not is_there(there):
+        raise InputError(
+            f"{there} leads to {os.path.realpath(there)}, which is not there (a disk that is not mounted?); mount it, "
+            "or make that folder, or remove the link"
+        )
+
+
 def write(path: Path, fill: Callable[[Path], object]) -> None:
     """Let ``fill`` write the file at the path that it is given, then put it under ``path``.
 
-    The other name is this thread's own, so that several processes may write the same file: the last one stays. When
+    The other name is this writer's own, so that several may write the same file at once: the last one stays. When
     ``fill`` raises, its file is removed, the old one stays, and the error goes on; of a full disk, as
     :class:`DiskFull`.
     """
@@ -63,17 +104,54 @@ def write(path: Path, fill: Callable[[Path], object]) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """As :func:`write`, for a file that is filled while the block goes: the path to write at."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}{UNFINISHED}")
+    unfinished = path.with_name(_temporary(path.name))
     try:
         yield unfinished
         unfinished.replace(path)
     except BaseException as error:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # what stopped the writing is to be known, not what came of it
+            unfinished.unlink(missing_ok=True)
         if isinstance(error, Exception) and is_full(error):
             raise DiskFull(
                 f"disk full: cannot write {path}; free some disk space, or choose a larger disk for it (a job's: work=)"
             ) from error
         raise
+
+
+def _temporary(name: str) -> str:
+    """Another name, of at most 255 bytes, that no other writer has: not of this file, nor of one that begins alike."""
+    begins = name.encode("utf-8", "surrogateescape")[:_REPEATED_BYTES].decode("utf-8", "ignore")
+    return f".{begins}.{os.getpid()}-{threading.get_native_id()}-{next(_numbers)}{UNFINISHED}"
+
+
+def check_apart(written: Mapping[str, Path | None], read: Mapping[str, Iterable[Path]]) -> None:
+    """:class:`InputError` where a file would be written over one that is read, or over another one that is written.
+
+    ``written``: by the option that names it, ``None`` where that is not given; ``read``: by what they are. A link to a
+    file, of either kind, is that file.
+    """
+    places = {option: (path, _place(path)) for option, path in written.items() if path}
+    if not places:
+        return
+    options: dict[object, str] = {}
+    for option, (path, place) in places.items():
+        if place in options:
+            raise InputError(f"{option} {path}: is what {options[place]} writes; give each a file of its own")
+        options[place] = option
+    for what, paths in read.items():
+        for path in paths:
+            if (place := _place(path)) in options:
+                option = options[place]
+                raise InputError(f"{option} {places[option][0]}: is {what} {path}, which is read; give another name")
+
+
+def _place(path: Path) -> object:
+    """What two paths to the same file have in common."""
+    try:
+        found = path.stat()
+    except OSError:  # not there yet, or not to be looked at: whoever opens it says so
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
 
 
 @contextmanager

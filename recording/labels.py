@@ -155,7 +155,7 @@ def read(
             fixated = columns.fixation is None or _is_numbered(fields[columns.fixation])
             found.add(frame, azimuth, elevation, reason == BLINK, fixated, others)
     if columns.frame is not None:
-        _check_numbers(path, header.names[columns.frame], named, rounded, frames, fps, on_bad_rows == STOP)
+        _check_numbers(path, header.names[columns.frame], named, rounded, frames, seconds, on_bad_rows == STOP)
     measured = found.rows(columns.blink is not None, columns.fixation is not None)
     labelled = cleaning.label_frames(measured, found.usable(), seconds)
     bad.add_many(labelled.dropped)
@@ -202,7 +202,7 @@ def _check_numbers(
     named: list[int],
     rounded: list[tuple[int, str, int]],
     frames: int | None,
-    fps: float | None,
+    seconds: np.ndarray | None,
     stop: bool,
 ) -> None:
     """Refuse frame numbers that are rounded or those of another clock."""
@@ -210,6 +210,7 @@ def _check_numbers(
     numbers = np.minimum(np.array(named, dtype=np.float64), 2.0**62).astype(np.int64)
     frame_numbers.check_not_rounded(path, column, rounded, numbers)
     if frames is not None:
+        fps = None if seconds is None or len(seconds) < 2 else 1 / float(np.median(np.diff(seconds)))
         frame_numbers.check_clock(path, column, numbers, frames, fps, stop)
 
 

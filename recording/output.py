@@ -46,3 +46,29 @@ def outlive_readers() -> None:
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Outliving):
             setattr(sys, name, Outliving(stream))
+
+
+def stand_in_for_closed() -> None:
+    """Give this process streams where its starter has closed them (``2>&-``); what goes there is read by nobody.
+
+    Without, Python has ``None`` in their place, and the next file that is opened gets the number of the closed one:
+    what a library prints past Python would end in it.
+    """
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        if _is_free(number):
+            os.dup2(nowhere, number)
+        if nowhere == number:
+            os.set_inheritable(number, True)  # a command that this one starts or becomes is to have it as well
+        setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8"))
+
+
+def _is_free(number: int) -> bool:
+    """Whether no file of this process has that number."""
+    try:
+        os.fstat(number)
+    except OSError:
+        return True
+    return False

@@ -189,6 +189,7 @@ def _check_same(out: Path, known: dict[str, Any] | None, plan: dict[str, Any]) -
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
     """Hold the folder for this process; another one that prepares it waits. The lock dies with its process."""
+    files.check_links(out)
     out.mkdir(parents=True, exist_ok=True)
     handle = os.open(out, os.O_RDONLY)
     try:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recording.exceptions import GateRefused, RegistryError
+from recording.files import given_path
 from registry import addresses, baseline_errors, card, comparison, gate, history, opening, stages, versions
 from registry.history import Line
 from registry.rule import BASELINES
@@ -54,13 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     compared = command("compare", _compare, "two versions on the same held-out samples, with a figure")
     compared.add_argument("first", metavar="A")
     compared.add_argument("second", metavar="B")
-    compared.add_argument("--figure", type=Path, help="default: outputs/compare-vA-vB.png")
+    compared.add_argument("--figure", type=given_path, help="default: outputs/compare-vA-vB.png")
     promoted = with_why(command("promote", _promote, "put a version into a stage, if the gate lets it pass"))
     promoted.add_argument("--version", required=True, help="version number")
     promoted.add_argument("--stage", default="Production", help="Staging or Production (default)")
     promoted.add_argument("--dry-run", action="store_true", help="only ask the gate")
     promoted.add_argument("--force", action="store_true", help="overrule the gate; needs --why")
-    promoted.add_argument("--gate", type=Path, help="limits that replace those of registry/gate.yaml")
+    promoted.add_argument("--gate", type=given_path, help="limits that replace those of registry/gate.yaml")
     rolled = with_why(command("rollback", _rollback, "put the version back that held the stage before"))
     rolled.add_argument("--version", help="another version to go back to")
     rolled.add_argument("--stage", default="Production", help="Staging or Production (default)")

@@ -2,19 +2,23 @@
 
 import os
 import re
+import shlex
 import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from recording import files
 from recording.exceptions import GazeError
+from recording.output import stand_in_for_closed
 from registry import store
 
 
 def leave(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> None:
     """Run ``main(argv)`` and exit: 0 when it returns, 2 with one line on a :class:`GazeError`, 130 on Ctrl-C."""
+    stand_in_for_closed()
     store.settle()
     try:
         sys.exit(main(argv))
@@ -40,10 +44,27 @@ def _environments(error: Exception) -> str:
     if files.is_full(error):
         file = getattr(error, "filename", None)
         return f"disk full{f': cannot write {file}' if file else ''}; free some disk space and run the same again"
+    return foreseen(error)
+
+
+def foreseen(error: BaseException) -> str:
+    """One line for what MLflow, its database or an upload to it raised; "" for anything else."""
+    requests = sys.modules.get("requests")  # as MLflow's exceptions, see below
+    if requests is not None and isinstance(error, requests.exceptions.HTTPError):
+        return _upload_problem(error)
     return tracking_problem(error) if _is_trackings(error) else ""
 
 
-def _is_trackings(error: Exception) -> bool:
+def _upload_problem(error: Any) -> str:
+    """One line for the HTTP error of an artifact, which MLflow lets through as it is."""
+    import mlflow
+
+    status, address = error.response.status_code, mlflow.get_tracking_uri()
+    what = unquote(urlsplit(str(error.response.url)).path.rpartition("/")[2])
+    return f"MLflow at {address} refused the artifact {what} (HTTP {status}): {refusal(status, error.response.text)}"
+
+
+def _is_trackings(error: BaseException) -> bool:
     """Whether MLflow raised it, or its database file let it through."""
     # Not imported at the top: MLflow takes seconds, and a server is up before it needs it. Whatever raises one of its
     # exceptions has imported it.
@@ -58,7 +79,7 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def tracking_problem(error: Exception) -> str:
+def tracking_problem(error: BaseException) -> str:
     """One line for what MLflow raised, with the address it talked to."""
     import mlflow
 
@@ -70,12 +91,46 @@ def tracking_problem(error: Exception) -> str:
     answered = re.search(r"(?:/mlflow/(\S+) )?failed with error code (\d+).*?Response body: '(.*?)'(?: |$)", text)
     if answered:  # it is there, and refuses
         what = f"{answered[1]} " if answered[1] else ""
-        return f"{where} refused {what}(HTTP {answered[2]}): {_refusal(int(answered[2]), answered[3], address)}"
+        return f"{where} refused {what}(HTTP {answered[2]}): {refusal(int(answered[2]), answered[3], address)}"
+    if wrong := re.search(r"not in a valid JSON format. Response body: '(.*)'$", text):
+        return f"{where} {_no_json(wrong[1])}"
+    if given_up := re.search(r"too many (\d+) error responses", text):  # asked again and again, always with that answer
+        return f"{where}: {_busy(int(given_up[1]))}"
     if "SSLError" in text or "CERTIFICATE_VERIFY_FAILED" in text:
         return f"{where}: its certificate is not trusted here; set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's file"
     if "Max retries exceeded" in text or "Connection refused" in text or "API request to" in text:
         return f"{where} does not answer; start it, or set MLFLOW_TRACKING_URI to the one that runs"
+    if text.startswith("PERMISSION_DENIED"):
+        return f"{where} refused: {text[:300]}; {_MEANINGS[403]} (to register and to promote: EDIT on the model)"
     return f"{where}: {text[:300]}"
+
+
+def no_mlflow(address: str) -> str:
+    """One line for a server that answers, and not as MLflow does."""
+    return f"what answers at {address} is no MLflow server; set MLFLOW_TRACKING_URI to the address of one"
+
+
+def _no_json(body: str) -> str:
+    if body.lstrip().startswith("<"):
+        title = " ".join(re.sub(_MARKUP, " ", body, flags=re.DOTALL).split())[:80]
+        return (
+            f"answers with an HTML page (a login page or a proxy?){f': {title!r}' if title else ''}; set "
+            "MLFLOW_TRACKING_URI to the server's own address, or log in by MLFLOW_TRACKING_USERNAME and _PASSWORD or "
+            "MLFLOW_TRACKING_TOKEN"
+        )
+    return f"is no MLflow server (it answers {body[:60]!r}); set MLFLOW_TRACKING_URI to the address of one"
+
+
+def _busy(status: int) -> str:
+    """What a status means with which a server has answered each time that it was asked."""
+    if status == 429:
+        return "too many requests (429); try again later, or raise the limit of the server or its proxy"
+    if status in (408, 504):
+        return f"HTTP {status} from it or a proxy before it: it takes too long; look at its log, and try again"
+    return f"HTTP {status} from it or a proxy before it; look at their logs, start it if it is down, and try again"
+
+
+_MARKUP = r"<(script|style).*?</\1>|<[^>]*>"
 
 
 def _database_problem(text: str) -> str:
@@ -107,7 +162,7 @@ def _of_another_mlflow(revision: str) -> str:
     if list(known.glob(f"{revision}_*.py")):
         return (
             f"its database is of an older MLflow than this one ({mlflow.__version__}); keep a copy of it, then run "
-            f"`mlflow db upgrade {mlflow.get_tracking_uri()}`"
+            f"`mlflow db upgrade {shlex.quote(mlflow.get_tracking_uri())}`"
         )
     return (
         f"its database is of a newer MLflow than this one ({mlflow.__version__}), or another program's (its version "
@@ -123,20 +178,23 @@ _MEANINGS = {
     404: "it knows no such page; MLFLOW_TRACKING_URI must be the server's address alone, not a page of its UI",
     405: "it is no MLflow server, or one of another version; check MLFLOW_TRACKING_URI",
     407: "a proxy wants a login; check HTTP_PROXY and NO_PROXY",
-    413: "what is sent is larger than it, or the proxy before it, lets through; raise the proxy's limit",
+    413: "what is sent is larger than it, or the proxy before it, lets through; raise the proxy's limit (nginx: "
+    "client_max_body_size 200m)",
     429: "it has too many requests; try again later",
+    502: "the proxy before it does not reach it; start it, or look at their logs",
+    507: "its disk is full; make room where it keeps its artifacts",
 }
 
 
-def _refusal(status: int, body: str, address: str) -> str:
-    """Why a server refused, in its words and ours."""
-    said = " ".join(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", body, flags=re.DOTALL).split())[:200]
-    if "Invalid Host header" in said:
+def refusal(status: int, body: str, address: str = "") -> str:
+    """Why a server, at ``address``, refused, in its words and ours."""
+    said = " ".join(re.sub(_MARKUP, " ", body, flags=re.DOTALL).split())[:200]
+    if address and "Invalid Host header" in said:
         host = urlsplit(address).netloc.rpartition("@")[2]
         return (
             f"{said}; it answers only to names that it was started for: start it with "
             f"`mlflow server --allowed-hosts {host} …` (all names, comma-separated), or call it by one of them"
         )
     server_side = "the server has a problem of its own; look at its log, and try again when it is mended"
-    meaning = server_side if status >= 500 else _MEANINGS.get(status, "check MLFLOW_TRACKING_URI")
+    meaning = _MEANINGS.get(status, server_side if status >= 500 else "check MLFLOW_TRACKING_URI")
     return f"{said}; {meaning}" if said else meaning

@@ -1,9 +1,12 @@
 """Registering a sealed package as a new version, and trying beforehand everything that this needs."""
 
 import logging
+import os
 import tempfile
 import uuid
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -12,18 +15,22 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.utils.rest_utils import http_request
 from mlflow.utils.uri import is_local_uri
+from requests import HTTPError
 
 import recording
 from recording.exceptions import ContractError, RegistryError
 from registry import baseline_errors, card, contract, versions
 from registry.addresses import base_name, check_name
 from registry.baseline_errors import BaselineErrors
+from registry.command_line import refusal
 from registry.resolving import registry_answers
 
 log = logging.getLogger(__name__)
@@ -32,6 +39,8 @@ log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method", category=UserWarning)
 warnings.filterwarnings("ignore", message=".*An input example was not provided", category=UserWarning)
 
+LARGEST_BYTES = 46_000_000
+"""No less than the largest file of a version: the network's, in float32."""
 _ROOM = Path(__file__).parent
 _GROUND_FLOOR = Path(recording.__file__).parent
 _THROUGH_THE_SERVER = (
@@ -59,13 +68,14 @@ def check(model_name: str, run_id: str) -> None:
     """Try what :func:`register` will need, before hours of work depend on it; leaves nothing behind.
 
     The names of the model and of its base, the right to change the ones that exist, and that the artifacts of the run
-    ``run_id`` can be written from here. Raises :class:`~recording.exceptions.InputError` or :class:`RegistryError`.
+    ``run_id`` can be written from here, one as large as a model's among them. Raises
+    :class:`~recording.exceptions.InputError` or :class:`RegistryError`.
     """
     check_name(model_name)
     with registry_answers():
         for name in (model_name, base_name(model_name)):
             _check_right_to_change(name)
-    check_artifacts(run_id)
+    check_artifacts(run_id, LARGEST_BYTES)
 
 
 def register(folder: Path, *, model_name: str, run_id: str, description_extra: str = "") -> int:
@@ -120,32 +130,66 @@ def _check_right_to_change(model_name: str) -> None:
     client.delete_registered_model_tag(model_name, key)
 
 
-def check_artifacts(run_id: str) -> None:
-    """Write a small artifact where those of the run go, and remove it; :class:`RegistryError` when that fails."""
+def check_artifacts(run_id: str, largest: int = 0) -> None:
+    """Write a small artifact where those of the run go, and remove it; :class:`RegistryError` when that fails.
+
+    ``largest``: bytes of the largest file that is to follow. Where artifacts go through a server or a proxy, which may
+    have limits, one of that size is written as well.
+    """
     with registry_answers():
         address = MlflowClient().get_run(run_id).info.artifact_uri
-    name = f"check-{uuid.uuid4().hex[:12]}"
     repository = get_artifact_repository(address)
-    with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / name).write_text("whether artifacts can be written\n")
-        try:
-            repository.log_artifact(str(Path(scratch) / name))  # type: ignore[no-untyped-call]
-        except Exception as error:  # every kind of store has its own exceptions
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise RegistryError(
-                f"artifacts of this run belong in {address}, which cannot be written from here ({reason}); give this "
-                f"user the right to, or {_THROUGH_THE_SERVER}"
-            ) from error
-    arrived = _has_arrived(run_id, address, name)
-    try:
-        repository.delete_artifacts(name)  # type: ignore[no-untyped-call]
-    except Exception as error:  # may write and not delete: all that is needed
-        log.info("the artifact %s/%s, written to see whether one can be, stays (%s)", address, name, error)
+    with _written(repository, address, largest=0) as name:
+        arrived = _has_arrived(run_id, address, name)
     if not arrived:
         raise RegistryError(
             f"artifacts of this run belong in {address}, a folder of the server's: what is written there from here "
             f"stays on this machine, where the server does not find it; share that folder, or {_THROUGH_THE_SERVER}"
         )
+    if largest and isinstance(repository, HttpArtifactRepository):
+        with _written(repository, address, largest):
+            pass
+
+
+@contextmanager
+def _written(repository: ArtifactRepository, address: str, largest: int) -> Iterator[str]:
+    """The name of an artifact of so many bytes, or a few, that is written for the time of the block."""
+    name = f"check-{uuid.uuid4().hex[:12]}"
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / name
+        file.write_text("whether artifacts can be written\n")
+        if largest:
+            os.truncate(file, largest)  # takes no room here
+        try:
+            repository.log_artifact(str(file))  # type: ignore[no-untyped-call]
+        except Exception as error:  # every kind of store has its own exceptions
+            raise RegistryError(_unwritten(error, address, largest)) from error
+    try:
+        yield name
+    finally:
+        try:
+            repository.delete_artifacts(name)  # type: ignore[no-untyped-call]
+        except Exception as error:  # may write and not delete: all that is needed
+            log.info("the artifact %s/%s, written to see whether one can be, stays (%s)", address, name, error)
+
+
+def _unwritten(error: Exception, address: str, largest: int) -> str:
+    """Why an artifact, of ``largest`` bytes where a small one went through, could not be written, and what to do."""
+    what = f"a file of {largest / 1e6:.0f} MB, as a model has," if largest else "what is written there"
+    answer = error.response if isinstance(error, HTTPError) else None
+    if answer is not None and answer.status_code not in (401, 403):
+        status = f"artifacts of this run belong in {address}: {what} is refused (HTTP {answer.status_code})"
+        return f"{status}: {refusal(answer.status_code, answer.text)}"
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    if largest:
+        return (
+            f"artifacts of this run belong in {address}: small files can be written, {what} cannot ({reason}); look "
+            "for a limit of the server or of a proxy before it, of size (nginx: client_max_body_size 200m) or of time"
+        )
+    return (
+        f"artifacts of this run belong in {address}, which cannot be written from here ({reason}); give this "
+        f"user the right to, or {_THROUGH_THE_SERVER}"
+    )
 
 
 def _has_arrived(run_id: str, address: str, name: str) -> bool:

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -12,8 +13,10 @@ from registry import database
 _SQLITE = "sqlite:///"
 _ADDRESS = "MLFLOW_TRACKING_URI"
 _BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
-# Of the first tables that MLflow makes: it may have been cut off while it made them.
-_TABLES = frozenset({"experiments", "runs", "registered_models"})
+# Of the first tables that MLflow makes, with a column of each: it may have been cut off while it made them. Its list of
+# schema versions is Alembic's, which others use as well.
+_TABLES = {"experiments": "artifact_location", "runs": "run_uuid", "registered_models": "last_updated_time"}
+_ENDINGS = (".db", ".sqlite", ".sqlite3")
 
 
 def database_file(address: str) -> Path | None:
@@ -24,6 +27,8 @@ def database_file(address: str) -> Path | None:
 
 def check(address: str, *, write: bool = False) -> None:
     """:class:`RegistryError` where ``address`` is a file that MLflow cannot use, or ``write`` to; a new one is fine."""
+    if meant := _meant(address):
+        raise RegistryError(f"MLFLOW_TRACKING_URI={address}: is a path, not an address; write {shlex.quote(meant)}")
     file = database_file(address)
     if file is None:
         return
@@ -32,11 +37,29 @@ def check(address: str, *, write: bool = False) -> None:
             f"{file}: {'it' if closed == file else closed} cannot be written; make it writable, or set "
             "MLFLOW_TRACKING_URI to another database"
         )
+    if hidden := database.hidden(file):
+        raise RegistryError(
+            f"{file}: cannot be looked at ({hidden}); give this user the right to enter its folder, or set "
+            "MLFLOW_TRACKING_URI to another database"
+        )
     if fault := database.fault(file, _TABLES, thorough=write):
         raise RegistryError(
             f"{file}: {fault}; put a backup in its place, move it away to begin with an empty one, or set "
             "MLFLOW_TRACKING_URI to another"
         )
+
+
+def _meant(address: str) -> str:
+    """The address of a database whose path was given without ``sqlite:///``; "" where that is not what was given."""
+    path = re.sub("^(file|sqlite):(//)?(?!//)", "", address) if not address.startswith(_SQLITE) else ""
+    if "://" in path or not (Path(path).suffix in _ENDINGS or Path(path).is_file()):
+        return ""
+    return _SQLITE + _quoted(path)
+
+
+def _quoted(path: str) -> str:
+    """Only what the database's own driver would unquote stays quoted."""
+    return re.sub("[%?]", lambda found: quote(found[0]), path)
 
 
 def settle() -> None:
@@ -60,9 +83,9 @@ def settle() -> None:
     file = database_file(address)
     if file is None or not file.is_absolute() or "?" in address:
         return
-    # Only what the database's own driver would unquote stays quoted; of a folder's own name, nothing needs to.
+    # Of a folder's own name, nothing needs to be quoted.
     named = str(file) if file.parent != Path.cwd() or not re.search("[%?]", str(file.parent)) else file.name
-    os.environ[_ADDRESS] = _SQLITE + re.sub("[%?]", lambda found: quote(found[0]), named)
+    os.environ[_ADDRESS] = _SQLITE + _quoted(named)
     stray = Path(quote(str(file))).parent
     if stray != file.parent and stray.is_dir() and not any(stray.iterdir()):
         stray.rmdir()

@@ -9,10 +9,11 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from recording.exceptions import NoSuchVersion
+from recording.exceptions import NoSuchVersion, RegistryError
 from recording.face import NONE
-from registry import store
+from registry import database, store
 from registry.addresses import check_readable
+from registry.command_line import no_mlflow
 
 # The tag that repeats the contract's seal: a whole package put in the place of another is found by it.
 SEAL_TAG = "contract_seal"
@@ -153,7 +154,7 @@ def registered(model_name: str) -> RegisteredModel:
     check_readable(model_name)
     check_store()
     try:
-        return MlflowClient().get_registered_model(model_name)
+        found = MlflowClient().get_registered_model(model_name)
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
             raise
@@ -162,6 +163,9 @@ def registered(model_name: str) -> RegisteredModel:
             f"no registered model is named {model_name!r} at {mlflow.get_registry_uri()} (there: {known}); "
             "train one with `mlflow run .`, or name another with --model-name"
         ) from None
+    if not found.name:  # MLflow's client takes any JSON, and an empty answer, for a model without one
+        raise RegistryError(no_mlflow(mlflow.get_registry_uri()))
+    return found
 
 
 def check_store() -> None:
@@ -172,7 +176,7 @@ def check_store() -> None:
     """
     address = mlflow.get_registry_uri()
     file = store.database_file(address)
-    if file is not None and not file.exists():
+    if file is not None and not database.hidden(file) and not file.exists():
         raise NoSuchVersion(
             f"there is no registry: {file} does not exist; train a model with `mlflow run .` in this folder, go to the "
             "folder of the one that is wanted, or set MLFLOW_TRACKING_URI"

@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import NoReturn
 
 from recording.exceptions import InputError
+from recording.files import with_home
 from registry.addresses import DEFAULT_MODEL_NAME
 
 
 def main(argv: list[str]) -> NoReturn:
     """Become the app, until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m serving app", description="The Ground Truth Comparison app.")
-    parser.add_argument("--data", default="", help="prepared folder to open with (the newest under data/prepared)")
+    parser.add_argument(
+        "--data", type=with_home, default="", help="prepared folder to open with (the newest under data/prepared)"
+    )
     parser.add_argument("--model", default=DEFAULT_MODEL_NAME, help="registered model (%(default)s)")
     parser.add_argument("--stage", default="Production", help="stage that the app follows (%(default)s)")
-    parser.add_argument("--cache", default="", help="where copies of versions are kept ($XDG_CACHE_HOME/gaze-serving)")
+    parser.add_argument(
+        "--cache", type=with_home, default="", help="where copies of versions are kept ($XDG_CACHE_HOME/gaze-serving)"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8501, help="port to listen on (%(default)s)")
     given = parser.parse_args(argv)

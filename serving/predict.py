@@ -22,7 +22,7 @@ from recording import pictures as encoded
 from recording.badrows import MOVING, ON_BAD_ROWS, STOP
 from recording.detection import spread
 from recording.exceptions import InputError
-from recording.files import writing_text
+from recording.files import check_apart, given_path, writing_text
 from recording.frames import Index
 from recording.processors import cores
 from registry.crop import Crop
@@ -65,14 +65,14 @@ def main(argv: list[str]) -> int:
         description="Angles in degrees (azimuth positive to the driver's right, elevation positive up) of images, "
         "folders of images and videos, by the version in the stage.",
     )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="IMAGE|FOLDER|VIDEO")
+    parser.add_argument("inputs", nargs="+", type=given_path, metavar="IMAGE|FOLDER|VIDEO")
     add_selector(parser)
     parser.add_argument("--crop", choices=crops.CHOICES, default="auto", help="what the pictures show (%(default)s)")
     parser.add_argument("--format", choices=("json", "csv"), default="json", help="lines of JSON, or CSV (%(default)s)")
-    parser.add_argument("--out", type=Path, help="write the lines here instead of to the standard output")
-    parser.add_argument("--annotated", type=Path, help="also write the video here with the gaze drawn in (.mp4)")
+    parser.add_argument("--out", type=given_path, help="write the lines here instead of to the standard output")
+    parser.add_argument("--annotated", type=given_path, help="also write the video here with the gaze drawn in (.mp4)")
     parser.add_argument("--track", type=int, help="which film of a video that holds several, from 0")
-    parser.add_argument("--labels", type=Path, help="CSV of measured angles, drawn beside the prediction")
+    parser.add_argument("--labels", type=given_path, help="CSV of measured angles, drawn beside the prediction")
     parser.add_argument(
         "--on-bad-rows",
         choices=ON_BAD_ROWS,
@@ -89,6 +89,10 @@ def main(argv: list[str]) -> int:
     given = parser.parse_args(argv)
 
     files = [file for path in given.inputs for file in _files(path)]
+    check_apart(
+        {"--annotated": given.annotated, "--out": given.out},
+        {"the input": files, "the labels file": [given.labels] if given.labels else []},
+    )
     clips = [file for file in files if _is_video(file)]
     images = [file for file in files if file not in set(clips)]
     if given.annotated and len(clips) != 1:
@@ -153,9 +157,8 @@ class Session:
         """
         count = index.frames
         promised = videos.settled(path, index, range(count), self._crop, self._promised)
-        copy = videos.Copy(annotated, index.fps) if annotated else None
         answered = 0
-        try:
+        with videos.copying(annotated, index.fps) if annotated else nullcontext() as copy:
             jobs = (
                 (number, frame, self._pool.submit(self._answer_frame, frame, promised, f"{path} frame {number}"))
                 for number, frame in decoding.in_order_rgb(path, index)
@@ -171,12 +174,6 @@ class Session:
                     copy.add(drawn, float(index.seconds[number]))
                 yield Row(str(path), number, azimuth, elevation)
                 answered += 1
-            if copy is not None:
-                copy.finish()
-        except BaseException:
-            if copy is not None:
-                copy.abandon()
-            raise
         if answered < count:
             print(f"{path}: {count - answered} of {count} frames left out ({decoding.DAMAGED})", file=sys.stderr)
 
@@ -262,7 +259,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _quiet(count: int) -> bool:
-    return 0 < count < 20 or not sys.stderr.isatty()
+    return 0 < count < 20 or sys.stderr is None or not sys.stderr.isatty()
 
 
 def _ahead(jobs: Iterable[Any], depth: int = _AHEAD) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from recording.files import with_home
 from registry.addresses import DEFAULT_MODEL_NAME, Selector
 
 
@@ -12,7 +13,9 @@ def add_selector(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--stage", default="Production", help="follow this stage (%(default)s)")
     which.add_argument("--alias", default="", help="follow this alias instead")
     which.add_argument("--version", type=int, default=0, help="this version, whatever its stage")
-    parser.add_argument("--cache", default="", help="where copies of versions are kept ($XDG_CACHE_HOME/gaze-serving)")
+    parser.add_argument(
+        "--cache", type=with_home, default="", help="where copies of versions are kept ($XDG_CACHE_HOME/gaze-serving)"
+    )
 
 
 def selector(given: argparse.Namespace) -> Selector:

@@ -1,13 +1,15 @@
 """The face in a video, and the copy of it with arrows drawn in. Reading videos is :mod:`recording.decoding`'s."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
 
-from recording import decoding
+from recording import decoding, files
 from recording.detection import spread
 from recording.exceptions import InputError
 from recording.frames import Index
@@ -15,8 +17,9 @@ from registry.crop import Crop
 from serving import crops
 from serving.steady import settle
 
-SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv")
-"""Containers that hold H.264 and keep every picture's own time."""
+_FORMATS = {".mp4": "mp4", ".mov": "mov", ".m4v": "ipod", ".mkv": "matroska"}
+SUFFIXES = tuple(_FORMATS)
+"""Endings of containers that hold H.264 and keep every picture's own time."""
 _CLOCK = Fraction(1, 90_000)
 
 
@@ -38,24 +41,12 @@ def settled(path: Path, index: Index, among: Sequence[int], crop: str, promised:
 
 
 class Copy:
-    """An H.264 copy of a video, written under a temporary name until :meth:`finish`.
+    """An H.264 copy of a video, while it is written; :func:`copying` makes one."""
 
-    ``fps``: the usual rate, which only helps the encoder; the pictures keep the times that :meth:`add` gives them.
-    """
-
-    def __init__(self, path: Path, fps: float) -> None:
-        if path.suffix.lower() not in SUFFIXES:
-            raise InputError(f"{path}: a copy cannot be written there; give a path that ends in {', '.join(SUFFIXES)}")
-        if path.is_dir():  # known only when it is renamed, else
-            raise InputError(f"{path}: is a folder; give the path of a file in it")
-        self._path = path
-        self._half_written = path.with_name(f".{path.stem}.half{path.suffix}")
+    def __init__(self, container: OutputContainer, fps: float) -> None:
+        self._container = container
         self._rate = Fraction(fps).limit_denominator(1001)
         self._stream: av.VideoStream | None = None
-        try:
-            self._container = av.open(f"file:{self._half_written}", "w")
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be written ({error}); give a path that ends in .mp4") from error
 
     def add(self, picture: np.ndarray, seconds: float) -> None:
         """Append one (h, w, 3) uint8 RGB frame, shown from ``seconds`` after the start on.
@@ -72,13 +63,30 @@ class Copy:
         self._container.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
-        """Close the file and give it its name."""
+        """Write what the encoder still keeps."""
         if self._stream is not None:
             self._container.mux(self._stream.encode())
-        self._container.close()
-        self._half_written.replace(self._path)
 
-    def abandon(self) -> None:
-        """Close and remove what was written."""
-        self._container.close()
-        self._half_written.unlink(missing_ok=True)
+
+@contextmanager
+def copying(path: Path, fps: float) -> Iterator[Copy]:
+    """An H.264 copy of a video that is there, whole, when the block ends well; else the old file stays.
+
+    ``fps``: the usual rate, which only helps the encoder; the pictures keep the times that :meth:`Copy.add` gives them.
+    Raises :class:`InputError` when nothing can be written there, and :class:`~recording.files.DiskFull`.
+    """
+    kind = _FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise InputError(f"{path}: a copy cannot be written there; give a path that ends in {', '.join(SUFFIXES)}")
+    with ExitStack() as stack:
+        try:
+            if path.is_dir():  # known only when it is renamed, else
+                raise InputError(f"{path}: is a folder; give the path of a file in it")
+            unfinished = stack.enter_context(files.replacing(path.resolve()))
+            unfinished.touch()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+        with av.open(f"file:{unfinished}", "w", format=kind) as container:
+            copy = Copy(container, fps)
+            yield copy
+            copy.finish()

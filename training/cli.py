@@ -25,10 +25,13 @@ from recording.badrows import STOP
 from recording.drive import Source
 from recording.exceptions import InputError
 from recording.face import AUTO
+from recording.files import with_home
 from training import outage, sqlite, tracking
 from training.config import CurveConfig, EvaluateConfig, JobConfig, PretrainConfig
 
 Ready = Callable[[], None]
+_PATHS = frozenset({"video", "labels", "base", "data", "layout", "drives", "work", "dataset", "export", "out"})
+"""The parameters that are paths; ``data`` may be several, comma-separated."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -72,9 +75,14 @@ def parser() -> argparse.ArgumentParser:
 
     prepare = _command(commands, "prepare", "extract labelled frames from a recording into a folder")
     for name, text in (("video", "composite video"), ("labels", "CSV of gaze angles"), ("out", "folder to make")):
-        prepare.add_argument(f"--{name}", required=True, help=text)
+        prepare.add_argument(f"--{name}", type=_typed(name, str), required=True, help=text)
     prepare.add_argument("--samples", type=_typed("samples", int), default=500, help="frames to extract (500)")
-    prepare.add_argument("--layout", default="dashgaze", help="dashgaze, driver, or a YAML/JSON file (dashgaze)")
+    prepare.add_argument(
+        "--layout",
+        type=_typed("layout", str),
+        default="dashgaze",
+        help="dashgaze, driver, or a YAML/JSON file (dashgaze)",
+    )
     prepare.add_argument(
         "--face", default=AUTO, help="face rectangle: auto, none, or x,y,w,h in the driver view (auto)"
     )
@@ -139,6 +147,8 @@ def _add_fields(command: argparse.ArgumentParser, config: type) -> None:
 
 def _typed(name: str, wanted: type) -> Callable[[str], Any]:
     def convert(text: str) -> Any:
+        if name in _PATHS:
+            return ",".join(map(with_home, text.split(",")))
         if wanted is str:
             return text
         try:

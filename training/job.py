@@ -63,7 +63,7 @@ def run(config: JobConfig) -> int:
     name = config.study or f"search-{datetime.now():%Y%m%d-%H%M%S}"
     clock, work = Clock(), Path(config.work)
     run_name = f"finetune-{name}"
-    with tracking.tracked_run(run_name) as run_id, ExitStack() as until_the_end:
+    with tracking.tracked_run(run_name, f"study={name}") as run_id, ExitStack() as until_the_end:
         tracking.log_parameters(asdict(config))
         mlflow.set_tags({"study": name, "git_commit": tracking.git_commit()})
         workplace.check(work, *written(config), f"studies/{name}")

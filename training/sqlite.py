@@ -4,11 +4,12 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, event
 
+from recording.exceptions import RegistryError
 from registry.store import database_file
 
 PATIENCE_S = 180
@@ -42,17 +43,23 @@ def _pragma() -> str:
 def alone(uri: str) -> Iterator[None]:
     """Nobody else is inside with the same ``sqlite:///…`` address; no-op for any other address.
 
-    For the first access: two processes that both find no tables both create them, and one of them fails.
+    For the first access: two processes that both find no tables both create them, and one of them fails. Raises
+    :class:`RegistryError` where the database's folder knows no file locks.
     """
     file = database_file(uri)
     if file is None:
         yield
         return
     folder = file.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise RegistryError(
+                f"{folder.absolute()}: MLflow's database {file.name} cannot be locked there ({error.strerror}); "
+                "work in a folder on a local disk, or set MLFLOW_TRACKING_URI to a server, or to sqlite:///FILE on one"
+            ) from error
         yield
-    finally:
-        os.close(handle)

@@ -23,10 +23,10 @@ def ensure(address: str) -> None:
     Several at once wait for each other. A no-op for any other address. Raises
     :class:`~recording.exceptions.RegistryError` where the file cannot be used.
     """
+    check(address, write=True)
     file = database_file(address)
     if file is None:
         return
-    check(address, write=True)
     with sqlite.alone(address):
         if not _is_made(file):
             import mlflow  # takes seconds, and is not needed the next time

@@ -10,14 +10,16 @@ from typing import Any
 import mlflow
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_PROJECT_ENV
 
-from recording.exceptions import GazeError
+from recording.exceptions import GazeError, RegistryError
 from recording.recordings import Recordings
 from registry import store
+from registry.command_line import foreseen, no_mlflow, one_line
 from training import interruption, outage, sqlite
 from training.orphans import end_run
-from training.store import set_experiment
+from training.store import EXPERIMENT, set_experiment
 
 
 def inside_project() -> bool:
@@ -29,14 +31,17 @@ def inside_project() -> bool:
 
 
 @contextmanager
-def tracked_run(name: str) -> Iterator[str]:
+def tracked_run(name: str, resume: str = "") -> Iterator[str]:
     """The run that ``mlflow run`` made, or a new one; ends FINISHED, FAILED (tag ``error``) or KILLED (Ctrl-C).
 
-    Where MLflow cannot be told of a failure or of Ctrl-C, that is a line in the log, and the exception goes on.
+    Where MLflow cannot be told of a failure or of Ctrl-C, that is a line in the log, and the exception goes on; what
+    MLflow itself has refused goes on as a :class:`RegistryError` that says with which parameter, ``resume``, the same
+    is gone on with.
     """
     inside = inside_project()
     store.check(mlflow.get_tracking_uri(), write=True)
     with sqlite.alone(mlflow.get_tracking_uri()):
+        _check_server()
         if not inside and not any(map(os.environ.get, ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"))):
             set_experiment()
         run = mlflow.start_run() if inside else mlflow.start_run(run_name=name)
@@ -53,11 +58,29 @@ def tracked_run(name: str) -> Iterator[str]:
         end_active_run("KILLED", ended="interrupted")
         raise
     except BaseException as error:
-        if isinstance(error, MlflowException):
+        problem = foreseen(error)
+        if problem:
             outage.ask_once()
-        end_active_run("FAILED", error=f"{type(error).__name__}: {' '.join(str(error).split())}"[:4900])
+        end_active_run("FAILED", error=(problem or f"{type(error).__name__}: {one_line(error)}")[:4900])
+        if problem and resume:
+            raise RegistryError(f"{problem}; then {resume} goes on with what is done") from error
         raise
     mlflow.end_run("FINISHED")
+
+
+def _check_server() -> None:
+    """:class:`RegistryError` where something else than MLflow answers: it would take any JSON for its own."""
+    address = mlflow.get_tracking_uri()
+    if not address.startswith(("http://", "https://")):
+        return
+    try:
+        found = mlflow.get_experiment_by_name(EXPERIMENT)
+    except MlflowException as error:
+        if error.error_code == ErrorCode.Name(PERMISSION_DENIED):
+            return  # MLflow it is, and the run may be meant for an experiment that this user may see
+        raise
+    if found is not None and not found.name:
+        raise RegistryError(no_mlflow(address))
 
 
 def end_active_run(status: str, **tags: str) -> None:

@@ -2,11 +2,13 @@
 
 import fcntl
 import os
+import shlex
 import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
 
+from recording import files
 from recording.exceptions import InputError
 
 
@@ -16,6 +18,7 @@ def check(work: Path, *written: str) -> None:
     ``written``: folders in it that the job is going to write to; those that are there must let it. Raises
     :class:`InputError` that names the folder and what failed there.
     """
+    files.check_links(work)
     doing = "make the folder"
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -38,13 +41,16 @@ def check(work: Path, *written: str) -> None:
 
 def _check_inside(work: Path, folder: Path) -> None:
     """What an earlier job has left there, as another user perhaps, can be gone on with."""
-    while not folder.exists() and folder != work:
+    files.check_links(folder)
+    while not files.is_there(folder) and folder != work:
         folder = folder.parent
-    there = [folder, *(path for path in folder.iterdir() if path.is_file())] if folder.is_dir() else [folder]
+    there = [folder]
+    if folder.is_dir() and os.access(folder, os.R_OK | os.X_OK):
+        there += [path for path in folder.iterdir() if path.is_file()]
     for path in there:
         refused = not folder.is_dir() or not os.access(path, os.W_OK | os.X_OK if path.is_dir() else os.W_OK)
-        if refused and path.exists():  # another job at work there renames and removes its files
+        if refused and files.is_there(path):  # another job at work there renames and removes its files
             raise InputError(
                 f"{path}: cannot be written (made by another user, or in a container as root?); give it to this user "
-                f"(`sudo chown -R $(id -u) {work}`), or choose another work="
+                f"(`sudo chown -R $(id -u) {shlex.quote(str(work))}`), or choose another work="
             )

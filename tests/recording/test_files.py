@@ -124,3 +124,32 @@ def test_a_name_that_is_no_utf8_is_refused_in_one_line(tmp_path: Path) -> None:
     for read in (frames.scan, labels.read):
         with pytest.raises(InputError, match="its name is no UTF-8"):
             read(odd)
+
+
+# Legal: 250 bytes. The temporary name beside it was longer than a name may be.
+@pytest.mark.parametrize("name", ["n" * 246 + ".csv", "ü" * 123 + ".csv"])
+def test_a_file_may_have_the_longest_name(name: str, tmp_path: Path) -> None:
+    with files.writing_text(tmp_path / name) as one, files.writing_text(tmp_path / name.replace(".csv", ".txt")) as two:
+        one.write("1")
+        two.write("2")
+    assert (tmp_path / name).read_text() == "1"
+    assert len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(ValueError, match="what stopped it"), files.replacing(tmp_path / ("x" * 300)):
+        raise ValueError("what stopped it")
+
+
+def test_a_leading_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/driver")
+    typed = ["~/data", "~", "./~", "a~b", "~nobody-of-that-name/x", "", "models:/gaze-tracker@champion"]
+    meant = ["/home/driver/data", "/home/driver", "./~", "a~b", "~nobody-of-that-name/x", "", typed[-1]]
+    assert list(map(files.with_home, typed)) == meant
+    assert files.given_path("~/a.csv") == Path("/home/driver/a.csv")
+
+
+@pytest.mark.parametrize("made", ["link", "link/inside/it"])
+def test_a_link_that_leads_nowhere_is_named_with_what_it_leads_to(made: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "not" / "mounted")
+    with pytest.raises(InputError, match=rf"^{tmp_path}/link leads to {tmp_path}/not/mounted, which is not there "):
+        files.check_links(tmp_path / made)
+    (tmp_path / "not" / "mounted").mkdir(parents=True)
+    files.check_links(tmp_path / made)

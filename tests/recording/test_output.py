@@ -1,5 +1,6 @@
 """A command whose reader goes away (``| head``) goes on."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,3 +38,22 @@ def test_a_command_outlives_whoever_reads_it(streams, tmp_path):
     process.stdin.close()
     assert process.wait(60) == 0
     assert (tmp_path / "end").read_text() == "through"
+
+
+# The number of a closed stream goes to the next file that is opened: what a library printed past Python landed there.
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_command_whose_streams_are_closed_goes_on_and_spoils_no_file(closed, tmp_path):
+    code = (
+        "import logging, os, subprocess, sys; from pathlib import Path; from registry.command_line import leave\n"
+        "def main(argv):\n"
+        "    with Path('kept').open('wb') as kept:\n"
+        "        kept.write(b'whole'); os.write(2, b'from a library'); print('told', file=sys.stderr)\n"
+        "        assert not sys.stderr.isatty(); logging.basicConfig(stream=sys.stderr); logging.error('logged')\n"
+        "        subprocess.run(['sh', '-c', 'echo from another >&2'], check=True)\n"
+        "    return 0\n"
+        "leave(main)\n"
+    )
+    command = ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, code]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (tmp_path / "kept").read_bytes() == b"whole"

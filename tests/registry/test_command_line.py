@@ -22,11 +22,12 @@ class Refusing(http.server.BaseHTTPRequestHandler):
     status, text = 500, ""
 
     def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.send_response(self.status)
         self.end_headers()
         self.wfile.write(self.text.encode())
 
-    do_GET = do_POST = answer
+    do_GET = do_POST = do_PUT = answer
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -46,7 +47,8 @@ REFUSALS = [
     (403, "Permission denied", "Permission denied; check the user name and its rights"),
     (401, "You are not authenticated", "MLFLOW_TRACKING_USERNAME"),
     (404, "<!doctype html><style>b {}</style><title>Not Found</title>", "Not Found; it knows no such page"),
-    (413, "<html>Request Entity Too Large</html>", "raise the proxy's limit"),
+    (413, "<html>Request Entity Too Large</html>", "raise the proxy's limit (nginx: client_max_body_size"),
+    (507, "Insufficient Storage", "its disk is full; make room"),
 ]
 
 
@@ -66,6 +68,82 @@ def test_what_a_refusal_means_depends_on_what_was_refused(refusing: str, monkeyp
         assert says in line
         assert "<" not in line
         assert ("rights" in line) == (text == "Permission denied")
+
+
+ANSWERS = [
+    (
+        200,
+        "<!doctype html><title>Sign in</title>",
+        "answers with an HTML page (a login page or a proxy?): 'Sign in'",
+    ),
+    (200, '{"ok": true}', "is no MLflow server; set MLFLOW_TRACKING_URI"),
+    (200, "", "is no MLflow server; set MLFLOW_TRACKING_URI"),
+    (200, "OK", "is no MLflow server (it answers 'OK'); set MLFLOW_TRACKING_URI"),
+    (429, "slow down", ": too many requests (429); try again later"),
+    (500, "", ": HTTP 500 from it or a proxy before it; look at their logs"),
+    (502, "<html>Bad Gateway</html>", ": HTTP 502 from it or a proxy before it; look at their logs, start it"),
+    (504, "", ": HTTP 504 from it or a proxy before it: it takes too long"),
+]
+
+
+@pytest.mark.parametrize(("status", "text", "says"), ANSWERS)
+@pytest.mark.parametrize("command", ["registry", "training"])
+def test_what_answers_and_is_no_mlflow_is_not_said_to_be_silent(
+    command: str, status: int, text: str, says: str, refusing: str, tmp_path: Path
+) -> None:
+    Refusing.status, Refusing.text = status, text
+    words = ["registry", "list"] if command == "registry" else ["training", "evaluate", "--model", "models:/m/1"]
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=tmp_path,
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": refusing, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "waiting for it" not in line]
+    assert line.startswith("error: ")
+    assert refusing in line
+    assert says in line
+    assert "does not answer" not in line
+
+
+def test_an_upload_that_a_proxy_refuses_is_one_line(
+    refusing: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+
+    from registry import command_line
+
+    Refusing.status, Refusing.text = 413, "<html>Request Entity Too Large</html>"
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: refusing)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+
+    def upload(argv: list[str] | None) -> int:
+        place = f"{refusing}/api/2.0/mlflow-artifacts/artifacts/1"
+        HttpArtifactRepository(place).log_artifact(str(tmp_path / "model.safetensors"))
+        return 0
+
+    with pytest.raises(SystemExit) as ended:
+        command_line.leave(upload)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"error: MLflow at {refusing} refused the artifact model.safetensors (HTTP 413): Request Ent"
+    )
+    assert "client_max_body_size" in line
+
+
+def test_a_model_that_may_not_be_changed_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.exceptions import RestException
+
+    from registry.command_line import tracking_problem
+
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "http://registry.example")
+    line = tracking_problem(RestException({"error_code": "PERMISSION_DENIED", "message": "Permission denied"}))
+    assert line.startswith("MLflow at http://registry.example refused: PERMISSION_DENIED: Permission denied; check the")
+    assert "EDIT" in line
 
 
 # MLflow takes its database's address from the folder, quoted, and makes the quoted folder as well.
@@ -132,6 +210,14 @@ def test_what_is_wrong_with_the_database_is_said_without_its_statements(
     assert "SQL:" not in line
     assert "Background" not in line
     assert ("db upgrade" in line) == (says == "`mlflow db upgrade ")
+
+
+def test_the_advised_upgrade_takes_a_path_with_a_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    from registry.command_line import tracking_problem
+
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "sqlite:////srv/my drive/mlflow.db")
+    line = tracking_problem(Exception(RAISED[-1][0]))
+    assert "`mlflow db upgrade 'sqlite:////srv/my drive/mlflow.db'`" in line
 
 
 def test_what_the_database_raises_past_mlflow_is_one_line(

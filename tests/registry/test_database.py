@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -35,11 +36,20 @@ def make_foreign(file: Path) -> None:
         other.execute("CREATE TABLE bookmarks (address TEXT)")
 
 
+def make_alike(file: Path) -> None:
+    """Another program's list of its own runs and experiments."""
+    file.unlink()
+    with closing(sqlite3.connect(file)) as other, other:
+        for table in ("experiments", "runs", "registered_models"):
+            other.execute(f"CREATE TABLE {table} (id INTEGER, title TEXT)")
+
+
 FAULTS = [
     (make_text, "file is not a database; put a backup"),
     (cut, "database disk image is malformed; put a backup"),
     (overwrite, "malformed"),
     (make_foreign, "is another program's database (it has the tables bookmarks); put a backup"),
+    (make_alike, "is another program's database (it has the tables experiments, registered_models, runs); put a"),
 ]
 
 
@@ -94,7 +104,7 @@ def test_a_file_that_another_program_holds_is_left_to_patience(tmp_path: Path, e
     (tmp_path / "mlflow.db").write_bytes(empty_database)
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as holder:
         holder.execute("BEGIN EXCLUSIVE")
-        assert database.fault(tmp_path / "mlflow.db", {"experiments"}, thorough=True) == ""
+        assert database.fault(tmp_path / "mlflow.db", {"runs": "run_uuid"}, thorough=True) == ""
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "postgresql://x/y", "sqlite:///not/there/yet.db"])
@@ -102,3 +112,46 @@ def test_what_is_no_file_yet_is_left_alone(address: str, tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     store.check(address, write=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_mlflow_was_cut_off_in_is_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(file)) as made, made:
+        made.execute("CREATE TABLE runs (run_uuid VARCHAR(32) NOT NULL, name VARCHAR(250))")
+    store.check(f"sqlite:///{file}", write=True)
+
+
+@pytest.mark.parametrize("command", ["store.check({!r})", "store.check({!r}, write=True)"])
+def test_a_folder_that_may_not_be_entered_is_named(
+    command: str, tmp_path: Path, empty_database: bytes, as_anybody: Callable
+) -> None:
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "shut" / "mlflow.db").write_bytes(empty_database)
+    (tmp_path / "shut").chmod(0)
+    call = command.format(f"sqlite:///{tmp_path}/shut/mlflow.db")
+    code = f"from registry import store\ntry: {call}\nexcept Exception as error: print(type(error).__name__, error)"
+    said = as_anybody(code)
+    (tmp_path / "shut").chmod(0o700)
+    assert said.startswith(f"RegistryError {tmp_path}/shut/mlflow.db: ")
+    assert "cannot be written" in said if "write" in command else "cannot be looked at (Permission denied)" in said
+
+
+PATHS = [
+    ("mlflow.db", "sqlite:///mlflow.db"),
+    ("sqlite:mlflow.db", "sqlite:///mlflow.db"),
+    ("sqlite://mlflow.db", "sqlite:///mlflow.db"),
+    ("/srv/my drive/50%.sqlite", "'sqlite:////srv/my drive/50%25.sqlite'"),
+    ("file:///srv/mlflow.db", "sqlite:////srv/mlflow.db"),
+]
+
+
+@pytest.mark.parametrize(("given", "meant"), PATHS)
+def test_a_path_in_place_of_an_address_is_refused_with_what_to_write(given: str, meant: str) -> None:
+    with pytest.raises(RegistryError) as raised:
+        store.check(given)
+    assert str(raised.value) == f"MLFLOW_TRACKING_URI={given}: is a path, not an address; write {meant}"
+
+
+@pytest.mark.parametrize("address", ["./mlruns", "file:///srv/mlruns", "databricks", "sqlite:///:memory:", "sqlite://"])
+def test_what_may_be_an_address_is_left_to_mlflow(address: str) -> None:
+    store.check(address)

@@ -1,7 +1,10 @@
 """What registration needs is tried before hours of work depend on it."""
 
-from collections.abc import Callable
+import http.server
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import mlflow
 import packages
@@ -10,6 +13,7 @@ from mlflow.exceptions import RestException
 
 from recording.exceptions import InputError, RegistryError
 from registry import cli, registration, versions
+from training.learning import model
 
 MODEL = "gaze-tracker"
 
@@ -92,3 +96,80 @@ def test_a_version_that_does_not_say_which_calibration_is_best_shows_the_linear_
     version = versions.get(MODEL, 1)
     assert versions.BEST_CALIBRATION_TAG not in version.tags and version.best_calibration == "calibrated"
     assert version.error("calibrated_azimuth_error_deg") is not None
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Keeps artifacts for a proxy that lets at most ``limit`` bytes through, and answers ``status`` to more."""
+
+    limit, status = 0, 413
+    kept: ClassVar[dict[str, int]] = {}
+    seen: ClassVar[list[int]] = []
+
+    def do_PUT(self) -> None:
+        """Keep an artifact."""
+        size = int(self.headers["Content-Length"])
+        self.seen.append(size)
+        left = size
+        while left and (part := self.rfile.read(min(left, 1 << 20))):
+            left -= len(part)
+        if size <= self.limit:
+            self.kept[self.path] = size
+        self.answer(200 if size <= self.limit else self.status)
+
+    def do_DELETE(self) -> None:
+        """Remove an artifact."""
+        del self.kept[self.path]
+        self.answer(200)
+
+    def answer(self, status: int) -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(b"{}" if status == 200 else b"<html>Request Entity Too Large</html>")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def run_of_server(tracking: str) -> Iterator[str]:
+    """A run whose artifacts go to a :class:`Server`."""
+    Server.kept.clear()
+    Server.seen.clear()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    place = f"http://127.0.0.1:{server.server_port}/api/2.0/mlflow-artifacts/artifacts/x"
+    client = mlflow.MlflowClient()
+    yield client.create_run(client.create_experiment("x", artifact_location=place)).info.run_id
+    server.shutdown()
+    server.server_close()
+
+
+LIMITS = [(413, "raise the proxy's limit (nginx: client_max_body_size"), (507, "its disk is full; make room where it")]
+
+
+# nginx lets 1 MB through: found when the search of an hour was to be registered.
+@pytest.mark.parametrize(("status", "says"), LIMITS)
+def test_a_limit_below_a_models_size_is_found_before_the_work(status: int, says: str, run_of_server: str) -> None:
+    Server.limit, Server.status = 1 << 20, status
+    with pytest.raises(
+        RegistryError, match=rf"a file of 46 MB, as a model has, is refused \(HTTP {status}\)"
+    ) as raised:
+        registration.check(MODEL, run_of_server)
+    assert says in str(raised.value)
+    assert "rights" not in str(raised.value)
+    assert Server.kept == {}
+    registration.check_artifacts(run_of_server)  # of a command that registers nothing
+    Server.limit = registration.LARGEST_BYTES
+    registration.check(MODEL, run_of_server)
+    assert Server.kept == {}
+
+
+def test_folders_of_this_machine_are_not_tried_with_a_large_file(run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registration.os, "truncate", lambda *_: pytest.fail("a large file is written"))
+    registration.check(MODEL, run_id)
+
+
+def test_what_is_tried_is_as_large_as_a_network() -> None:
+    network = model.build().state_dict()
+    size = sum(weights.numel() * weights.element_size() for weights in network.values())
+    assert size < registration.LARGEST_BYTES < 1.05 * size

@@ -1,6 +1,10 @@
 """Videos: `serving predict`, its annotated copy and the app see the pictures that prepare sees, at their own times."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from recording import decoding, frames, pictures, preparation, prepared
+from recording import decoding, files, frames, pictures, preparation, prepared
 from recording.drive import Source
 from recording.exceptions import InputError
 from recording.face import Face
@@ -75,10 +79,9 @@ def test_the_annotated_copy_keeps_the_times_of_the_pictures(tmp_path: Path) -> N
 
 
 def test_a_copy_of_29_97_pictures_a_second_is_one(tmp_path: Path) -> None:
-    copy = videos.Copy(tmp_path / "copy: 1.mp4", 30000 / 1001)
-    for number in range(10):
-        copy.add(recordings.picture(number, (64, 48)), number * 1001 / 30000)
-    copy.finish()
+    with videos.copying(tmp_path / "copy: 1.mp4", 30000 / 1001) as copy:
+        for number in range(10):
+            copy.add(recordings.picture(number, (64, 48)), number * 1001 / 30000)
     with av.open(f"file:{tmp_path / 'copy: 1.mp4'}") as written:
         assert written.streams.video[0].average_rate == pytest.approx(30000 / 1001, abs=1e-3)
 
@@ -215,7 +218,7 @@ def test_a_copy_that_cannot_be_finished_leaves_the_earlier_one(tmp_path: Path, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(videos.Copy, "finish", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(files.DiskFull, match=r"disk full: cannot write .*/out/copy\.mp4"):
         answers(video, copy)
     assert copy.read_bytes() == b"earlier"
     assert list(copy.parent.iterdir()) == [copy]
@@ -228,8 +231,93 @@ def test_an_angle_that_rounds_to_nothing_has_no_minus() -> None:
 
 def test_a_copy_in_the_place_of_a_folder_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "copy.mp4").mkdir()
-    with pytest.raises(InputError, match=r"copy\.mp4: is a folder"):
-        videos.Copy(tmp_path / "copy.mp4", 30.0)
+    with (
+        pytest.raises(InputError, match=r"copy\.mp4: is a folder"),
+        videos.copying(tmp_path / "copy.mp4", 30.0),
+    ):
+        pytest.fail("the work has begun")
+
+
+@pytest.mark.parametrize("name", ["no such folder/copy.mp4", f"{'n' * 300}.mp4"])
+def test_where_no_copy_can_be_written_is_said_before_the_work(name: str, tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"copy\.mp4|nnn\.mp4: cannot be written"),
+        videos.copying(tmp_path / name, 30.0),
+    ):
+        pytest.fail("the work has begun")
+
+
+@pytest.mark.parametrize("name", ["copy.mp4", "copy.mov", "copy.M4V", "copy.mkv", f"{'ü' * 120}.mp4"])
+def test_two_copies_to_one_path_do_not_mix(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with videos.copying(path, 30.0) as first, videos.copying(path, 30.0) as second:
+        for number in range(9):
+            first.add(recordings.picture(number, (64, 48)), number / 30)
+            second.add(recordings.picture(number, (96, 64)), number / 30)
+            assert not path.exists()
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+    assert {picture.shape for picture in recordings.read_forward(path)} == {(48, 64, 3)}  # the last one stays
+
+
+def test_a_copy_in_the_place_of_a_link_is_written_where_that_leads(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "copy.mp4").symlink_to("disk/real.mp4")
+    answers(recordings.video(tmp_path / "v.mp4", 3), tmp_path / "copy.mp4")
+    assert (tmp_path / "copy.mp4").is_symlink()
+    assert frames.scan(tmp_path / "disk" / "real.mp4").frames == 3
+
+
+def test_a_disk_that_fills_while_a_copy_is_written_is_named_by_the_path_that_was_given(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    video = recordings.video(tmp_path / "v.mp4", 30)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        with pytest.raises(files.DiskFull, match=r"^disk full: cannot write /\S*/copy\.mp4; "):
+            answers(video, tmp_path / "copy.mp4")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert [one.name for one in tmp_path.iterdir()] == ["v.mp4"]
+
+
+def run(*words: str, folder: Path) -> str:
+    """What ``python -m serving predict`` says when it ends with status 2: one line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "serving", "predict", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("v.mp4 --annotated v.mp4", "error: --annotated v.mp4: is the input v.mp4, which is read; give another name"),
+        ("v.mp4 --annotated link.mp4", "--annotated link.mp4: is the input v.mp4, "),
+        ("v.mp4 --annotated hard.mp4", "--annotated hard.mp4: is the input v.mp4, "),
+        ("link.mp4 --annotated ./v.mp4", "--annotated v.mp4: is the input link.mp4, "),
+        ("pictures --out pictures/a.jpg", "--out pictures/a.jpg: is the input pictures/a.jpg, "),
+        ("v.mp4 --annotated c.mp4 --labels l.csv --out l.csv", "--out l.csv: is the labels file l.csv, "),
+        ("v.mp4 --annotated l.csv/../c.mp4 --out ./c.mp4", "--out c.mp4: is what --annotated writes; "),
+    ],
+)
+def test_what_is_read_is_never_written_over(words: str, says: str, tmp_path: Path) -> None:
+    recordings.video(tmp_path / "v.mp4", 3)
+    (tmp_path / "link.mp4").symlink_to("v.mp4")
+    (tmp_path / "hard.mp4").hardlink_to(tmp_path / "v.mp4")
+    recordings.labels(tmp_path / "l.csv", range(3))
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.jpg").write_bytes(b"a picture")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.*")}
+    assert says in run(*words.split(), folder=tmp_path)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.*")} == before
 
 
 def test_of_a_folder_everything_is_answered_or_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

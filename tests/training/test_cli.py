@@ -60,3 +60,17 @@ def test_the_help_says_from_how_many_samples_on_batches_are_of_the_usual_size(co
         cli.main([command, "--help"])
     said = f"0: {space.USUAL_BATCH}, or {space.SMALL_BATCH} where fewer than {space.FEW_SAMPLES} are trained on"
     assert said in " ".join(capsys.readouterr().out.split())
+
+
+# Shells leave the tilde of `--work=~/data` and `-P video=~/drive.mp4` to the command; a folder named ~ was made.
+def test_a_leading_tilde_is_the_home_folder_in_every_parameter_that_is_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/driver")
+    parse = cli.parser().parse_args
+    given = parse(["main", "--work=~/w", "--data=~/a,b,~/c", "--base=~/b.pth", "--study=~", "--drives=~/d.csv"])
+    assert (given.work, given.data) == ("/home/driver/w", "/home/driver/a,b,/home/driver/c")
+    assert (given.base, given.drives, given.study) == ("/home/driver/b.pth", "/home/driver/d.csv", "~")
+    given = parse(["prepare", "--video=~/v.mp4", "--labels=~/l.csv", "--out=~/o", "--layout=~/y.yaml"])
+    folder = "/home/driver"
+    wanted = [f"{folder}/v.mp4", f"{folder}/l.csv", f"{folder}/o", f"{folder}/y.yaml"]
+    assert [given.video, given.labels, given.out, given.layout] == wanted
+    assert parse(["pretrain", "--export=~/e.pth", "--dataset=~/m"]).export == "/home/driver/e.pth"

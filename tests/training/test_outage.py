@@ -11,7 +11,9 @@ from collections.abc import Iterator
 import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
+from recording.exceptions import RegistryError
 from training import outage, tracking
 from training.interruption import Interruption
 
@@ -102,6 +104,28 @@ def test_a_command_ends_as_it_does_where_mlflow_cannot_be_told(ended, caplog, mo
     (line,) = told(caplog)
     assert line.startswith(f"run {run_id} still says RUNNING: MLflow at ")
     assert len(asked) == 1
+
+
+@pytest.mark.usefixtures("tracking")
+def test_what_mlflow_refuses_after_a_search_says_how_to_go_on(monkeypatch) -> None:
+    denied = MlflowException("Permission denied", error_code=PERMISSION_DENIED)
+    monkeypatch.setattr(outage, "ask_once", lambda: None)
+    with (
+        pytest.raises(RegistryError, match=r"Permission denied.*; then study=june goes on with what is done$"),
+        tracking.tracked_run("job", "study=june") as run_id,
+    ):
+        raise denied
+    assert mlflow.get_run(run_id).info.status == "FAILED"
+    assert "Permission denied" in mlflow.get_run(run_id).data.tags["error"]
+
+
+def test_a_server_that_hides_the_usual_experiment_is_one(monkeypatch) -> None:
+    def hide(name: str) -> None:
+        raise MlflowException("Permission denied", error_code=PERMISSION_DENIED)
+
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: NOBODY)
+    monkeypatch.setattr("mlflow.get_experiment_by_name", hide)
+    tracking._check_server()
 
 
 def test_a_command_of_mlflow_run_that_ends_early_ends_as_it_does_without_mlflow(caplog, monkeypatch) -> None:

@@ -1,5 +1,7 @@
 """SQLite files that are held by another program, or new in two processes."""
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import sqlite3
@@ -14,6 +16,7 @@ import mlflow
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
 
+from recording.exceptions import RegistryError
 from training import sqlite, store, tracking
 
 ROOT = Path(__file__).parents[2]
@@ -103,3 +106,17 @@ def test_artifacts_lie_beside_the_database_whatever_the_folder_is_called(name, t
     subprocess.run([sys.executable, "-c", code], cwd=folder, env=handed | uri, check=True)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert len(list(folder.glob("mlruns/**/note.txt"))) == 1
+
+
+# NFS without its lock daemon, some network and FUSE file systems.
+def test_a_folder_without_file_locks_is_one_line_with_the_way_out(tmp_path, monkeypatch):
+    def refuse(file, kind):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(RegistryError, match=rf"^{tmp_path}: .* mlflow\.db cannot be locked there \(No locks .*_URI"),
+        sqlite.alone("sqlite:///mlflow.db"),
+    ):
+        pytest.fail("it is not alone")

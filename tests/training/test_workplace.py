@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,34 @@ def test_what_another_job_removes_meanwhile_is_no_reason_to_stop(
     monkeypatch.setattr(os, "access", renamed_just_now)
     workplace.check(tmp_path, "cache")
     assert not unfinished.exists()
+
+
+@pytest.mark.parametrize("name", ["", "cache", "studies", "prepared"])
+def test_a_link_to_a_disk_that_is_not_mounted_is_named(name: str, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    if name:
+        work.mkdir()
+    (work / name).symlink_to("/mnt/scratch-not-there/x")
+    with pytest.raises(InputError, match=rf"work{'/' * bool(name)}{name} leads to /mnt/scratch-not-there/x, which"):
+        workplace.check(work, "cache", "prepared", "studies/new")
+
+
+def test_a_folder_that_may_not_be_entered_is_named(tmp_path: Path, as_anybody: Callable) -> None:
+    (tmp_path / "studies" / "one").mkdir(parents=True)
+    (tmp_path / "studies").chmod(0)
+    code = (
+        "import sys; from pathlib import Path; from training import workplace\n"
+        "try: workplace.check(Path(sys.argv[1]), 'studies/one')\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    said = as_anybody(code, str(tmp_path))
+    (tmp_path / "studies").chmod(0o700)
+    assert said.startswith(f"InputError {tmp_path}/studies: cannot be written")
+
+
+def test_the_advised_command_takes_a_path_with_a_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shut, access = tmp_path / "my drive" / "cache", os.access
+    shut.mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != shut and access(path, mode))
+    with pytest.raises(InputError, match=rf"`sudo chown -R \$\(id -u\) '{tmp_path}/my drive'`"):
+        workplace.check(tmp_path / "my drive", "cache")

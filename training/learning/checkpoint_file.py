@@ -1,10 +1,11 @@
 """What a checkpoint file holds: its tensors, out of whatever they were wrapped in; anything else is named.
 
 Training scripts save more than ``model.state_dict()``: a dictionary with epoch, optimizer and averaged weights around
-it, and the prefixes ``module.`` (DataParallel, DistributedDataParallel, AveragedModel) and ``_orig_mod.``
-(``torch.compile``) in front of every key, in either order. What is unambiguous is unwrapped, and what was done is said.
-Nothing in a file is executed: torch reads it with ``weights_only=True``. The checksums of a ``.pth`` are compared
-first; ``.safetensors``, and what torch wrote before version 1.6, have none.
+it, and segments of keys that wrappers add, wherever they stand: ``module`` (DataParallel, DistributedDataParallel,
+AveragedModel), ``_orig_mod`` (``torch.compile``), ``_fsdp_wrapped_module`` and ``_checkpoint_wrapped_module``. What is
+unambiguous is unwrapped, and what was done is said. Nothing in a file is executed: torch reads it with
+``weights_only=True``. The checksums of a ``.pth`` are compared first; ``.safetensors``, and what torch wrote before
+version 1.6, have none.
 """
 
 import argparse
@@ -32,7 +33,9 @@ State = dict[str, torch.Tensor]
 
 _SAVE = "save it with torch.save(model.state_dict(), path)"
 # Segments of a key that wrappers add, wherever they stand.
-_WRAPPERS = ("module", "_orig_mod")
+_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+# What the names of averaged copies have in them: moving and stochastic averages, and the teacher beside a student.
+_AVERAGES = ("ema", "swa", "averaged", "teacher")
 _DEPTH = 5
 # Plain values that training scripts keep beside the weights; building them runs no code of the file.
 _HARMLESS: list[Any] = [argparse.Namespace, np.dtype, np.ndarray]
@@ -271,7 +274,7 @@ def _without_owner(state: State, said: list[str], wanted: set[str]) -> tuple[Sta
 
 
 def _is_averaged(name: str) -> bool:
-    return "ema" in name.lower()
+    return any(word in name.lower() for word in _AVERAGES)
 
 
 def _some(names: list[Any]) -> str:

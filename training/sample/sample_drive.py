@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from recording.exceptions import InputError
+from recording.files import given_path
 from registry.command_line import leave
 from training.sample import film, recipe, scene, tracker
 from training.sample.compiling import compile_renderer
@@ -117,10 +118,10 @@ def contact_sheet(seed: int = 0) -> np.ndarray:
 def main(argv: list[str] | None = None) -> int:
     """``python -m training.sample.sample_drive --out DIR``."""
     parser = argparse.ArgumentParser(prog="python -m training.sample.sample_drive", description=f"Write the {NAME}.")
-    parser.add_argument("--out", type=Path, default=Path("data"), help="folder to render into (data)")
+    parser.add_argument("--out", type=given_path, default=Path("data"), help="folder to render into (data)")
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"how long the drive is ({SECONDS:.0f})")
     parser.add_argument("--seed", type=int, default=0, help="seed of the gaze track and of the journey (0)")
-    parser.add_argument("--sheet", type=Path, help="write the contact sheet to this PNG instead")
+    parser.add_argument("--sheet", type=given_path, help="write the contact sheet to this PNG instead")
     arguments = parser.parse_args(argv)
     if arguments.sheet:
         arguments.sheet.write_bytes(cv2.imencode(".png", contact_sheet(arguments.seed)[..., ::-1])[1].tobytes())

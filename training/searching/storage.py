@@ -38,8 +38,8 @@ MOST_RETRIES = 3
 PATIENCE_S = 180.0
 POLL_S = 1.0
 CONNECT_S = 10
-# Of the first tables that Optuna makes.
-_TABLES = frozenset({"studies", "version_info"})
+# Of the first tables that Optuna makes, with a column of each.
+_TABLES = {"studies": "study_name", "version_info": "schema_version"}
 
 
 class Storage(Protocol):
