@@ -165,10 +165,10 @@ def read(
         _check_one_drive(path, measured, found.usable(), labelled)
     bad.warn_of_lost_side(rows, columns.azimuth, table["azimuth_deg"])
     warn_of_lost(path, table["azimuth_deg"], table["elevation_deg"])
-    named = (int(first), int(last)) if last >= 0 else None
+    frames_named = (int(first), int(last)) if last >= 0 else None
     labelled_frames = measured.frame[found.usable()]
     span = (int(labelled_frames.min()), int(labelled_frames.max())) if len(labelled_frames) else None
-    return Labels(table, labelled.moving, measured, rows, bad.counts(), named, tuple(notes), times_file, span)
+    return Labels(table, labelled.moving, measured, rows, bad.counts(), frames_named, tuple(notes), times_file, span)
 
 
 def _check_offset(frames: float, numbers: str | None) -> None:
