@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recording import labels
@@ -31,7 +32,7 @@ def write(path: Path, numbers: Iterable[object]) -> Path:
 def test_numbers_of_another_clock_are_refused(numbers: list[int], says: str, tmp_path: Path) -> None:
     path = write(tmp_path / "l.csv", numbers)
     with pytest.raises(DriveError, match=says) as caught:
-        labels.read(path, 120, fps=30)
+        labels.read(path, 120, seconds=np.arange(120) / 30)
     assert "\n" not in str(caught.value)
     assert len(labels.read(path, 120, "drop", 30).table)
 
@@ -65,7 +66,7 @@ def test_one_number_for_each_frame_that_skips_some_is_said(tmp_path: Path, caplo
 def test_a_video_that_was_cut_at_its_end_is_read_and_said(
     numbers: range, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    read = labels.read(write(tmp_path / "l.csv", numbers), 120, fps=30)
+    read = labels.read(write(tmp_path / "l.csv", numbers), 120, seconds=np.arange(120) / 30)
     assert len(read.table) == len(range(0, 120, numbers.step))
     assert "past its end and left out, which is right where the video was cut there" in caplog.text
 
