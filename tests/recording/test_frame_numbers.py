@@ -34,7 +34,7 @@ def test_numbers_of_another_clock_are_refused(numbers: list[int], says: str, tmp
     with pytest.raises(DriveError, match=says) as caught:
         labels.read(path, 120, seconds=np.arange(120) / 30)
     assert "\n" not in str(caught.value)
-    assert len(labels.read(path, 120, "drop", 30).table)
+    assert len(labels.read(path, 120, "drop", np.arange(120) / 30).table)
 
 
 @pytest.mark.parametrize(
