@@ -1,6 +1,7 @@
 """Commands of the registry: ``python -m registry COMMAND --help``."""
 
 import argparse
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable
@@ -119,7 +120,7 @@ def _marks(version: Version) -> str:
 def _warn(model_name: str) -> None:
     """Say on stderr what is not as the history says."""
     for drift in drifts(State.read(model_name)):
-        print(f"warning: {drift.text}; run `{_PROG} sync --model-name {model_name}`", file=sys.stderr)
+        print(f"warning: {drift.text}; run `{_PROG} sync --model-name {shlex.quote(model_name)}`", file=sys.stderr)
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -273,7 +274,10 @@ def _history(arguments: argparse.Namespace) -> None:
         rows = [_history_row(line) for line in state.lines]
         print(_table(["#", "time (UTC)", "action", "version", "stage", "from → to", "outcome", "who", "why"], rows))
     for drift in drifts(state):
-        print(f"not in the history: {drift.text}; `{_PROG} sync --model-name {arguments.model_name}` takes it over")
+        print(
+            f"not in the history: {drift.text}; "
+            f"`{_PROG} sync --model-name {shlex.quote(arguments.model_name)}` takes it over"
+        )
 
 
 def _history_row(line: Line) -> list[str]:

@@ -1,5 +1,6 @@
 """From a stage, an alias or a number to the version that answers for it: asked once, the same for everybody."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -44,7 +45,8 @@ def resolve(model_name: str, *, stage: str = "Production") -> Found:
     if staged and aliased is not None and int(aliased) != number:
         warning = (
             f"{model_name}: stage {stage} is version {number}, but alias {alias!r} is version {aliased}; "
-            f"version {number} is used. `python -m registry sync --model-name {model_name}` brings them together"
+            f"version {number} is used. `python -m registry sync --model-name {shlex.quote(model_name)}` brings them "
+            "together"
         )
     since = datetime.fromtimestamp((holder.last_updated_timestamp or 0) / 1000, UTC).isoformat(timespec="seconds")
     return _found(holder, stage, since, warning)
@@ -75,7 +77,7 @@ def _named(selector: Selector) -> Found:
             raise
         raise NoSuchVersion(
             f"model {selector.model} has no {selector}; see what there is with "
-            f"`python -m registry list --model-name {selector.model}`"
+            f"`python -m registry list --model-name {shlex.quote(selector.model)}`"
         ) from error
     return _found(entry, f"@{selector.alias}" if selector.alias else "")
 
@@ -98,5 +100,6 @@ def _nothing_in(model_name: str, stage: str) -> str:
         return f"{model_name} has no version; train and register one with `mlflow run .`"
     return (
         f"no version of {model_name} is in {stage} (existing versions: {', '.join(map(str, sorted(numbers)))}); "
-        f"promote one: python -m registry promote --version {max(numbers)} --stage {stage} --model-name {model_name}"
+        f"promote one: python -m registry promote --version {max(numbers)} --stage {stage} "
+        f"--model-name {shlex.quote(model_name)}"
     )

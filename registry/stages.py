@@ -6,6 +6,7 @@ transaction) → move the alias → close the line. A line left open is a change
 the turn next finishes it when the stage had moved, and abandons it when nothing had.
 """
 
+import shlex
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -119,7 +120,8 @@ def delete(model_name: str, number: int | str, *, why: str = "") -> Change:
         if where:
             raise RegistryError(
                 f"{model_name} version {found.number} is {' and '.join(where)}: it is in use and not deleted; "
-                f"take it out first: python -m registry demote --version {found.number} --model-name {model_name}"
+                f"take it out first: python -m registry demote --version {found.number} "
+                f"--model-name {shlex.quote(model_name)}"
             )
         line = _line("delete", state, found.number, GONE, history.check_why(why))
         return Change(_carry_out(model_name, line, state, turn), None, tuple(repaired))
@@ -298,5 +300,5 @@ def _rollback_target(state: State, stage: str, number: int | str | None) -> int:
             return candidate
     raise NoSuchVersion(
         f"{state.model_name}: the history knows no earlier version in {stage} that still exists; "
-        f"name one: python -m registry rollback --version N --model-name {state.model_name}"
+        f"name one: python -m registry rollback --version N --model-name {shlex.quote(state.model_name)}"
     )

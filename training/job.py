@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import tempfile
 import time
 from contextlib import AbstractContextManager, ExitStack, closing
@@ -301,7 +302,7 @@ def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, tr
     best = result.search.config()
     promote = f"python -m registry promote --version {version} --stage Production"
     if config.model_name != DEFAULT_MODEL_NAME:
-        promote += f" --model-name {config.model_name}"
+        promote += f" --model-name {shlex.quote(config.model_name)}"
     return "\n".join(
         [
             "",

@@ -173,3 +173,9 @@ def test_what_a_version_says_of_its_errors_rounds_as_the_errors_do(make_version:
     error = versions.get(MODEL, make_version(bias_deg=(1.72499, 0.0))).error("azimuth_error_deg")
     assert error is not None
     assert abs(error - round(error, 3)) > 1e-5
+
+
+def test_the_advised_commands_take_a_name_with_a_space(make_version: Callable[..., int]) -> None:
+    make_version(model_name="my model")
+    with pytest.raises(NoSuchVersion, match=r"promote --version 1 --stage Production --model-name 'my model'$"):
+        resolving.resolve("my model")
