@@ -7,6 +7,7 @@ and the same inputs give the same bytes. What lies in the folder, and reading it
 
 import fcntl
 import hashlib
+import io
 import json
 import logging
 import os
@@ -40,7 +41,7 @@ from recording import (
 from recording import drive as drives
 from recording.exceptions import InputError
 from recording.pictures import encode
-from recording.prepared import COMPLETE, DRIVE, FORMAT, TABLE, TIME
+from recording.prepared import COMPLETE, DRIVE, FORMAT, TABLE, TIME, table_damage
 
 log = logging.getLogger("recording.preparation")
 
@@ -77,7 +78,7 @@ def prepare(
     with _reported(out), _locked(out):
         known = files.read_json(out / DRIVE) if (out / DRIVE).exists() else None
         _check_same(out, known, plan)
-        if known is not None and known["status"] == COMPLETE:
+        if known is not None and known["status"] == COMPLETE and _is_there(out, tuple(drive.views)):
             log.info("%s is complete already: %d samples", out, known["samples"]["kept"])
             if face_asked is not None and known.get("face", {}).get("asked") != face_asked:
                 known |= _face(out, face_asked)
@@ -236,6 +237,23 @@ def _remove_torn(out: Path) -> None:
         path.unlink()
 
 
+def _is_there(out: Path, views: tuple[str, ...]) -> bool:
+    """Whether nothing is missing of a complete folder; what is gone is made again, as after an interruption."""
+    try:
+        content = (out / TABLE).read_bytes()
+        if why := table_damage(content):
+            log.warning("%s: is damaged (%s) and is made again", out / TABLE, why)
+            return False
+        frames = pd.read_csv(io.BytesIO(content), usecols=["frame"])["frame"]
+    except (OSError, ValueError) as error:
+        log.warning("%s: cannot be read (%s) and is made again", out / TABLE, " ".join(str(error).split()))
+        return False
+    gone = [frame for frame in frames.tolist() if not _is_whole(out, frame, views)]
+    if gone:
+        log.warning("%s: %d of %d samples are gone (%s) and are made again", out, len(gone), len(frames), gone[:5])
+    return not gone
+
+
 def _is_whole(out: Path, frame: int, views: tuple[str, ...]) -> bool:
     """Whether a sample is on disk: its ``_gt.json`` is written last."""
     return all(path.is_file() for path in _files(out, frame, views))
@@ -341,10 +359,11 @@ def _finish(
     table = pd.concat([table, kept.drop(columns=["frame", TIME], errors="ignore")], axis=1)
     seconds = drive.index.seconds[kept["frame"].to_numpy()].round(6)
     table.insert(list(table).index("elevation_deg") + 1, TIME, seconds)
-    files.write_bytes(out / TABLE, table.to_csv(index=False, lineterminator="\n").encode())
+    content = table.to_csv(index=False, lineterminator="\n").encode()
+    files.write_bytes(out / TABLE, content)
     done = json.loads(json.dumps(plan))
     done["status"] = COMPLETE
-    done["samples"]["kept"] = len(kept)
+    done["samples"] |= {"kept": len(kept), "table_sha256": hashlib.sha256(content).hexdigest()}
     if lost:
         done["samples"]["dropped"] = dict(Counter(lost.values()))
     _write_json(out / DRIVE, done | _face(out, face_asked))

@@ -6,6 +6,7 @@ and ``_camera.jpg`` where the layout has them, and ``frame_01234_gt.json``; for 
 """
 
 import hashlib
+import io
 import logging
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -179,9 +180,10 @@ def _load_prepared(folder: Path) -> Samples:
     if about.get("status") != COMPLETE:
         raise InputError(f"samples folder {folder}: its preparation was interrupted; {again}, it continues")
     try:
+        content = _read_table(folder, about)
         # Python's own float reads back exactly what was written.
         exact = dict.fromkeys(ground_truth.ANGLES, float)
-        table = pd.read_csv(folder / TABLE, dtype=dict.fromkeys(layouts.VIEWS, str), converters=exact)
+        table = pd.read_csv(io.BytesIO(content), dtype=dict.fromkeys(layouts.VIEWS, str), converters=exact)
         angles = table[["driver", "azimuth_deg", "elevation_deg"]].itertuples(index=False, name=None)
         video, fps, recording = about["video"], about["video"]["fps"] or layouts.DEFAULT_FPS, about["recording_sha256"]
         layout = layouts.parse(
@@ -197,14 +199,42 @@ def _load_prepared(folder: Path) -> Samples:
     if "road" not in table:
         table.insert(2, "road", "")
     table["road"] = table["road"].fillna("")
-    content = hashlib.sha256()
+    digest = hashlib.sha256()
     for file, azimuth, elevation in angles:
         _check_row(folder, file, azimuth, elevation)
         picture = _read_bytes(folder / file)
         if not _is_jpeg(picture):
             raise InputError(f"{folder / file}: is damaged; delete the folder and {again}")
-        _add_to_digest(content, hashlib.sha256(picture).digest(), azimuth, elevation)
-    return Samples(folder, name, table, fps, content.hexdigest(), recording, rendered, layout, chosen, span=span)
+        _add_to_digest(digest, hashlib.sha256(picture).digest(), azimuth, elevation)
+    return Samples(folder, name, table, fps, digest.hexdigest(), recording, rendered, layout, chosen, span=span)
+
+
+def _read_table(folder: Path, about: dict[str, Any]) -> bytes:
+    """The bytes of ``samples.csv``; ``ValueError`` where they are damaged, and a warning where they are others.
+
+    A table may be edited, to leave out samples or to mend angles; one that was cut off where a line ends looks alike.
+    """
+    content = (folder / TABLE).read_bytes()
+    if why := table_damage(content):
+        raise ValueError(f"{TABLE} is damaged: {why}")
+    written = about["samples"].get("table_sha256")
+    if written is not None and written != hashlib.sha256(content).hexdigest():
+        log.warning(
+            "%s: is not as prepare wrote it: it holds %d of %d samples; where you did not edit it, it was cut off or "
+            "damaged: delete the folder and prepare it again",
+            *(folder / TABLE, content.count(b"\n") - 1, about["samples"]["kept"]),
+        )
+    return content
+
+
+def table_damage(content: bytes) -> str:
+    """How the bytes of a ``samples.csv`` show that no program wrote them so, "" where they do not."""
+    if b"\0" in content:
+        return "zeros where text should be"
+    lines = content.rstrip(b"\r\n").split(b"\n")
+    if not content.endswith(b"\n") and lines[-1].count(b",") < lines[0].count(b","):
+        return f"its last line ends with {lines[-1][-30:].decode(errors='replace')!r}"
+    return ""
 
 
 def _check_row(folder: Path, file: str, azimuth: float, elevation: float) -> None:

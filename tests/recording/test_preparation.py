@@ -1,6 +1,7 @@
 """A prepared folder: exact pictures, whole files, the same bytes from the same inputs, whatever interrupts it."""
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,7 +114,8 @@ def test_drive_json_says_what_the_folder_is_made_from(ready: Path) -> None:
         "duplicate frame": 1,
     }
     assert about["layout"]["name"] == "dashgaze"
-    assert about["samples"] == {"asked": 40, "picked": 40, "kept": 40}
+    digest = hashlib.sha256((ready / "samples.csv").read_bytes()).hexdigest()
+    assert about["samples"] == {"asked": 40, "picked": 40, "kept": 40, "table_sha256": digest}
 
 
 def test_what_was_dropped_is_logged(drive: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -148,6 +151,44 @@ def test_the_same_inputs_give_the_same_bytes(
     monkeypatch.setattr(processors, "cores", lambda: threads)
     preparation.prepare(Source(*drive), 40, tmp_path / "again")
     assert content(tmp_path / "again") == content(ready)
+
+
+def _without_a_picture(folder: Path) -> None:
+    sorted(folder.glob("*_driver.jpg"))[7].unlink()
+
+
+def _with_zeros(folder: Path) -> None:
+    table = (folder / "samples.csv").read_bytes()
+    (folder / "samples.csv").write_bytes(table[:500] + bytes(512) + table[1012:])
+
+
+def _cut_in_a_row(folder: Path) -> None:
+    table = (folder / "samples.csv").read_bytes()
+    (folder / "samples.csv").write_bytes(table[: table.rindex(b",", 0, -40)])
+
+
+@pytest.mark.parametrize("damage", [_without_a_picture, _with_zeros, _cut_in_a_row])
+def test_what_is_gone_from_a_complete_folder_is_refused_and_made_again(
+    damage: Callable[[Path], None], drive: tuple[Path, Path], ready: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(ready, out)
+    damage(out)
+    with pytest.raises(InputError, match="prepare"):
+        prepared.load(out)
+    preparation.prepare(Source(*drive), 40, out)
+    assert content(out) == content(ready)
+
+
+def test_a_table_that_was_cut_where_a_line_ends_is_said(ready: Path, tmp_path: Path, caplog) -> None:
+    """An edited table looks alike, and is read."""
+    out = tmp_path / "out"
+    shutil.copytree(ready, out)
+    assert prepared.load(out).table.shape[0] == 40 and "prepare wrote it" not in caplog.text
+    lines = (out / "samples.csv").read_text().splitlines(keepends=True)
+    (out / "samples.csv").write_text("".join(lines[:21]))
+    assert prepared.load(out).table.shape[0] == 20
+    assert "it holds 20 of 40 samples" in caplog.text
 
 
 def test_a_complete_folder_is_left_alone(drive: tuple[Path, Path], ready: Path) -> None:
