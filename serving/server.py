@@ -13,9 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from recording.exceptions import InputError
 from recording.processors import cores
@@ -123,6 +125,7 @@ def run(settings: Settings) -> None:
             workers=settings.workers,
             http=cast(type[H11Protocol], partial(PatientProtocol, patience=settings.limits.head_seconds)),
             limit_concurrency=settings.limits.connections,
+            ws=WebSocketsSansIOProtocol,
             ws_max_size=settings.limits.frame_bytes,
             ws_max_queue=2,
             timeout_graceful_shutdown=int(settings.limits.answer_seconds),
@@ -133,20 +136,53 @@ def run(settings: Settings) -> None:
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's HTTP protocol that waits ``patience`` seconds for a connection's first request, not for ever."""
+    """uvicorn's HTTP protocol that waits ``patience`` seconds for a request's head, not for ever.
+
+    No connection stays that sends none, sends half of one, or one that opens a WebSocket and cannot be read as that.
+    """
 
     def __init__(self, *arguments: Any, patience: float, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._patience = patience
+        self._clock: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Start the clock for the request line and headers."""
         super().connection_made(transport)
-        self.loop.call_later(self._patience, self._close_if_silent)
+        self._clock = self.loop.call_later(self._patience, self._close_if_silent)
+
+    def data_received(self, data: bytes) -> None:
+        """Stop the clock when a head is complete; start it again when the next one begins to arrive."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_clock()
+        elif self._clock is None:
+            self._clock = self.loop.call_later(self._patience, self._close_if_silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody is waited for any more."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand the connection over; a head that cannot be read as a WebSocket's (a body, say) is refused at once."""
+        super().handle_websocket_upgrade(event)
+        # uvicorn's WebSocket protocol leaves such a connection open without an answer.
+        socket = cast(WebSocketsSansIOProtocol, self.transport.get_protocol())
+        if not socket.handshake_initiated:
+            self.send_400_response("This request cannot open a WebSocket.")
+
+    def _should_upgrade(self) -> bool:
+        # Only GET opens a WebSocket (RFC 6455, 4.1); an upgrade may be ignored (RFC 9110, 7.8).
+        return self.scope["method"] == "GET" and super()._should_upgrade()
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
 
     def _close_if_silent(self) -> None:
-        # `cycle` is set when a request's headers are complete, and stays set; a WebSocket leaves `connections`.
-        if self.cycle is None and self in self.connections and not self.transport.is_closing():
+        if not self.transport.is_closing():
             self.transport.close()
 
 

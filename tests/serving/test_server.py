@@ -1,6 +1,7 @@
 """The server process: its settings reach what they are for, its workers count together, the app ends with it."""
 
 import collections
+import contextlib
 import re
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -32,12 +34,18 @@ def _free_port() -> int:
 
 
 async def _hello(scope, receive, send) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "bytes": (await receive())["bytes"]})
+        return
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"hello"})
 
 
-# A connection that says nothing is closed after the seconds of the limits, not after fifteen.
-def test_silent_connections_are_closed_after_head_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextlib.contextmanager
+def _serving(monkeypatch: pytest.MonkeyPatch, **limits) -> Iterator[tuple[str, int]]:
+    """What :func:`serving.server.run` starts, in a thread and with an application that says hello; its address."""
     made: list[uvicorn.Server] = []
 
     def in_a_thread(app: str, *, factory: bool, workers: int, **options) -> None:
@@ -46,19 +54,76 @@ def test_silent_connections_are_closed_after_head_seconds(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(uvicorn, "run", in_a_thread)
     monkeypatch.setenv(server.SETTINGS, "")
-    settings = server.Settings(selector=Selector(), limits=Limits(head_seconds=0.3), port=_free_port())
+    settings = server.Settings(selector=Selector(), limits=Limits(**limits), port=_free_port())
     server.run(settings)
     try:
         end = time.monotonic() + 10
         while not made[0].started and time.monotonic() < end:
             time.sleep(0.01)
-        began = time.monotonic()
-        with socket.create_connection(("127.0.0.1", settings.port), timeout=10) as silent:
-            assert silent.recv(1) == b""
-        assert 0.2 < time.monotonic() - began < 5
-        assert httpx.get(f"http://127.0.0.1:{settings.port}/").text == "hello"
+        yield "127.0.0.1", settings.port
     finally:
         made[0].should_exit = True
+
+
+def _answer_until_closed(address: tuple[str, int], *sent: bytes) -> tuple[bytes, float]:
+    """What comes back until the server closes, and after how many seconds it does; each is ``sent`` after an answer."""
+    with socket.create_connection(address, timeout=10) as connection:
+        came = b""
+        for number, part in enumerate(sent):
+            if number:
+                came += connection.recv(4096)
+            connection.sendall(part)
+        began = time.monotonic()
+        while part := connection.recv(4096):
+            came += part
+        return came, time.monotonic() - began
+
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+TO_WEBSOCKET = (
+    b" /v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+# A connection that says nothing is closed after the seconds of the limits, not after fifteen; half a head says nothing,
+# the first of a connection or a later one.
+@pytest.mark.parametrize("sent", [(b"",), (b"GET / HTTP/1.1\r\nHo",), (GET, b"GET / HT")])
+def test_silent_connections_are_closed_after_head_seconds(monkeypatch: pytest.MonkeyPatch, sent) -> None:
+    with _serving(monkeypatch, head_seconds=0.3) as address:
+        came, seconds = _answer_until_closed(address, *sent)
+        assert came.count(b"hello") == len(sent) - 1
+        assert 0.2 < seconds < 3
+        assert httpx.get(f"http://{address[0]}:{address[1]}/").text == "hello"
+
+
+# Only GET opens a WebSocket; whoever asks for one otherwise is answered as if he had not.
+@pytest.mark.parametrize("method", [b"POST", b"PUT", b"HEAD", b"OPTIONS"])
+def test_a_websocket_by_another_method_is_answered_over_http(monkeypatch: pytest.MonkeyPatch, method) -> None:
+    with _serving(monkeypatch) as address, socket.create_connection(address, timeout=5) as connection:
+        connection.sendall(method + TO_WEBSOCKET + b"Content-Length: 0\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+# What uvicorn hands to its WebSocket protocol and that cannot read is refused at once, and its connection closed.
+@pytest.mark.parametrize(
+    "more",
+    [b"Content-Length: 5\r\n\r\nab", b"Transfer-Encoding: chunked\r\n\r\n", b"Long: " + b"x" * 9000 + b"\r\n\r\n"],
+)
+def test_a_head_that_cannot_open_a_websocket_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, more) -> None:
+    with _serving(monkeypatch) as address:
+        came, seconds = _answer_until_closed(address, b"GET" + TO_WEBSOCKET + more)
+        assert came.startswith(b"HTTP/1.1 400 ")
+        assert seconds < 3
+
+
+def test_websockets_open_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    with _serving(monkeypatch, head_seconds=0.3) as address, socket.create_connection(address, timeout=5) as connection:
+        connection.sendall(b"GET" + TO_WEBSOCKET + b"\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 101 ")
+        time.sleep(0.6)
+        connection.sendall(b"\x82\x83\0\0\0\0abc")
+        assert connection.recv(4096) == b"\x82\x03abc"
 
 
 def test_token_refuses_to_start_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
