@@ -22,7 +22,9 @@ from registry import stages
 from registry.addresses import Selector
 from serving import __main__ as command
 from serving import server
+from serving.gatekeeper import Gatekeeper
 from serving.limits import Limits
+from serving.metrics import Metrics
 
 JPEG = {"content": packages.picture(10, -5), "headers": {"content-type": "image/jpeg"}}
 
@@ -44,12 +46,12 @@ async def _hello(scope, receive, send) -> None:
 
 
 @contextlib.contextmanager
-def _serving(monkeypatch: pytest.MonkeyPatch, **limits) -> Iterator[tuple[str, int]]:
-    """What :func:`serving.server.run` starts, in a thread and with an application that says hello; its address."""
+def _serving(monkeypatch: pytest.MonkeyPatch, application=_hello, **limits) -> Iterator[tuple[str, int]]:
+    """What :func:`serving.server.run` starts, in a thread and with an application of the test's; its address."""
     made: list[uvicorn.Server] = []
 
     def in_a_thread(app: str, *, factory: bool, workers: int, **options) -> None:
-        made.append(uvicorn.Server(uvicorn.Config(_hello, lifespan="off", **options)))
+        made.append(uvicorn.Server(uvicorn.Config(application, lifespan="off", **options)))
         threading.Thread(target=made[0].run, daemon=True).start()
 
     monkeypatch.setattr(uvicorn, "run", in_a_thread)
@@ -124,6 +126,48 @@ def test_websockets_open_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.6)
         connection.sendall(b"\x82\x83\0\0\0\0abc")
         assert connection.recv(4096) == b"\x82\x03abc"
+
+
+async def _path(scope, receive, send) -> None:
+    said = f"path {scope['path']} raw {scope['raw_path'].decode()} query {scope['query_string'].decode()}".encode()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": said})
+
+
+def _ask(address: tuple[str, int], target: bytes, *, more: bytes = b"") -> bytes:
+    head = b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + more + b"\r\n"
+    return _answer_until_closed(address, head)[0]
+
+
+# The request line of a client that takes the server for a proxy (RFC 9112, 3.2.2): its path is what is asked for, and
+# the token is asked for by the path that is routed.
+@pytest.mark.parametrize(
+    ("target", "routed"),
+    [
+        (b"http://x/livez", b"path /livez raw /livez query "),
+        (b"HTTPS://user@x:8080/livez", b"path /livez raw /livez query "),
+        (b"http://x//livez", None),
+        (b"http://x", None),
+        (b"http://x?/livez", None),
+        (b"http://x/v1/model", None),
+        (b"http://livez/v1/model?a=b", None),
+        (b"http://x/http://x/livez", None),
+        (b"http://x/%2e/livez", None),
+        (b"http://x%2flivez", None),
+        (b"/http://x/livez", None),
+        (b"http:///livez", None),
+        (b"ftp://x/livez", None),
+    ],
+)
+def test_an_absolute_address_in_the_request_line(monkeypatch: pytest.MonkeyPatch, target, routed) -> None:
+    guarded = Gatekeeper(_path, limits=Limits(), metrics=Metrics(), token="open sesame")
+    with _serving(monkeypatch, guarded) as address:
+        came = _ask(address, target)
+        assert came.startswith(b"HTTP/1.1 401 " if routed is None else b"HTTP/1.1 200 "), came
+        assert routed is None or came.count(routed)
+        if target == b"http://livez/v1/model?a=b":
+            came = _ask(address, target, more=b"Authorization: Bearer open sesame\r\n")
+            assert came.count(b"path /v1/model raw /v1/model query a=b"), came
 
 
 def test_token_refuses_to_start_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
