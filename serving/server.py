@@ -36,6 +36,15 @@ SETTINGS = "GAZE_SERVING_SETTINGS"
 TOKEN = "GAZE_SERVING_TOKEN"
 
 
+OWN_FILES = 200
+"""Files that a process opens besides its connections, and connections that it takes only to refuse them."""
+
+SPARE = 8
+"""Connections over the limit that are kept, to be answered that there are too many."""
+
+log = logging.getLogger("serving.server")
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything that the command line says about a server."""
@@ -112,8 +121,8 @@ def run(settings: Settings) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    _raise_file_limit(settings.limits.connections + 200)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    connections = _connections(settings.limits.connections)
     with tempfile.TemporaryDirectory(prefix="gaze-metrics-") as shared:
         if settings.workers > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
@@ -124,7 +133,9 @@ def run(settings: Settings) -> None:
             port=settings.port,
             workers=settings.workers,
             http=cast(type[H11Protocol], partial(PatientProtocol, patience=settings.limits.head_seconds)),
-            limit_concurrency=settings.limits.connections,
+            limit_concurrency=connections,
+            # As many are taken at one go, before the first of them can be closed again.
+            backlog=2048 if connections == settings.limits.connections else max(8, connections // 16),
             ws=WebSocketsSansIOProtocol,
             ws_max_size=settings.limits.frame_bytes,
             ws_max_queue=2,
@@ -147,8 +158,12 @@ class PatientProtocol(H11Protocol):
         self._clock: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Start the clock for the request line and headers."""
+        """Start the clock for the request line and headers; close at once what is far over the limit."""
         super().connection_made(transport)
+        # uvicorn refuses requests over the limit, not connections: those that say nothing would take every file.
+        if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency + SPARE:
+            transport.close()
+            return
         self._clock = self.loop.call_later(self._patience, self._close_if_silent)
 
     def data_received(self, data: bytes) -> None:
@@ -186,7 +201,17 @@ class PatientProtocol(H11Protocol):
             self.transport.close()
 
 
-def _raise_file_limit(wanted: int) -> None:
+def _connections(wanted: int) -> int:
+    """Connections that a process may hold, ``wanted`` or what its open files allow; raises their limit first."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+    if soft < wanted + OWN_FILES:
+        soft = min(wanted + OWN_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    allowed = min(wanted, max(soft - OWN_FILES, soft // 4))
+    if allowed < wanted:
+        log.warning(
+            "a process may open only %d files here: at most %d connections at once instead of %d; allow more with "
+            "`ulimit -Hn`, systemd's LimitNOFILE, or --ulimit nofile of a container",
+            *(soft, allowed, wanted),
+        )
+    return allowed

@@ -128,6 +128,31 @@ def test_websockets_open_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
         assert connection.recv(4096) == b"\x82\x03abc"
 
 
+# Few open files mean few connections, said in one line; those over it are closed, and never use up the files.
+@pytest.mark.parametrize(("files", "connections"), [(64, 16)])
+def test_connections_are_as_many_as_open_files_allow(
+    tracking: str, start_server, monkeypatch, files, connections
+) -> None:
+    popen = subprocess.Popen
+
+    def with_few_files(command, **options):
+        return popen(["/bin/sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", with_few_files)
+    started = start_server("--poll", "60")
+    started.wait_until(lambda state: state["problem"] != "")
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(TimeoutError):  # the queue of those that wait to be taken is short as well
+            for _ in range(connections + 100):
+                held.enter_context(socket.create_connection(("127.0.0.1", started.port), timeout=3))
+        time.sleep(0.5)
+    time.sleep(0.2)
+    assert httpx.get(f"{started.address}/livez", timeout=10).status_code == 200
+    log = started.log.read_text()
+    assert log.count(f"only {files} files here: at most {connections} connections at once instead of 2000") == 1
+    assert "Traceback" not in log
+
+
 async def _path(scope, receive, send) -> None:
     said = f"path {scope['path']} raw {scope['raw_path'].decode()} query {scope['query_string'].decode()}".encode()
     await send({"type": "http.response.start", "status": 200, "headers": []})
