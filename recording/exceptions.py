@@ -30,6 +30,10 @@ class NoSuchVersion(RegistryError):
     """No version has that number, or none is in that stage."""
 
 
+class NoRegistry(NoSuchVersion):
+    """The registry is a database file that is not there."""
+
+
 class ContractError(RegistryError):
     """A version breaks its contract: unknown contract version, a file missing or changed, answers that differ."""
 

@@ -23,7 +23,6 @@ from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.utils.rest_utils import http_request
 from mlflow.utils.uri import is_local_uri
-from requests import HTTPError
 
 import recording
 from recording.exceptions import ContractError, RegistryError
@@ -176,8 +175,8 @@ def _written(repository: ArtifactRepository, address: str, largest: int) -> Iter
 def _unwritten(error: Exception, address: str, largest: int) -> str:
     """Why an artifact, of ``largest`` bytes where a small one went through, could not be written, and what to do."""
     what = f"a file of {largest / 1e6:.0f} MB, as a model has," if largest else "what is written there"
-    answer = error.response if isinstance(error, HTTPError) else None
-    if answer is not None and answer.status_code not in (401, 403):
+    answer = getattr(error, "response", None)  # of an HTTPError, whose library is MLflow's
+    if hasattr(answer, "status_code") and answer.status_code not in (401, 403):
         status = f"artifacts of this run belong in {address}: {what} is refused (HTTP {answer.status_code})"
         return f"{status}: {refusal(answer.status_code, answer.text)}"
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -9,7 +9,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from recording.exceptions import NoSuchVersion, RegistryError
+from recording.exceptions import NoRegistry, NoSuchVersion, RegistryError
 from recording.face import NONE
 from registry import database, store
 from registry.addresses import check_readable
@@ -169,7 +169,7 @@ def registered(model_name: str) -> RegisteredModel:
 
 
 def check_store() -> None:
-    """:class:`NoSuchVersion` where the registry is a database file that is not there, :class:`RegistryError` where
+    """:class:`NoRegistry` where the registry is a database file that is not there, :class:`RegistryError` where
     that is none of MLflow's.
 
     MLflow would make an empty one, of which nobody knows later whose it is.
@@ -177,7 +177,7 @@ def check_store() -> None:
     address = mlflow.get_registry_uri()
     file = store.database_file(address)
     if file is not None and not database.hidden(file) and not file.exists():
-        raise NoSuchVersion(
+        raise NoRegistry(
             f"there is no registry: {file} does not exist; train a model with `mlflow run .` in this folder, go to the "
             "folder of the one that is wanted, or set MLFLOW_TRACKING_URI"
         )

@@ -6,8 +6,10 @@ golden pictures and the held-out samples that travel with it must come out withi
 what float32 answers. Where one does not, the version is served in float32 by ONNX Runtime.
 """
 
+import functools
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ class BFloat16Network(Network):
     def __init__(self, graph: bytes, threads: int) -> None:
         import openvino
 
-        core = openvino.Core()
+        core = _core()
         network = core.read_model(graph)
         network.reshape([1, 3, 224, 224])
         trunk, head = _divided(network)
@@ -85,12 +87,29 @@ def _divided(network: Any) -> tuple[Any, Any]:
     return steps.build(), openvino.Model(network.get_results(), [entry], "head")
 
 
+@functools.cache
+def _core() -> Any:
+    """OpenVINO with its CPU plugin, one for the life of the process, from a thread that has ended.
+
+    On AMX processors the plugin gives the thread that loads it a stack for signal handlers, only just large enough, and
+    frees that with itself: the main thread, where Python handles signals, would be left with a stack that is gone.
+    """
+
+    def load() -> Any:
+        import openvino
+
+        core = openvino.Core()
+        core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")  # a plugin is loaded when it is first asked
+        return core
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(load).result()
+
+
 def supported() -> bool:
     """Whether this processor multiplies in bfloat16 (AMX or AVX-512 BF16) and OpenVINO is installed for it."""
     try:
-        import openvino
-
-        return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except (ImportError, RuntimeError):  # not installed, or without support for this processor
         return False
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from recording.exceptions import GazeError, NoSuchVersion
+from recording.exceptions import GazeError, NoRegistry, NoSuchVersion
 from registry.addresses import Found
 from registry.command_line import one_line
 from serving.loader import Loader
@@ -95,12 +95,13 @@ class Follower:
         """Ask the registry once and act on its answer. Raises nothing: what goes wrong is in :attr:`standing`."""
         try:
             found = self._loader.find()
+        except NoRegistry as error:  # a database file that is not there has said nothing about any version
+            self._not_heard(one_line(error))
         except NoSuchVersion as error:
             self._claim_nothing()
             self._heard(one_line(error))
         except GazeError as error:
-            self._standing = replace(self._standing, stale=True, problem=one_line(error))
-            self._say(one_line(error))
+            self._not_heard(one_line(error))
         except Exception as error:
             # Whatever the registry's client stumbles over, the version in use goes on answering.
             log.exception("asking the registry failed")
@@ -170,6 +171,11 @@ class Follower:
     def _heard(self, problem: str) -> None:
         """The registry answered; ``problem`` is what it had to say, empty when all is well."""
         self._standing = replace(self._standing, stale=False, checked=time.time(), problem=problem, failed_version=0)
+        self._say(problem)
+
+    def _not_heard(self, problem: str) -> None:
+        """The registry did not answer: what answers keeps the name that the registry last gave it, and is stale."""
+        self._standing = replace(self._standing, stale=True, problem=problem)
         self._say(problem)
 
     def _say(self, problem: str) -> None:

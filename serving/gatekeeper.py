@@ -4,8 +4,10 @@ import asyncio
 import hmac
 import json
 import logging
+import re
 import time
 import zlib
+from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,6 +18,7 @@ log = logging.getLogger("serving.gatekeeper")
 
 # Anyone may ask whether the server lives: a load balancer has no token.
 OPEN_ROUTES = ("/livez", "/readyz", "/ping", "/health")
+_ABSOLUTE = re.compile(rb"https?://[^/]+(?P<path>/.*)?$", re.IGNORECASE | re.DOTALL)
 ROUTES = (*OPEN_ROUTES, "/v1/gaze", "/v1/model", "/v1/stream", "/invocations", "/version", "/metrics")
 
 
@@ -35,6 +38,8 @@ class Gatekeeper:
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            scope = _in_origin_form(scope)
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket" and not self._authorised(scope):
@@ -47,11 +52,16 @@ class Gatekeeper:
         began = time.perf_counter()
         route = scope["path"] if scope["path"] in ROUTES else "other"
         status = 0
+        # What GET would answer, without the body (RFC 9110, 9.3.2).
+        if only_head := scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif only_head:
+                message = {**message, "body": b""}
             await send(message)
 
         held = 0
@@ -146,6 +156,18 @@ class Gatekeeper:
 
     def _too_large(self) -> Refused:
         return Refused(413, f"the body is larger than {self._limits.max_bytes} bytes", reason="bytes")
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """``scope`` with the path alone where the request line has an absolute address (RFC 9112, 3.2.2).
+
+    Here, before anything is decided by the path, so that what is decided on and what is routed are the same.
+    """
+    address = _ABSOLUTE.match(scope.get("raw_path") or b"")
+    if address is None:
+        return scope
+    path = address["path"] or b"/"
+    return {**scope, "raw_path": path, "path": unquote(path.decode("ascii"))}
 
 
 class _Gone(Exception):

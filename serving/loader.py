@@ -27,6 +27,9 @@ log = logging.getLogger("serving.loader")
 # Packages kept on disk: the one that answers and the ones a roll-back would ask for.
 KEPT_COPIES = 3
 
+# Names of registries that are no addresses, and no folders either.
+_HOSTED = ("databricks", "databricks-uc", "uc")
+
 PRECISIONS = ("auto", "float32")
 """``auto``: bfloat16 where the processor has it and the version keeps its contract in it, else float32."""
 
@@ -160,5 +163,22 @@ def cache_folder() -> Path:
 def _registry_address() -> str:
     for name in ("MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"):
         if os.environ.get(name):
-            return os.environ[name]
+            return _from_anywhere(os.environ[name])
     return str(Path.cwd())  # MLflow's default is a database in the working directory
+
+
+def _from_anywhere(address: str) -> str:
+    """``address`` as it means the same in any folder: that of a relative file is another registry in each.
+
+    What is no file, or absolute already, stays as it is.
+    """
+    scheme, colon, rest = address.partition(":")
+    if scheme.partition("+")[0] == "sqlite":  # with or without its driver, sqlite+pysqlite
+        path, mark, options = rest.removeprefix("///").partition("?")
+        if path and not path.startswith((":memory:", "/")):
+            return f"{scheme}:///{Path(path).resolve()}{mark}{options}"
+    elif scheme == "file" and not rest.startswith("/"):
+        return f"file://{Path(rest).resolve()}"
+    elif not colon and not address.startswith("/") and address not in _HOSTED:
+        return str(Path(address).resolve())
+    return address

@@ -13,9 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from recording.exceptions import InputError
 from recording.processors import cores
@@ -32,6 +34,15 @@ from serving.service import Service
 # How the settings reach worker processes; the token has its own variable and is never in the first.
 SETTINGS = "GAZE_SERVING_SETTINGS"
 TOKEN = "GAZE_SERVING_TOKEN"
+
+
+OWN_FILES = 200
+"""Files that a process opens besides its connections, and connections that it takes only to refuse them."""
+
+SPARE = 8
+"""Connections over the limit that are kept, to be answered that there are too many."""
+
+log = logging.getLogger("serving.server")
 
 
 @dataclass(frozen=True)
@@ -110,8 +121,8 @@ def run(settings: Settings) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    _raise_file_limit(settings.limits.connections + 200)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    connections = _connections(settings.limits.connections)
     with tempfile.TemporaryDirectory(prefix="gaze-metrics-") as shared:
         if settings.workers > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
@@ -122,7 +133,10 @@ def run(settings: Settings) -> None:
             port=settings.port,
             workers=settings.workers,
             http=cast(type[H11Protocol], partial(PatientProtocol, patience=settings.limits.head_seconds)),
-            limit_concurrency=settings.limits.connections,
+            limit_concurrency=connections,
+            # As many are taken at one go, before the first of them can be closed again.
+            backlog=2048 if connections == settings.limits.connections else max(8, connections // 16),
+            ws=WebSocketsSansIOProtocol,
             ws_max_size=settings.limits.frame_bytes,
             ws_max_queue=2,
             timeout_graceful_shutdown=int(settings.limits.answer_seconds),
@@ -133,24 +147,71 @@ def run(settings: Settings) -> None:
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's HTTP protocol that waits ``patience`` seconds for a connection's first request, not for ever."""
+    """uvicorn's HTTP protocol that waits ``patience`` seconds for a request's head, not for ever.
+
+    No connection stays that sends none, sends half of one, or one that opens a WebSocket and cannot be read as that.
+    """
 
     def __init__(self, *arguments: Any, patience: float, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._patience = patience
+        self._clock: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Start the clock for the request line and headers."""
+        """Start the clock for the request line and headers; close at once what is far over the limit."""
         super().connection_made(transport)
-        self.loop.call_later(self._patience, self._close_if_silent)
+        # uvicorn refuses requests over the limit, not connections: those that say nothing would take every file.
+        if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency + SPARE:
+            transport.close()
+            return
+        self._clock = self.loop.call_later(self._patience, self._close_if_silent)
+
+    def data_received(self, data: bytes) -> None:
+        """Stop the clock when a head is complete; start it again when the next one begins to arrive."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_clock()
+        elif self._clock is None:
+            self._clock = self.loop.call_later(self._patience, self._close_if_silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody is waited for any more."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand the connection over; a head that cannot be read as a WebSocket's (a body, say) is refused at once."""
+        super().handle_websocket_upgrade(event)
+        # uvicorn's WebSocket protocol leaves such a connection open without an answer.
+        socket = cast(WebSocketsSansIOProtocol, self.transport.get_protocol())
+        if not socket.handshake_initiated:
+            self.send_400_response("This request cannot open a WebSocket.")
+
+    def _should_upgrade(self) -> bool:
+        # Only GET opens a WebSocket (RFC 6455, 4.1); an upgrade may be ignored (RFC 9110, 7.8).
+        return self.scope["method"] == "GET" and super()._should_upgrade()
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
 
     def _close_if_silent(self) -> None:
-        # `cycle` is set when a request's headers are complete, and stays set; a WebSocket leaves `connections`.
-        if self.cycle is None and self in self.connections and not self.transport.is_closing():
+        if not self.transport.is_closing():
             self.transport.close()
 
 
-def _raise_file_limit(wanted: int) -> None:
+def _connections(wanted: int) -> int:
+    """Connections that a process may hold, ``wanted`` or what its open files allow; raises their limit first."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+    if soft < wanted + OWN_FILES:
+        soft = min(wanted + OWN_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    allowed = min(wanted, max(soft - OWN_FILES, soft // 4))
+    if allowed < wanted:
+        log.warning(
+            "a process may open only %d files here: at most %d connections at once instead of %d; allow more with "
+            "`ulimit -Hn`, systemd's LimitNOFILE, or --ulimit nofile of a container",
+            *(soft, allowed, wanted),
+        )
+    return allowed

@@ -524,6 +524,21 @@ def test_metrics(tmp_path, empty_database) -> None:
         assert line in text, line
 
 
+# Probes and proxies ask with HEAD: what GET answers, without the body.
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/readyz?verbose", "/health", "/ping", "/version", "/v1/model"])
+def test_head_is_answered_as_get_without_the_body(client: TestClient, path) -> None:
+    head, whole = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert {**head.headers} == {**whole.headers}
+
+
+def test_head_of_the_metrics_and_of_what_is_no_get(client: TestClient) -> None:
+    head = client.head("/metrics")
+    assert (head.status_code, head.content) == (200, b"")
+    assert client.head("/v1/gaze").status_code == 405
+    assert client.head("/nothing").status_code == 404
+
+
 # With a token nothing but the health checks answers without it, and verbose health does not either.
 def test_token(make_version, tmp_path) -> None:
     make_version()

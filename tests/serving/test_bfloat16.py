@@ -4,6 +4,8 @@ OpenVINO computes in bfloat16 on any processor that it runs on (slowly, where it
 skipped here; only :func:`serving.bfloat16.supported` depends on the machine.
 """
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -173,3 +175,45 @@ def test_the_server_says_what_it_computes_in(make_version, start_server):
         "/v1/gaze", content=packages.picture(10, -5), headers={"content-type": "image/jpeg"}
     ).json()["answers"][0]
     assert (answer["azimuth_deg"], answer["elevation_deg"]) == pytest.approx((10, -5), abs=0.5)
+
+
+# Opened where a server starts, freed where it follows promotions: signals (SIGTERM, Ctrl-C) still find their stack.
+# On any processor that needs a stack of its own for them; the others have nothing to lose.
+def test_signals_are_handled_after_a_swap_on_another_thread(graph, tmp_path) -> None:
+    (tmp_path / "network.onnx").write_bytes(graph)
+    program = """if True:
+        import pathlib, signal, sys, threading
+        from serving import bfloat16
+        graph = pathlib.Path(sys.argv[1]).read_bytes()
+        served = [bfloat16.BFloat16Network(graph, 1)]
+        def swap():
+            served.append(bfloat16.BFloat16Network(graph, 1))
+            served.pop(0)
+        thread = threading.Thread(target=swap)
+        thread.start()
+        thread.join()
+        heard = []
+        signal.signal(signal.SIGTERM, lambda *_: heard.append("SIGTERM"))
+        signal.raise_signal(signal.SIGTERM)
+        print(*heard)
+    """
+    command = [sys.executable, "-c", program, str(tmp_path / "network.onnx")]
+    ended = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "SIGTERM\n"), ended.stderr
+
+
+def test_the_main_thread_gets_no_stack_for_signals(graph, tmp_path) -> None:
+    (tmp_path / "network.onnx").write_bytes(graph)
+    program = """if True:
+        import ctypes, pathlib, sys
+        from serving import bfloat16
+        class Stack(ctypes.Structure):
+            _fields_ = [("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+        network = bfloat16.BFloat16Network(pathlib.Path(sys.argv[1]).read_bytes(), 1)
+        stack = Stack()
+        assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+        print(stack.size)
+    """
+    command = [sys.executable, "-c", program, str(tmp_path / "network.onnx")]
+    ended = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert ended.stdout == "0\n", ended.stderr

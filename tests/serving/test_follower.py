@@ -213,6 +213,28 @@ def test_local_copy(make_version, tmp_path) -> None:
     assert loader.load(loader.find()).version == 1  # fetched again
 
 
+# A database file that is not there has confirmed nothing, as a registry that is down has not: neither the local copy of
+# a server that starts, nor what answers already. Moved back, it is followed again.
+def test_a_database_that_is_not_there_is_no_answer_of_the_registry(make_version, tmp_path) -> None:
+    make_version()
+    _move(1)
+    follower = _follower(tmp_path)
+    follower.check()
+    heard = follower.standing.checked
+    (tmp_path / "mlflow.db").rename(tmp_path / "away.db")
+    restarted = _follower(tmp_path)
+    restarted._use(*restarted._loader.last_good())
+    for asking, checked in ((follower, heard), (restarted, 0.0)):
+        asking.check()
+        assert (asking.standing.stale, asking.standing.checked) == (True, checked)
+        assert "mlflow.db does not exist" in asking.standing.problem
+        assert asking.current.identity == {"model": "gaze-tracker", "version": 1, "stage": "Production"}
+    assert not (tmp_path / "mlflow.db").exists()
+    (tmp_path / "away.db").rename(tmp_path / "mlflow.db")
+    restarted.check()
+    assert not restarted.standing.stale and not restarted.standing.problem
+
+
 # Only the last few copies stay on disk.
 def test_copies_are_pruned(make_version, tmp_path) -> None:
     loader = Loader(Selector(), tmp_path / "cache")

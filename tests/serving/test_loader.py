@@ -1,6 +1,7 @@
 """What is served is what was registered: files that change between the check and the opening fool nobody."""
 
 import shutil
+from pathlib import Path
 
 import mlflow
 import packages
@@ -10,6 +11,7 @@ from recording.exceptions import ContractError
 from registry import contract
 from registry.addresses import Selector
 from serving import bfloat16
+from serving import loader as loading
 from serving.catalog import Catalog, holdout_of
 from serving.loader import Loader
 
@@ -80,3 +82,41 @@ def test_what_answered_last_is_known_by_its_seal(make_version, tmp_path) -> None
     found, predictor = loader(tmp_path).last_good()
     seal = mlflow.MlflowClient().get_model_version("gaze-tracker", "1").tags["contract_seal"]
     assert found.seal == seal == predictor.contract.seal
+
+
+# Two projects with the same relative address have two registries: neither's copy answers for the other.
+def test_a_relative_address_is_another_registry_in_each_folder(make_version, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    make_version()
+    loader(tmp_path).load(loader(tmp_path).find())
+    assert loader(tmp_path).last_good() is not None
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert loader(tmp_path).last_good() is None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    assert loader(tmp_path).last_good() is not None
+
+
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [
+        ("sqlite:///mlflow.db", "sqlite:///{here}/mlflow.db"),
+        ("sqlite:///../a/mlflow.db?timeout=9", "sqlite:///{here.parent}/a/mlflow.db?timeout=9"),
+        ("sqlite+pysqlite:///mlflow.db", "sqlite+pysqlite:///{here}/mlflow.db"),
+        ("mlruns", "{here}/mlruns"),
+        ("./mlruns", "{here}/mlruns"),
+        ("file:mlruns", "file://{here}/mlruns"),
+        ("file:./mlruns", "file://{here}/mlruns"),
+        *[
+            (same, same)
+            for same in ("sqlite:////srv/mlflow.db", "file:///srv/mlruns", "file:/srv/mlruns", "/srv/mlruns")
+        ],
+        *[(same, same) for same in ("sqlite:///:memory:", "http://registry:5000", "postgresql://u:p@host/mlflow")],
+        *[(same, same) for same in ("databricks", "databricks://profile", "databricks-uc", "uc:http://host:8080")],
+    ],
+)
+def test_what_an_address_means_in_this_folder(tmp_path, monkeypatch, address, meant) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = Path.cwd()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert loading._registry_address() == meant.format(here=here)
