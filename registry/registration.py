@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import Any
 
 import mlflow.pyfunc
 from mlflow import MlflowClient
@@ -175,7 +176,7 @@ def _written(repository: ArtifactRepository, address: str, largest: int) -> Iter
 def _unwritten(error: Exception, address: str, largest: int) -> str:
     """Why an artifact, of ``largest`` bytes where a small one went through, could not be written, and what to do."""
     what = f"a file of {largest / 1e6:.0f} MB, as a model has," if largest else "what is written there"
-    answer = getattr(error, "response", None)  # of an HTTPError, whose library is MLflow's
+    answer: Any = getattr(error, "response", None)  # an HTTPError of the library that MLflow uploads with has one
     if hasattr(answer, "status_code") and answer.status_code not in (401, 403):
         status = f"artifacts of this run belong in {address}: {what} is refused (HTTP {answer.status_code})"
         return f"{status}: {refusal(answer.status_code, answer.text)}"
