@@ -36,8 +36,17 @@ class GazePyfunc(PythonModel):
         if "image" not in getattr(model_input, "columns", ()):
             raise exceptions.InputError("the table has no column 'image'; put the JPEG or PNG bytes there")
         names = [f"image in row {row}" for row in range(len(model_input))]
-        answers = self._network.predict_encoded(list(model_input["image"]), names, self._contract.crop.cut)
+        encoded = [_bytes(cell, name) for cell, name in zip(model_input["image"], names, strict=True)]
+        answers = self._network.predict_encoded(encoded, names, self._contract.crop.cut)
         return pd.DataFrame(answers, columns=["azimuth_deg", "elevation_deg"], index=model_input.index)
+
+
+def _bytes(cell: Any, name: str) -> bytes:
+    """The bytes in a cell of the table; MLflow's schema lets anything through."""
+    if isinstance(cell, bytes | bytearray | memoryview):
+        return bytes(cell)
+    advice = "decode its base64 (base64.b64decode)" if isinstance(cell, str) else "give what a JPEG or PNG file holds"
+    raise exceptions.InputError(f"{name}: is of the type {type(cell).__name__}, not bytes; {advice}")
 
 
 set_model(GazePyfunc())

@@ -1,5 +1,6 @@
 """Versions: registered whole, described, fetched back as they were, and answering encoded pictures."""
 
+import base64
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +122,23 @@ def test_pyfunc_names_the_row_that_is_no_picture(make_version: Callable) -> None
     model = mlflow.pyfunc.load_model(f"models:/{MODEL}/1")
     with pytest.raises(InputError, match="image in row 1: neither JPEG nor PNG"):
         model.predict(pd.DataFrame({"image": [packages.picture(0, 0), b"text"]}))
+
+
+def test_pyfunc_takes_whatever_holds_bytes_and_names_what_does_not(make_version: Callable) -> None:
+    """MLflow's schema lets anything through."""
+    make_version()
+    model = mlflow.pyfunc.load_model(f"models:/{MODEL}/1")
+    sound = packages.picture(0, 0)
+    same = model.predict(pd.DataFrame({"image": [sound, bytearray(sound), memoryview(sound)]}))
+    assert (same == same.iloc[0]).all(axis=None)
+    text = base64.b64encode(sound).decode()
+    for cell, says in (
+        (text, "str, not bytes; decode its base64"),
+        (None, "NoneType, not bytes; give what a JPEG"),
+        (np.zeros((8, 8, 3), np.uint8), "ndarray, not bytes; give what a JPEG"),
+    ):
+        with pytest.raises(InputError, match=f"image in row 1: is of the type {says}"):
+            model.predict(pd.DataFrame({"image": [sound, cell]}))
 
 
 def test_the_version_needs_no_torch_and_its_requirements_are_pinned(make_version: Callable) -> None:
