@@ -20,11 +20,10 @@ import mlflow
 import numpy as np
 from torch import nn
 
-from recording import files
 from recording.angles import pitch_yaw_to_deg
 from recording.exceptions import GazeError
 from registry.intervals import Floats, Integers
-from training import tracking
+from training import kept_answers, tracking
 from training.bases import Bases
 from training.context import Job
 from training.learning import closed_form, model, shrinkage
@@ -93,8 +92,7 @@ class Trainings:
         if not path.is_file():
             return None
         try:
-            kept = json.loads(path.read_text())
-            answers = np.array(kept["answers_deg"], dtype=np.float64).reshape(len(self.job.split.test), 2)
+            answers, kept = kept_answers.read(path, len(self.job.split.test))
             return Point(plan, answers, float(kept["seconds"]), int(kept["epochs"]), str(kept["ended"]))
         except (ValueError, KeyError, TypeError) as error:
             log.warning("%s: cannot be read (%s); %s is trained again", path, error, plan.name)
@@ -215,15 +213,15 @@ class Trainings:
         return features(model.load(self._base), self.config.freeze, tested, self.job.cache, self.job.device)
 
     def _keep(self, point: Point) -> None:
-        kept = {
-            "size": point.plan.size,
-            "repeat": point.plan.repeat,
-            "seconds": point.seconds,
-            "epochs": point.epochs,
-            "ended": point.ended,
-            "answers_deg": point.answers_deg.round(5).tolist(),
-        }
-        files.write_text(self._file(point.plan), json.dumps(kept))
+        kept_answers.write(
+            self._file(point.plan),
+            point.answers_deg.round(5),
+            size=point.plan.size,
+            repeat=point.plan.repeat,
+            seconds=point.seconds,
+            epochs=point.epochs,
+            ended=point.ended,
+        )
 
     def _file(self, plan: Plan) -> Path:
         made_of: dict[str, Any] = {"format": FORMAT, "config": asdict(plan.config), "changes": self.job.samples.changes}

@@ -34,7 +34,7 @@ from recording.recordings import Recordings
 from registry import lineage
 from registry.command_line import one_line
 from registry.intervals import Floats, Integers
-from training import bases
+from training import bases, kept_answers
 from training.checkpoints import Base
 from training.config import JobConfig
 from training.context import Job
@@ -151,7 +151,7 @@ def _kept_answers(
     file = _file(job, train, test, config, epochs)
     if file.is_file():
         try:
-            known = np.array(json.loads(file.read_text())["answers_deg"], dtype=np.float64).reshape(len(test), 2)
+            known, _ = kept_answers.read(file, len(test))
         except (ValueError, KeyError, TypeError) as error:
             log.warning("%s: cannot be read (%s); this model is trained again", file, error)
         else:
@@ -159,12 +159,8 @@ def _kept_answers(
             return known
     answers = _answers(job, train, test, config, epochs, base_deg)
     file.parent.mkdir(parents=True, exist_ok=True)
-    _keep(file, answers)
+    kept_answers.write(file, answers)
     return answers
-
-
-def _keep(file: Path, answers_deg: Floats) -> None:
-    files.write_text(file, json.dumps({"answers_deg": answers_deg.tolist()}))
 
 
 def _file(job: Job, train: Integers, test: Integers, config: TrialConfig, epochs: float) -> Path:
@@ -328,7 +324,7 @@ def answer(fold: Fold, connection: Connection) -> None:
             job = fold.job(cache)
             split = fold.split
             answers = _answers(job, split.train, split.test, fold.config, fold.epochs, fold.base_deg)
-        _keep(fold.checkpoint, answers)
+        kept_answers.write(fold.checkpoint, answers)
     except Exception as error:  # told where the others are waited for
         connection.send(("failed", f"{type(error).__name__}: {one_line(error)}"))
     else:
