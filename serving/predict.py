@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -93,8 +94,9 @@ def main(argv: list[str]) -> int:
         {"--annotated": given.annotated, "--out": given.out},
         {"the input": files, "the labels file": [given.labels] if given.labels else []},
     )
-    clips = [file for file in files if _is_video(file)]
-    images = [file for file in files if file not in set(clips)]
+    is_clip = [_is_video(file) for file in files]
+    clips = list(compress(files, is_clip))
+    images = [file for file, clip in zip(files, is_clip, strict=True) if not clip]
     if given.annotated and len(clips) != 1:
         raise InputError(f"--annotated writes a copy of one video, but {len(clips)} are given")
     if given.labels and not given.annotated:

@@ -79,3 +79,16 @@ def test_the_recording_is_known_by_its_content(video: Path, tmp_path: Path) -> N
     copy.write_bytes(video.read_bytes())
     assert drives.digests(drives.read(drives.Source(copy, recordings.labels(tmp_path / "m.csv", range(120))))) == first
     assert drives.digests(read(video, tmp_path, range(119)))[2] != first[2]
+
+
+def test_rows_beside_a_blink_are_left_out_by_the_times_of_the_pictures(tmp_path: Path) -> None:
+    """Of a recording that paused for an hour as many as of one that did not: its mean rate says nothing."""
+    blinks = [f"{1000 + 33 * frame},{frame},0,0,True,1" for frame in (20, 80)]
+    rows = [frame for frame in range(120) if frame not in (20, 80)]
+    dropped = {}
+    for name, pause in (("steady", 0), ("paused", 3_600_000)):
+        times = [33 * frame + pause * (frame >= 50) for frame in range(120)]
+        film = recordings.video(tmp_path / f"{name}.mkv", 120, recordings.COMPOSITE, times_ms=times)
+        dropped[name] = read(film, tmp_path, rows, blinks).labels.dropped
+    assert dropped["paused"] == dropped["steady"]
+    assert dropped["steady"]["beside a blink"] > 4

@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 
 from recording import decoding, preparation, prepared, processors, trace
 from recording.drive import Source
@@ -51,6 +52,12 @@ def test_every_sample_shows_the_frame_that_its_row_names(ready: Path) -> None:
         assert picture.shape == (view["h"], view["w"], 3)
         assert recordings.number(picture, view["x"], view["y"]) == row.frame
         assert (row.azimuth_deg, row.elevation_deg) == recordings.angles(row.frame)
+
+
+def test_the_driver_view_keeps_its_colours_and_what_people_alone_see_does_not(ready: Path) -> None:
+    for view, colours in (("driver", "444"), ("road", "420")):
+        pictures = [path.read_bytes() for path in ready.glob(f"*_{view}.jpg")]
+        assert {simplejpeg.decode_jpeg_header(picture)[3] for picture in pictures} == {colours}
 
 
 def test_the_folder_says_where_the_face_is_and_may_be_told_again(
