@@ -35,7 +35,7 @@ class Bases:
     variants: dict[str, BaseVariant]
     """By the choice of ``bn``."""
     answers_deg: np.ndarray
-    """(n_train, 2) what the base as it is answers on the training samples, degrees."""
+    """(n, 2) what the base as it is answers on the samples of ``job.fitted_on``, degrees."""
     familiarity: Familiarity
     """How far the drive is from what the base was trained on."""
 
@@ -46,9 +46,9 @@ def prepare(job: Job, into: Path) -> Bases:
     Only training samples are looked at: statistics and alignment must not see held-out frames.
     """
     space = job.config.space()
-    train = job.split.train
+    train = job.fitted_on
     labels = job.recordings.labels_deg[train]
-    answers_deg = answers(job, job.base.network, job.samples, train)
+    answers_deg = answers(job, job.base.network, job.fitted, train)
     as_it_is = align(answers_deg, labels)
     log.info("%s", as_it_is.describe())
     variants, drive = {}, None
@@ -66,13 +66,13 @@ def variant(job: Job, bn: str, as_it_is: Alignment, into: Path) -> tuple[BaseVar
 
     ``as_it_is``: how the base's own answers to them relate to the labels.
     """
-    train, labels = job.split.train, job.recordings.labels_deg[job.split.train]
+    train, labels = job.fitted_on, job.recordings.labels_deg[job.fitted_on]
     network = model.build()
     network.load_state_dict(job.base.network.state_dict())
     alignment = as_it_is
     if bn == "target":
         batchnorm.adapt(network, job.samples.pictures, train, job.device)
-        alignment = align(answers(job, network, job.samples, train), labels)
+        alignment = align(answers(job, network, job.fitted, train), labels)
         if alignment.changes() != as_it_is.changes():
             log.info("with statistics re-estimated on the drive: %s", alignment.describe())
     return BaseVariant(_aligned(network.cpu(), alignment, into / f"base-{bn}.safetensors"), alignment), network

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -36,6 +36,25 @@ class Job:
     cache: ActivationCache
     label_frames: tuple[LabelFrame, ...]
     """What the angles of each drive count from."""
+    few: np.ndarray | None = None
+    """Where ``timeout`` is short for the samples: those of the training samples, spread evenly, that whatever takes no
+    gradient steps is computed from. ``None``: all of them."""
+
+    @property
+    def fitted_on(self) -> np.ndarray:
+        """Indices of the training samples that baselines, closed forms and the start of trials are fitted on."""
+        return self.split.train if self.few is None else self.few
+
+    @property
+    def done_at_first(self) -> float:
+        """Of the samples that the search looks at, the share whose activations are made before the first trial."""
+        judging = len(self.split.validation)
+        return (len(self.fitted_on) + judging) / (len(self.split.train) + judging)
+
+    @property
+    def fitted(self) -> Dataset:
+        """These, and those that validate."""
+        return self.samples if self.few is None else replace(self.samples, train=self.few)
 
     @property
     def device(self) -> torch.device:

@@ -14,6 +14,7 @@ import numpy as np
 from torch import nn
 
 from recording.exceptions import GazeError
+from training import few_samples
 from training.bases import Bases
 from training.config import ALL
 from training.context import Job
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 MORE_EPOCHS = 0.5  # of those that led to the chosen trial's best epoch
 CUT_OFF_EPOCHS = 1.5  # the same, where the time ended that trial: it had not learnt what it could
 FEWEST_EPOCHS = 2
+LATE_EPOCHS = 0.5  # where there is no time for more
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,18 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
     """The chosen configuration on ``split.final``, and with ``final=all`` then on all samples; ``deadline`` is on
     ``time.monotonic``'s clock.
 
-    However late it is, one epoch is run of each. Where the chosen trial's answers scatter more than gaze, those of the
-    network are drawn towards the mean (:mod:`training.learning.shrinkage`). Raises :class:`GazeError` when not even
+    However late it is, half an epoch is run of each. Where the chosen trial's answers scatter more than gaze, those of
+    the network are drawn towards the mean (:mod:`training.learning.shrinkage`). Raises :class:`GazeError` when not even
     single samples fit into memory.
     """
     config, result = found.config(), found.best.user_attrs["result"]
     parts = [job.split.final, *([np.arange(len(job.recordings))] if job.config.final == ALL else [])]
     nothing = np.array([], dtype=np.int64)
+    epochs, learnt = 0.0, bool(result["best"]["number"])
+    if not learnt and job.few is not None:
+        parts = [few_samples.spread(part, len(job.few)) for part in parts]
     sets = [dataset(job.recordings, job.cache, part, nothing, config.seed) for part in parts]
-    epochs = 0.0
-    if result["best"]["number"]:
+    if learnt:
         config = replace(config, batch_size=result["batch_size"])
         for samples in sets:
             # Before the time that is left is shared out: behind a frozen trunk these are passes over all samples.
@@ -98,11 +102,11 @@ def in_words(head: str, epochs: float, samples: int, of: int | None = None) -> s
 
 def planned_epochs(best_epoch: int, epoch_seconds: float, seconds_left: float, *, cut_off: bool) -> float:
     """Half as many epochs as led to the best one, more than these where that trial was ``cut_off`` by the time; two at
-    least. As far as the time goes, in parts of epochs too, but one in any case."""
+    least. As far as the time goes, in parts of epochs too, but half of one in any case."""
     wanted = max(FEWEST_EPOCHS, math.ceil((CUT_OFF_EPOCHS if cut_off else MORE_EPOCHS) * best_epoch))
     if seconds_left == math.inf:
         return wanted
-    return max(1.0, min(wanted, seconds_left / max(epoch_seconds, 1e-6)))
+    return max(LATE_EPOCHS, min(wanted, seconds_left / max(epoch_seconds, 1e-6)))
 
 
 def _solved(job: Job, starts: Bases, found: SearchResult, samples: Dataset) -> nn.Module:

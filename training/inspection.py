@@ -69,8 +69,8 @@ def _looked_at(job: Job, starts: Bases, base_deg: Floats | None) -> tuple[Intege
     if base_deg is not None:
         return everything, base_deg, job.everything
     if split.name != "by-drive":
-        return split.train, starts.answers_deg, job.samples
-    looked, samples = np.concatenate([split.train, split.validation]), job.samples
+        return job.fitted_on, starts.answers_deg, job.fitted
+    looked, samples = np.concatenate([job.fitted_on, split.validation]), job.fitted
     if job.config.final == ALL:
         looked, samples = everything, job.everything
     return looked, bases.answers(job, job.base.network, samples, looked), samples

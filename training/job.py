@@ -21,7 +21,18 @@ from registry import comparison, contract, versions
 from registry.addresses import DEFAULT_MODEL_NAME
 from registry.network import GazeNetwork
 from registry.registration import check as check_registration
-from training import bases, checkpoints, final, fleet, inspection, registration, tracking, unseen, workplace
+from training import (
+    bases,
+    checkpoints,
+    few_samples,
+    final,
+    fleet,
+    inspection,
+    registration,
+    tracking,
+    unseen,
+    workplace,
+)
 from training.bases import Bases
 from training.config import ALL, HELD_OUT, JobConfig, choose_device
 from training.context import Clock, Job
@@ -96,7 +107,7 @@ def run(config: JobConfig) -> int:
             began = time.monotonic()
             with clock.part("cache"):
                 used = dataset(data, cache, split.train, split.validation, config.seed)
-                job = Job(config, name, run_id, base, data, split, used, cache, label_frames)
+                job = few_samples.chosen(Job(config, name, run_id, base, data, split, used, cache, label_frames), study)
                 starts = bases.prepare(job, study.folder)
             with clock.part("labels"):
                 base_deg = unseen.base_answers(job) if split.name == "by-driver" else None
@@ -107,7 +118,7 @@ def run(config: JobConfig) -> int:
             if space.runs() < space.trials:
                 log.info("this search space holds %d different trials: none is run twice", space.runs())
             spent = time.monotonic() - began
-            if short := space.too_short(spent, len(data)):
+            if short := space.too_short(spent, len(data), job.done_at_first):
                 log.warning("%s", short)
             deadline = time.monotonic() + space.seconds_left(spent)
             with clock.part("trials"):
@@ -229,6 +240,7 @@ def search(
     experiment = mlflow.get_run(job.run_id).info.experiment_id
 
     def spec(number: int, trial: TrialConfig, checkpoint: Path, seconds_left: float) -> TrialSpec:
+        train = job.fitted_on if trial.freeze == "backbone" else job.split.train
         return TrialSpec(
             number=number,
             config=trial,
@@ -236,7 +248,7 @@ def search(
             together=job.together,
             samples=job.recordings.folders,
             faces=job.recordings.faces,
-            train=job.split.train,
+            train=train,
             validation=job.split.validation,
             block=job.groups,
             cache=job.cache.folder,
@@ -247,7 +259,7 @@ def search(
             parent_run_id=job.run_id,
             study=job.study,
             seconds_left=seconds_left,
-            share=job.share(job.split.train),
+            share=job.share(train),
         )
 
     with closing(_workers(job, study, cluster)) as workers:

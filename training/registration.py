@@ -51,7 +51,7 @@ def assemble(job: Job, trained: Final, starts: Bases, into: Path) -> Packages:
     package.assemble(into / "base", job.base.network, package.with_lineage(kept, job.base.holdout))
     base = GazeNetwork(into / "base" / contract.NETWORK)
     base_deg = pictures.predict(base, job.samples.pictures, job.split.test)
-    fitted = baselines.fit(starts.answers_deg, job.recordings.labels_deg[job.split.train])
+    fitted = baselines.fit(starts.answers_deg, job.recordings.labels_deg[job.fitted_on])
     kept = replace(kept, baselines_deg=fitted.answers(base_deg))
     package.assemble(into / "model", trained.network, kept, trained.twin)
     crop = Crop.of(*job.recordings.layouts(job.config.layout), job.recordings.faces, job.recordings.rooms)

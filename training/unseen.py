@@ -184,7 +184,7 @@ def _answers(job: Job, train: Integers, test: Integers, config: TrialConfig, epo
     """
     split = replace(job.split, train=train, validation=test, test=test, final=train)
     with closing(ActivationCache(job.cache.folder, job.cache.limit_bytes)) as cache:
-        fold = replace(job, split=split, samples=job.everything, cache=cache)
+        fold = replace(job, split=split, samples=job.everything, cache=cache, few=None)
         return _trained(fold, config, epochs, base_deg)
 
 

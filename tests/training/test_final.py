@@ -20,7 +20,7 @@ from training.learning.memory import OutOfMemory
         (12, True, math.inf, 18),  # more: the time had ended that trial
         (1, False, math.inf, 2),  # two at least
         (12, False, 35.5, 3.55),  # as far as the time goes, in parts of epochs too
-        (12, False, -5.0, 1),  # however late it is, the samples are to be seen once
+        (12, False, -5.0, 0.5),  # however late it is, half of the samples are to be seen
     ],
 )
 def test_the_final_training_is_as_long_as_validation_and_the_time_say(best_epoch, cut_off, seconds_left, epochs):

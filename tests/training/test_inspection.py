@@ -29,8 +29,8 @@ def looked_at(data: recordings.Recordings, answers_deg: np.ndarray, monkeypatch,
     everything = np.arange(len(data))
     split = SimpleNamespace(name="blocks", train=everything[:-20], test=everything[-20:], block=everything // 10)
     job = SimpleNamespace(
-        recordings=data, split=split, base=SimpleNamespace(network=None), samples=None, cache=None, device=None,
-        label_frames=label_frame.together(data.drives, asked),
+        recordings=data, split=split, base=SimpleNamespace(network=None), cache=None, device=None,
+        fitted_on=split.train, fitted=None, label_frames=label_frame.together(data.drives, asked),
     )  # fmt: skip
     return inspection.inspect(job, SimpleNamespace(answers_deg=answers_deg[split.train], variants={}))
 

@@ -109,9 +109,10 @@ class SearchSpace:
         """What they may take as long as a head on the frozen backbone is the best."""
         return MOST_SHARE * self.seconds_left(spent)
 
-    def too_short(self, spent: float, samples: int) -> str:
-        """What to do about a ``timeout`` of which the activations of so many ``samples`` took ``spent`` seconds; empty
-        where enough is left."""
+    def too_short(self, spent: float, samples: int, done: float = 1.0) -> str:
+        """What to do about a ``timeout`` of which the activations of so many ``samples`` took ``spent`` seconds, or of
+        the share ``done`` of them; empty where all of them leave enough."""
+        spent /= done
         if not self.timeout or spent <= SHORT_SHARE * self.timeout:
             return ""
         fewer, longer = _rounded(samples * ROOMY_SHARE * self.timeout / spent), _rounded(spent / ROOMY_SHARE)
@@ -119,8 +120,8 @@ class SearchSpace:
         if fewer >= WORTHWHILE_SAMPLES:
             advice += f", and so do about {fewer} samples in the same time"
         return (
-            f"timeout={self.timeout:g} IS SHORT FOR {samples} SAMPLES: {spent:.0f} s went by before the first trial, "
-            f"and little is left to learn in; {advice}"
+            f"timeout={self.timeout:g} IS SHORT FOR {samples} SAMPLES: {spent:.0f} s {_WENT_BY[done < 1]}, and little "
+            f"is left to learn in; {advice}"
         )
 
     def learning_rates(self, freeze: str) -> tuple[float, float]:
@@ -204,6 +205,9 @@ class SearchSpace:
         kept["heads"] = {freeze: list(heads) for freeze, heads in HEADS.items()}
         kept["way of training"] = TRAINING
         return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
+
+
+_WENT_BY = ("went by before the first trial", "are what passes of all of them through the network would take")
 
 
 def _rounded(number: float) -> int:

@@ -9,7 +9,7 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,6 +110,16 @@ class Study:
         ):  # after an interruption, or with more trials than before: what lacks
             if parameters not in planned:
                 self.study.enqueue_trial(parameters)
+
+    def settle(self, name: str, decide: Callable[[], int]) -> int:
+        """What was decided when the study began, whoever asks later; 0 where it has results from before there was such
+        a decision."""
+        with self.readable(), self.storage.alone():
+            known = self.study.user_attrs.get(name)
+            if known is None:
+                known = 0 if self.finished() else decide()
+                self.study.set_user_attr(name, known)
+            return int(known)
 
     @contextmanager
     def readable(self) -> Iterator[None]:
