@@ -102,14 +102,20 @@ def spread(among: Sequence[T]) -> list[T]:
 def find_in(picture: Picture, name: str, room: float) -> Face:
     """The face in a single picture of a driver view, with at least that ``room``; :class:`InputError` where none is
     found."""
+    face, _ = find_all_in(picture, name, room)
+    return face
+
+
+def find_all_in(picture: Picture, name: str, room: float) -> tuple[Face, Choice]:
+    """As :func:`find_in`, with what else was found."""
     height, width = picture.shape[:2]
-    face = choose([detect(picture)], width, height, room=room).face
-    if face is None:
+    choice = choose([detect(picture)], width, height, room=room)
+    if choice.face is None:
         raise InputError(
             f"{name}: no face found, where this version needs one (it was trained on drives with the face in different "
             "places); give a picture that shows the face from the front, or the face alone"
         )
-    return face
+    return choice.face, choice
 
 
 def detect(picture: Picture) -> Boxes:

@@ -2,7 +2,8 @@
 
 One row a drive. ``driver`` says who drives; ``video`` and ``labels`` name the recording, or ``data`` a folder that is
 prepared already; ``layout``, ``face``, ``label_offset_frames`` and ``name`` are for single drives that need their own.
-Paths are relative to the list's folder. Whatever is wrong with the list is said before anything is computed.
+Paths are relative to the list's folder; a leading ``~`` is the home folder. Whatever is wrong with the list is said
+before anything is computed.
 """
 
 import csv
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from recording import face, layouts
 from recording.exceptions import InputError
+from recording.files import given_path
 
 COLUMNS = ("video", "labels", "data", "driver", "layout", "face", "label_offset_frames", "name")
 DELIMITERS = (",", ";", "\t")
@@ -143,12 +145,17 @@ def _entry(path: Path, line: int, cells: dict[str, str]) -> Entry:
         raise InputError(f"{here}: label_offset_frames={offset!r} is not a number of frames")
     if said["data"] and (shift or said["layout"]):
         raise InputError(f"{here}: layout and label_offset_frames act when a recording is prepared, not on data")
-    found = {name: path.parent / said[name] if said[name] else None for name in ("video", "labels", "data")}
+    found = {name: _place(path, said[name]) if said[name] else None for name in ("video", "labels", "data")}
     layout = said["layout"]
-    if layout and (path.parent / layout).is_file():
-        layout = str(path.parent / layout)
+    if layout and (beside := _place(path, layout)).is_file():
+        layout = str(beside)
     driver = cells["driver"]  # with the spaces around it: a second spelling is said
     return Entry(line, said["name"], driver, **found, layout=layout, face=said["face"], label_offset_frames=shift)
+
+
+def _place(path: Path, named: str) -> Path:
+    """What a cell of the list names: seen from the list's folder, or with ``~`` from the home folder."""
+    return path.parent / given_path(named)
 
 
 def _check_files(path: Path, entries: list[Entry]) -> None:

@@ -157,14 +157,28 @@ class Choice:
         said = (
             f"face rectangle {self.face} (x,y,w,h) of the driver view's {self.face.width}x{self.face.height}, {source}"
         )
-        if self.other is None:
-            return said
-        second = Face(self.face.width, self.face.height, self.other.view)
+        return said if self.other is None else f"{self._two(said)}. If that is the driver, give face={self._second}"
+
+    @property
+    def two_faces(self) -> str:
+        """Which of two faces was taken, and where the other one is; "" where no other might be the driver's."""
+        if self.face is None or self.other is None:
+            return ""
+        return f"{self._two(f'{self.face} (x,y,w,h), on {self.seen} of {self.looked_at} pictures')}, in {self._second}"
+
+    def _two(self, taken: str) -> str:
+        assert self.other is not None
         which = "larger" if self.other.size <= 1 else "one that is seen far more often"
         return (
-            f"TWO FACES IN VIEW, the {which} was taken for the driver's: {said}; the other one, {self.other.size:.2f} "
-            f"times as large, was found on {self.other.seen} of them. If that is the driver, give face={second}"
+            f"TWO FACES IN VIEW, the {which} was taken for the driver's: {taken}; the other one, {self.other.size:.2f} "
+            f"times as large, was found on {self.other.seen} of them"
         )
+
+    @property
+    def _second(self) -> Face:
+        """The rectangle of the other face."""
+        assert self.face is not None and self.other is not None
+        return Face(self.face.width, self.face.height, self.other.view)
 
 
 def parse(text: str) -> View | None:

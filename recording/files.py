@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import os
+import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -152,6 +153,31 @@ def _place(path: Path) -> object:
     except OSError:  # not there yet, or not to be looked at: whoever opens it says so
         return os.path.realpath(path)
     return found.st_dev, found.st_ino
+
+
+def check_ending(given: str, path: Path, endings: Iterable[str]) -> None:
+    """:class:`InputError`, before any work is done, where a file cannot be written under that name.
+
+    ``given``: the option and what it was given; ``endings``: of the kinds that can be written, in lower case.
+    """
+    if path.suffix.lower() not in (known := tuple(endings)):
+        raise InputError(f"{given}: cannot be written with such an ending; give a name that ends in {', '.join(known)}")
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # a name too long, no permission
+        raise InputError(f"{given}: cannot be written ({error.strerror})") from None
+    if is_folder:
+        raise InputError(f"{given}: is a folder; give the path of a file in it")
+
+
+def make_folder(given: str, path: Path) -> None:
+    """Make the folder in which a file is to be written later; :class:`InputError` where it could not be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{given}: its folder cannot be written to ({error.strerror}); choose another one") from None
 
 
 @contextmanager

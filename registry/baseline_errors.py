@@ -5,8 +5,9 @@ The contract states the constant and one calibration; the answers of all of them
 
 from dataclasses import dataclass, field
 
-from registry import comparison, rule
+from registry import rule
 from registry.contract import AngleErrors, VerifiedPackage
+from registry.holdout import errors_of
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class BaselineErrors:
 def of(package: VerifiedPackage) -> BaselineErrors:
     """The errors of the baselines of a verified package."""
     kept = package.holdout()
-    errors = {name: comparison.errors_of(answers, kept) for name, answers in kept.baselines_deg.items()}
+    errors = {name: errors_of(answers, kept) for name, answers in kept.baselines_deg.items()}
     names = tuple(AngleErrors.model_fields)
     means = {
         name: AngleErrors(**dict(zip(names, found.mean(axis=0).tolist(), strict=True)))

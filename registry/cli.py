@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recording.exceptions import GateRefused, RegistryError
-from recording.files import given_path
+from recording.files import check_ending, given_path, make_folder
 from registry import addresses, baseline_errors, card, comparison, gate, history, opening, stages, versions
 from registry.history import Line
 from registry.rule import BASELINES
@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     compared = command("compare", _compare, "two versions on the same held-out samples, with a figure")
     compared.add_argument("first", metavar="A")
     compared.add_argument("second", metavar="B")
-    compared.add_argument("--figure", type=given_path, help="default: outputs/compare-vA-vB.png")
+    compared.add_argument(
+        "--figure", type=given_path, help=f"default: outputs/compare-vA-vB.png; ends in {', '.join(comparison.FIGURES)}"
+    )
     promoted = with_why(command("promote", _promote, "put a version into a stage, if the gate lets it pass"))
     promoted.add_argument("--version", required=True, help="version number")
     promoted.add_argument("--stage", default="Production", help="Staging or Production (default)")
@@ -158,8 +160,14 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    name = arguments.model_name
+    name, figure = arguments.model_name, arguments.figure
+    if figure:
+        if not figure.suffix:
+            figure = figure.with_name(f"{figure.name}.png")
+        check_ending(f"--figure {figure}", figure, comparison.FIGURES)
     pair = [versions.get(name, number) for number in (arguments.first, arguments.second)]
+    figure = figure or Path("outputs") / f"compare-v{pair[0].number}-v{pair[1].number}.png"
+    make_folder(f"--figure {figure}", figure)
     with tempfile.TemporaryDirectory() as scratch:
         first, second = (comparison.open_package(version, Path(scratch)) for version in pair)
         parts = [comparison.compare(first, second, samples) for samples in comparison.both_holdouts(first, second)]
@@ -171,7 +179,6 @@ def _compare(arguments: argparse.Namespace) -> None:
             f"{name} {first.label} and {second.label} cannot be compared: every held-out sample of one "
             "is, or lies within a second of, a frame that the other was trained on"
         )
-    figure = arguments.figure or Path("outputs") / f"compare-v{pair[0].number}-v{pair[1].number}.png"
     comparison.draw(compared, figure)
     _print_comparison(compared)
     print(f"figure: {figure}")

@@ -5,29 +5,42 @@ import re
 import shlex
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
 from recording import files
 from recording.exceptions import GazeError
 from recording.output import stand_in_for_closed
 from registry import store
+from registry.interruption import Interruption, status
+
+GRACE_S = 10.0
+"""How long a command that was interrupted waits for its threads, when all that it has to do is done."""
 
 
 def leave(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> None:
-    """Run ``main(argv)`` and exit: 0 when it returns, 2 with one line on a :class:`GazeError`, 130 on Ctrl-C."""
+    """Run ``main(argv)`` and exit: 0 when it returns, 2 with one line on a :class:`GazeError`.
+
+    Ctrl-C (130), SIGTERM (143) and SIGHUP (129) interrupt it, so that it can tidy up.
+    """
     stand_in_for_closed()
     store.settle()
+    interruption = Interruption()
     try:
+        interruption.install()
+        interruption.allow()
         sys.exit(main(argv))
     except GazeError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as interrupt:
+        with suppress(OSError):  # of SIGHUP: the terminal is gone
+            print("interrupted", file=sys.stderr, flush=True)
+        _end(status(interrupt))
     except BrokenPipeError:
         # The reader (`| head`) went away: nothing is wrong. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -37,6 +50,14 @@ def leave(main: Callable[[list[str] | None], int], argv: list[str] | None = None
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
+
+
+def _end(status: int) -> NoReturn:
+    """Exit, soon: a thread of another package that was interrupted while it began would be waited for for ever."""
+    last = threading.Timer(GRACE_S, os._exit, [status])
+    last.daemon = True
+    last.start()
+    sys.exit(status)
 
 
 def _environments(error: Exception) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recording import angles, relative_to, scenarios
+from recording import files, relative_to, scenarios
 from recording.relative_to import CAR, HEAD
 from registry import opening, versions
 from registry.contract import Contract
 from registry.crop import Crop
-from registry.holdout import Holdout
+from registry.holdout import Holdout, errors_of
 from registry.intervals import (
     CONFIDENCE,
     Floats,
@@ -27,6 +27,8 @@ from registry.lineage import Footage
 from registry.network import GazeNetwork
 
 Booleans = NDArray[np.bool_]
+FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".eps", ".ps")
+"""Endings of figures that can be drawn."""
 
 
 @dataclass(frozen=True)
@@ -168,16 +170,6 @@ def answers(network: GazeNetwork, crop: Crop, held_out: Holdout) -> Floats:
     return answered
 
 
-def errors_of(answers_deg: Floats, held_out: Holdout) -> Floats:
-    """The same of answers (n, 2) to the held-out samples, degrees."""
-    return np.column_stack(
-        [
-            angles.absolute_errors(answers_deg, held_out.labels_deg),
-            angles.angular_errors(answers_deg, held_out.labels_deg),
-        ]
-    )
-
-
 def same_crop(first: Contract, second: Contract) -> bool:
     """True when both models read pictures that were cut in the same way, so that one's samples suit the other."""
     one, other = first.crop, second.crop
@@ -298,7 +290,10 @@ def subset(samples: Holdout, keep: Booleans) -> Holdout:
 
 
 def draw(compared: Comparison, path: Path) -> None:
-    """A figure: every sample's angular error under both versions, and the mean per scenario."""
+    """A figure: every sample's angular error under both versions, and the mean per scenario.
+
+    ``path`` ends in one of :data:`FIGURES`.
+    """
     # Here: only this command needs matplotlib, and serving must not pay for it.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -325,4 +320,4 @@ def draw(compared: Comparison, path: Path) -> None:
     for axes in (scatter, bars):
         axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    files.write(path, lambda unfinished: figure.savefig(unfinished, dpi=120, format=path.suffix[1:].lower()))

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from recording.exceptions import ContractError, InputError, RegistryError
 from registry import comparison, contract, rule, versions, worst
 from registry.comparison import Package
-from registry.holdout import Holdout
+from registry.holdout import Holdout, errors_of
 from registry.intervals import MIN_BLOCKS, Floats
 from registry.rule import BASELINES, Check
 from registry.versions import Version
@@ -182,9 +182,7 @@ def judge(
 def on_its_own(new: Package, configuration: Configuration) -> list[Check]:
     """The rule of the report's verdict, and whether the stated errors come out again."""
     measured = comparison.errors(new, new.holdout)
-    baselines = {
-        name: comparison.errors_of(answers, new.holdout) for name, answers in new.holdout.baselines_deg.items()
-    }
+    baselines = {name: errors_of(answers, new.holdout) for name, answers in new.holdout.baselines_deg.items()}
     clean = ~comparison.trained_on(new.holdout, new)
     found = rule.HeldOutErrors(
         model=measured[clean],
@@ -209,7 +207,7 @@ def _as_its_twin(new: Package, measured: Floats, configuration: Configuration) -
     if new.registered is None:
         return []
     name, samples = "trained on all samples, itself on what its twin held out", new.holdout
-    own = comparison.errors_of(comparison.answers(new.registered, new.contract.crop, samples), samples)
+    own = errors_of(comparison.answers(new.registered, new.contract.crop, samples), samples)
     limits, means = configuration.absolute, own.mean(axis=0)
     allowed = (limits.azimuth_error_deg, limits.elevation_error_deg)
     checks = [

@@ -7,8 +7,9 @@ from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from recording import files, preprocess
+from recording import angles, files, preprocess
 from recording.exceptions import ContractError
 from recording.face import Face
 from recording.fingerprint import Fingerprint
@@ -339,3 +340,13 @@ def _footage(stored: Mapping[str, np.ndarray], kind: str) -> tuple[Footage, ...]
         name, fps = str(stored[prefix + "recording"]), float(stored[prefix + "fps"])
         parts.append(Footage(name, fps, stored[prefix + "frames"], _moments(stored, prefix + _MOMENTS)))
     return tuple(parts)
+
+
+def errors_of(answers_deg: NDArray[np.float64], held_out: Holdout) -> NDArray[np.float64]:
+    """(n, 3) azimuth, elevation and 3-D error of answers (n, 2) to the held-out samples, degrees."""
+    return np.column_stack(
+        [
+            angles.absolute_errors(answers_deg, held_out.labels_deg),
+            angles.angular_errors(answers_deg, held_out.labels_deg),
+        ]
+    )

@@ -12,7 +12,6 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 MIN_BLOCKS = 5
 """With fewer time blocks nothing is said: four numbers tell nothing of how much a fifth would differ."""
@@ -100,7 +99,9 @@ def lower_bound_of_one(values: Floats, others: Floats, looks: int) -> float:
 
 
 def _student(freedom: int, share: float) -> float:
-    """The quantile of Student's t; scipy.special is a tenth of scipy.stats, which a server need not load."""
+    """The quantile of Student's t; scipy.special is a tenth of scipy.stats, and a server need not load either."""
+    from scipy.special import stdtrit
+
     return float(stdtrit(freedom, share))
 
 

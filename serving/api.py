@@ -158,6 +158,8 @@ def _add_state(app: FastAPI, service: Service, metrics: Metrics) -> None:
             since=predictor.since,
             created=contract.created.isoformat(),
             errors=contract.errors,
+            baselines=predictor.baselines.means,
+            best_calibration=predictor.baselines.best,
             errors_of_twin=contract.has_twin,
             rendered_sample_drive=contract.rendered_sample_drive,
             crop=contract.crop.model_dump(),

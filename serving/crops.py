@@ -1,12 +1,13 @@
 """The driver view of a picture, cut out the way the model's training pictures were: its contract says how."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, get_args
 
 import numpy as np
 
-from recording import arrows
+from recording import arrows, detection
 from recording.exceptions import InputError
+from recording.face import Choice
 from recording.layouts import Layout, View
 from recording.pictures import Picture
 from registry.crop import Crop
@@ -22,6 +23,14 @@ WHERE_TO_SAY = "crop= of /v1/gaze and /v1/stream, --crop of predict, “The pict
 """Where one says what a picture shows."""
 ROUNDING = 2
 """Edges of the same view scaled from two sizes differ by so many pixels at most."""
+
+
+Say = Callable[[str], object]
+"""Takes a line that a person should read."""
+
+
+def unsaid(line: str) -> None:
+    """For those who have nobody to tell."""
 
 
 class Promise(Protocol):
@@ -70,14 +79,22 @@ def eyes(promised: Crop, crop: str = "driver") -> arrows.Point:
     return arrows.origin(None if crop == "face" else promised.rectangle)
 
 
-def settled(picture: np.ndarray, crop: str, promised: Crop, name: str = "picture") -> Crop:
+def settled(picture: np.ndarray, crop: str, promised: Crop, name: str = "picture", say: Say = unsaid) -> Crop:
     """The contract's promise; with the face of this picture (h, w, 3) alone where the version has to find it.
 
-    Raises :class:`InputError` as :func:`driver_slices`, and where no face is found.
+    ``say`` hears of a second face. Raises :class:`InputError` as :func:`driver_slices`, and where no face is found.
     """
     if crop == "face" or not promised.detected:
         return promised
-    return promised.settled_in(driver_view(picture, crop, promised), name)
+    face, choice = detection.find_all_in(driver_view(picture, crop, promised), name, promised.room)
+    say_two_faces(choice, name, say)
+    return promised.settled(face)
+
+
+def say_two_faces(choice: Choice, name: str, say: Say) -> None:
+    """Tell ``say`` which of two faces was taken, and what to give where it is the other one."""
+    if choice.two_faces:
+        say(f"{name}: {choice.two_faces}. If that is the driver, give that face alone, and say so ({WHERE_TO_SAY})")
 
 
 def network_view(picture: np.ndarray, crop: str, promised: Promise, name: str = "picture") -> np.ndarray:

@@ -48,7 +48,6 @@ def main(argv: list[str] | None = None) -> int:
     for name, url in address.items():
         if _answers(url):
             raise InputError(f"{name}: something answers on {url} already; stop it or give --{name}-port another port")
-    signal.signal(signal.SIGTERM, lambda *_: _interrupt())
     # A tracking server would start eight processes more, for scorers and traces that nothing here has.
     env = os.environ | {"MLFLOW_TRACKING_URI": address["tracking"], "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
@@ -80,10 +79,6 @@ def main(argv: list[str] | None = None) -> int:
             time.sleep(0.5)
     print("stopped")
     return 0
-
-
-def _interrupt() -> None:
-    raise KeyboardInterrupt
 
 
 def _start(stack: contextlib.ExitStack, command: list[str], env: dict[str, str], log: str) -> Part:

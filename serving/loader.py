@@ -15,7 +15,7 @@ from pathlib import Path
 
 from recording import files
 from recording.exceptions import GazeError
-from registry import contract
+from registry import baseline_errors, contract
 from registry.addresses import Found, Selector
 from registry.contract import VerifiedPackage
 from registry.network import Network
@@ -128,6 +128,7 @@ class Loader:
             since=found.since,
             package=package,
             network=self._network(package),
+            baselines=baseline_errors.of(package),
         )
 
     def _network(self, package: VerifiedPackage) -> Network:

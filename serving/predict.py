@@ -23,7 +23,7 @@ from recording import pictures as encoded
 from recording.badrows import MOVING, ON_BAD_ROWS, STOP
 from recording.detection import spread
 from recording.exceptions import InputError
-from recording.files import check_apart, given_path, writing_text
+from recording.files import check_apart, check_ending, given_path, writing_text
 from recording.frames import Index
 from recording.processors import cores
 from registry.crop import Crop
@@ -97,8 +97,10 @@ def main(argv: list[str]) -> int:
     is_clip = [_is_video(file) for file in files]
     clips = list(compress(files, is_clip))
     images = [file for file, clip in zip(files, is_clip, strict=True) if not clip]
-    if given.annotated and len(clips) != 1:
-        raise InputError(f"--annotated writes a copy of one video, but {len(clips)} are given")
+    if given.annotated:
+        check_ending(f"--annotated {given.annotated}", given.annotated, videos.SUFFIXES)
+        if len(clips) != 1:
+            raise InputError(f"--annotated writes a copy of one video, but {len(clips)} are given")
     if given.labels and not given.annotated:
         raise InputError("--labels is drawn into the copy that --annotated names; give --annotated too")
     index = indices.scan(clips[0], given.track) if given.labels else None
@@ -134,7 +136,7 @@ class Session:
         if not files:
             return
         shown = (self._view(preprocess.decode(_read(file), str(file))) for file in spread(files))
-        promised = self._promised if self._crop == "face" else settle(self._promised, shown, "the given pictures")
+        promised = self._promised if self._crop == "face" else settle(self._promised, shown, "the given pictures", _say)
 
         def answer(file: Path) -> Future[np.ndarray]:
             return self._submit(pictures.read(_read(file), str(file), crop=self._crop, promised=promised))
@@ -158,7 +160,7 @@ class Session:
         How many frames were damaged, and so left out, is said on the standard error.
         """
         count = index.frames
-        promised = videos.settled(path, index, range(count), self._crop, self._promised)
+        promised = videos.settled(path, index, range(count), self._crop, self._promised, _say)
         answered = 0
         with videos.copying(annotated, index.fps) if annotated else nullcontext() as copy:
             jobs = (
@@ -187,6 +189,10 @@ class Session:
 
     def _submit(self, picture: np.ndarray) -> Future[np.ndarray]:
         return self._batcher.submit(self._predictor, [picture])[0]
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _read(file: Path) -> bytes:

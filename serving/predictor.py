@@ -1,10 +1,11 @@
 """One verified version, ready to answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnxruntime
 
+from registry.baseline_errors import BaselineErrors
 from registry.contract import Contract, VerifiedPackage
 from registry.network import Network
 
@@ -23,6 +24,8 @@ class Predictor:
     package: VerifiedPackage
     """The verified files that it was opened from."""
     network: Network
+    baselines: BaselineErrors = field(default_factory=BaselineErrors)
+    """What the baselines are wrong by on its held-out samples."""
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:
         """(n, 224, 224, 3) uint8 RGB → (n, 2) float64 ``(azimuth, elevation)`` degrees."""

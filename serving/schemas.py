@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from registry.contract import Errors
+from registry.contract import AngleErrors, Errors
 from serving.crops import CHOICES
 
 EXAMPLE: dict[str, JsonValue] = {
@@ -66,6 +66,13 @@ class ModelAnswer(BaseModel):
     since: str = Field(description="ISO 8601 time of the last change of stage; empty where it is not known.")
     created: str
     errors: Errors = Field(description="Mean errors on held-out samples at registration, degrees.")
+    baselines: dict[str, AngleErrors] = Field(
+        description="Mean errors of every baseline on the same samples: `constant`, `calibrated` (a·angle + b, the one "
+        "in `errors`), `affine` (each angle from both); empty for versions registered before their answers were kept."
+    )
+    best_calibration: str = Field(
+        description="Which of `baselines` the verdict was reached against: the best calibration; empty where they are."
+    )
     errors_of_twin: bool = Field(
         description="Whether they are those of a twin: the model itself was trained on these samples too (final=all)."
     )

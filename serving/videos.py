@@ -23,10 +23,13 @@ SUFFIXES = tuple(_FORMATS)
 _CLOCK = Fraction(1, 90_000)
 
 
-def settled(path: Path, index: Index, among: Sequence[int], crop: str, promised: Crop) -> Crop:
+def settled(
+    path: Path, index: Index, among: Sequence[int], crop: str, promised: Crop, say: crops.Say = crops.unsaid
+) -> Crop:
     """The contract's promise; with the face of this video where the version has to find it.
 
-    It is looked for in some of the frames ``among``. Raises :class:`InputError` when they do not agree on one.
+    It is looked for in some of the frames ``among``; ``say`` hears of a second one. Raises :class:`InputError` when
+    they do not agree on one.
     """
     if crop == "face" or not promised.detected:
         return promised
@@ -37,7 +40,7 @@ def settled(path: Path, index: Index, among: Sequence[int], crop: str, promised:
         shown[number] = crops.driver_view(picture, crop, promised)[..., ::-1].copy()
 
     lost = decoding.read(path, index, spread(among), keep)
-    return settle(promised, [shown[number] for number in sorted(shown.keys() - lost)], str(path))
+    return settle(promised, [shown[number] for number in sorted(shown.keys() - lost)], str(path), say)
 
 
 class Copy:
@@ -75,18 +78,14 @@ def copying(path: Path, fps: float) -> Iterator[Copy]:
     ``fps``: the usual rate, which only helps the encoder; the pictures keep the times that :meth:`Copy.add` gives them.
     Raises :class:`InputError` when nothing can be written there, and :class:`~recording.files.DiskFull`.
     """
-    kind = _FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise InputError(f"{path}: a copy cannot be written there; give a path that ends in {', '.join(SUFFIXES)}")
+    files.check_ending(str(path), path, SUFFIXES)
     with ExitStack() as stack:
         try:
-            if path.is_dir():  # known only when it is renamed, else
-                raise InputError(f"{path}: is a folder; give the path of a file in it")
             unfinished = stack.enter_context(files.replacing(path.resolve()))
             unfinished.touch()
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-        with av.open(f"file:{unfinished}", "w", format=kind) as container:
+        with av.open(f"file:{unfinished}", "w", format=_FORMATS[path.suffix.lower()]) as container:
             copy = Copy(container, fps)
             yield copy
             copy.finish()

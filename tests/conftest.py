@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -28,6 +29,8 @@ os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
 import databases  # noqa: E402
 import registries  # noqa: E402
+
+from registry import interruption  # noqa: E402
 
 
 @event.listens_for(Engine, "connect")
@@ -99,6 +102,15 @@ def patience_with_mlflow() -> Iterator[None]:
             patch.setenv(name, "0")
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """What a command in a test's process does on a signal (:func:`registry.command_line.leave`) is its own."""
+    kept = {number: signal.getsignal(number) for number in interruption.SIGNALS}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

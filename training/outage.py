@@ -6,7 +6,8 @@ costs a job no more than that. Importing this does not import MLflow.
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from registry.command_line import tracking_problem
@@ -15,6 +16,9 @@ log = logging.getLogger(__name__)
 
 ANSWER_S = 5
 """How long a server may take to answer a command that is ending."""
+FIRST_ANSWER_S = 15
+"""How long a server may take for each attempt to ask it the first thing, which is a small one."""
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
 
 def announce() -> None:
@@ -22,6 +26,7 @@ def announce() -> None:
     asked_again = logging.getLogger("urllib3.util.retry")
     asked_again.setLevel(logging.DEBUG)  # where urllib3 says it of refused connections and of a proxy's 502 alike
     asked_again.addFilter(_say)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # the same in its own words
 
 
 def _say(record: logging.LogRecord) -> bool:
@@ -39,9 +44,27 @@ def _say(record: logging.LogRecord) -> bool:
     return False
 
 
+@contextmanager
+def asked_first() -> Iterator[None]:
+    """In here an attempt takes :data:`FIRST_ANSWER_S`, where the user has not said how long; there are no fewer.
+
+    A server that takes connections and answers none would be waited for two minutes before a line says so. What comes
+    later may take that long: an upload, say.
+    """
+    if os.environ.get(_TIMEOUT):
+        yield
+        return
+    os.environ[_TIMEOUT] = str(FIRST_ANSWER_S)
+    try:
+        yield
+    finally:
+        if os.environ[_TIMEOUT] == str(FIRST_ANSWER_S):  # not told to end meanwhile
+            del os.environ[_TIMEOUT]
+
+
 def ask_once() -> None:
     """From now on MLflow is asked once and for :data:`ANSWER_S` seconds: this process ends, or has waited enough."""
-    os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_S)}
+    os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", _TIMEOUT: str(ANSWER_S)}
 
 
 def attempt(end: Callable[[], object], run_id: str) -> None:

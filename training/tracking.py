@@ -74,7 +74,8 @@ def _check_server() -> None:
     if not address.startswith(("http://", "https://")):
         return
     try:
-        found = mlflow.get_experiment_by_name(EXPERIMENT)
+        with outage.asked_first():
+            found = mlflow.get_experiment_by_name(EXPERIMENT)
     except MlflowException as error:
         if error.error_code == ErrorCode.Name(PERMISSION_DENIED):
             return  # MLflow it is, and the run may be meant for an experiment that this user may see

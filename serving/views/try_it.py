@@ -64,7 +64,7 @@ def show() -> None:
 
 def _picture(found: Predictor, data: bytes, crop: str) -> None:
     picture = preprocess.decode(data, "the picture")
-    promise = crops.settled(picture, crop, found.contract.crop, "the picture")
+    promise = crops.settled(picture, crop, found.contract.crop, "the picture", st.warning)
     view = crops.driver_view(picture, crop, promise)
     azimuth, elevation = shared.answer(found, picture, crop, promise)
     left, right = st.columns([2, 1])
@@ -95,7 +95,11 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
             films = len(video.films(container))
         said = "Looking at the frames …"
         bar = st.progress(0.0, said)
-        promise = videos.settled(path, index, range(first), crop, found.contract.crop)
+
+        def warn(line: str) -> None:
+            st.warning(line.removeprefix(f"{path}: "))
+
+        promise = videos.settled(path, index, range(first), crop, found.contract.crop, warn)
         rows: list[dict[str, float]] = []
         shown: np.ndarray | None = None
         for number, frame in decoding.in_order_rgb(path, index, _FRAMES):

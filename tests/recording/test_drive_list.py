@@ -99,6 +99,20 @@ def test_a_driver_in_two_spellings_is_refused_and_both_are_shown(folder, other):
     assert f"driver 'Anna' (line 2) and driver {other!r} (line 3) look like one person in two spellings" in line
 
 
+def test_a_leading_tilde_is_the_home_folder_as_a_shell_would_have_it(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "van.yaml").write_text("width: 64\nheight: 48\nviews: {driver: {x: 0, y: 0, w: 64, h: 48}}\n")
+    (tmp_path / "lists").mkdir()
+    path = tmp_path / "lists" / "drives.csv"
+    path.write_text(
+        "video,labels,data,driver,layout\n~/a/drive.mp4,~/a/sensors.csv,,Anna,~/van.yaml\n,,~/b,Ben,\n",
+        encoding="utf-8",
+    )
+    one, other = drive_list.read(path)
+    assert one.files == (folder / "a" / "drive.mp4", folder / "a" / "sensors.csv")
+    assert (one.layout, other.data) == (str(folder / "van.yaml"), folder / "b")
+
+
 def test_names_are_taken_as_they_are_written(folder):
     """With a mark of its byte order, Windows' ends of lines, quotes, commas and spaces, in any script."""
     text = '"video","labels","driver","name"\r\na/drive.mp4, a/sensors.csv,"राम, ""R""",wet  road\r\n'

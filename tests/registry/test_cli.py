@@ -7,8 +7,8 @@ import mlflow
 import packages
 import pytest
 
-from recording.exceptions import ContractError, NoSuchVersion
-from registry import cli, contract, versions
+from recording.exceptions import ContractError, InputError, NoSuchVersion
+from registry import cli, comparison, contract, versions
 
 MODEL = "gaze-tracker"
 
@@ -94,6 +94,43 @@ def test_compare_prints_the_difference_and_draws_it(
     assert float(second.rstrip("°")) == pytest.approx(1, abs=0.15)
     assert float(change.rstrip("°")) == pytest.approx(-2, abs=0.05)
     assert (tmp_path / "figures" / "two.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("ending", comparison.FIGURES)
+def test_every_ending_that_compare_names_can_be_drawn(
+    two: None, capsys: pytest.CaptureFixture[str], tmp_path: Path, ending: str
+) -> None:
+    cli.main(["compare", "1", "2", "--figure", str(tmp_path / f"two{ending.upper()}")])
+    assert capsys.readouterr().out.endswith(f"figure: {tmp_path / f'two{ending.upper()}'}\n")
+    assert [path.name for path in tmp_path.glob("*two*")] == [f"two{ending.upper()}"]
+    assert (tmp_path / f"two{ending.upper()}").stat().st_size > 1000
+
+
+def test_a_figure_without_an_ending_is_a_png(two: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cli.main(["compare", "1", "2", "--figure", str(tmp_path / "two")])
+    assert capsys.readouterr().out.endswith(f"figure: {tmp_path / 'two.png'}\n")
+    assert (tmp_path / "two.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "x.db",
+            r"^--figure \S*/x\.db: cannot be written with such an ending; give a name that ends in \.png, ",
+        ),
+        ("folder.png", r"^--figure \S*/folder\.png: is a folder; give the path of a file in it$"),
+        ("file/x.png", r"^--figure \S*/file/x\.png: its folder cannot be written to \("),
+    ],
+)
+def test_a_figure_that_cannot_be_written_is_refused_before_any_work(
+    two: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, says: str
+) -> None:
+    monkeypatch.setattr(comparison, "open_package", lambda *_: pytest.fail("the work has begun"))
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=says):
+        cli.main(["compare", "1", "2", "--figure", str(tmp_path / name)])
 
 
 @pytest.mark.parametrize(

@@ -489,6 +489,19 @@ def test_model_page(client: TestClient) -> None:
     assert model["output"]["label_frame"] == "unknown"  # car, head, or not verified
 
 
+# As tags, card, list and app have it: the calibration that the verdict was reached against, here the affine one.
+def test_the_best_calibration_is_stated_beside_the_linear_one(client: TestClient, tmp_path, empty_database) -> None:
+    kept = packages.make_holdout()
+    kept.baselines_deg["affine"] = kept.labels_deg + 0.5
+    with _serving(tmp_path, empty_database, holdout=kept) as other:
+        stated = other.get("/v1/model").json()
+    assert stated["best_calibration"] == "affine"
+    assert stated["baselines"]["affine"]["azimuth_error_deg"] == pytest.approx(0.5)
+    assert stated["baselines"]["calibrated"] == pytest.approx(stated["errors"]["calibrated"], abs=1e-6)
+    assert set(stated["baselines"]) == {"constant", "calibrated", "affine"}
+    assert client.get("/v1/model").json()["best_calibration"] == "calibrated"
+
+
 # What answers is the model, what its errors are of is its twin.
 def test_a_model_trained_on_all_samples_answers_and_says_that_its_errors_are_its_twins(
     client: TestClient, tmp_path, empty_database

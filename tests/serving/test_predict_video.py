@@ -87,7 +87,7 @@ def test_a_copy_of_29_97_pictures_a_second_is_one(tmp_path: Path) -> None:
 
 
 def test_a_copy_that_cannot_keep_times_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"copy\.avi: a copy cannot be written there; give a path that ends in \.mp4"):
+    with pytest.raises(InputError, match=r"copy\.avi: cannot be written with such an ending; .* ends in \.mp4"):
         answers(recordings.video(tmp_path / "v.mp4", 3), tmp_path / "copy.avi")
 
 
@@ -138,7 +138,7 @@ def test_the_face_is_not_looked_for_in_frames_that_turn_out_to_be_damaged(monkey
 
     monkeypatch.setattr(videos.decoding, "read", read)
     monkeypatch.setattr(videos.crops, "driver_view", lambda picture, *_: picture)
-    monkeypatch.setattr(videos, "settle", lambda promised, shown, name: [int(picture.max()) for picture in shown])
+    monkeypatch.setattr(videos, "settle", lambda promised, shown, *_: [int(picture.max()) for picture in shown])
     promised: Any = SimpleNamespace(detected=True)
     assert videos.settled(Path("v.mp4"), SimpleNamespace(), range(3), "driver", promised) == [0, 2]  # type: ignore[arg-type]
 
@@ -318,6 +318,18 @@ def test_what_is_read_is_never_written_over(words: str, says: str, tmp_path: Pat
     before = {file: file.read_bytes() for file in tmp_path.rglob("*.*")}
     assert says in run(*words.split(), folder=tmp_path)
     assert {file: file.read_bytes() for file in tmp_path.rglob("*.*")} == before
+
+
+def test_where_no_copy_can_be_written_is_said_before_a_model_is_looked_for(tmp_path: Path) -> None:
+    recordings.video(tmp_path / "v.mp4", 3)
+    (tmp_path / "folder.mp4").mkdir()
+    for name, says in (
+        ("copy.db", "cannot be written with such an ending; give a name that ends in .mp4, .mov, .m4v, .mkv"),
+        ("folder.mp4", "is a folder; give the path of a file in it"),
+    ):
+        with pytest.raises(InputError) as refused:
+            predict.main([str(tmp_path / "v.mp4"), "--annotated", str(tmp_path / name)])
+        assert str(refused.value) == f"--annotated {tmp_path / name}: {says}"
 
 
 def test_of_a_folder_everything_is_answered_or_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recording import detection
+from recording import detection, frames
 from recording.exceptions import InputError
 from recording.face import Choice, Face
 from recording.layouts import DASHGAZE, View
 from registry.crop import Crop
-from serving import crops, steady
-from serving.views import shared
+from serving import crops, predict, steady, videos
+from serving.views import shared, try_it
 from tests import faces
 
 FOUND = Crop.of("dashgaze", DASHGAZE, [Face(320, 360, View(20, 30, 100, 100)), Face(320, 360, View(90, 80, 120, 120))])
@@ -109,3 +109,48 @@ def test_pictures_of_one_drive_have_one_rectangle_as_in_training() -> None:
     with pytest.raises(InputError, match="the given pictures: the 3 pictures looked at do not agree on a face"):
         steady.settle(FOUND, [NOBODY] * 3, "the given pictures")
     assert steady.settle(FIXED, [NOBODY], "these") is FIXED
+
+
+BESIDE = np.hstack([faces.portrait(at=(160, 180)), faces.portrait(at=(160, 180))])
+"""Driver and passenger."""
+
+
+def test_of_two_faces_it_is_said_once_which_was_taken() -> None:
+    said: list[str] = []
+    given = steady.settle(FOUND, [BESIDE] * 5, "the given pictures", said.append)
+    alone = crops.settled(BESIDE, "driver", FOUND, "the picture", said.append)
+    assert given.rectangle == alone.rectangle
+    both, one = said
+    start = f"TWO FACES IN VIEW, the larger was taken for the driver's: {given.rectangle} (x,y,w,h), on "
+    assert both.startswith(f"the given pictures: {start}5 of 5 pictures; the other one, ")
+    assert one.startswith(f"the picture: {start}1 of 1 pictures; the other one, ")
+    assert "If that is the driver, give that face alone" in both and "\n" not in both
+    steady.settle(FOUND, [moved(0)] * 5, "the given pictures", said.append)
+    crops.settled(moved(0), "driver", FOUND, "the picture", said.append)
+    steady.settle(FIXED, [BESIDE] * 5, "the given pictures", said.append)
+    assert len(said) == 2
+
+
+def test_predict_says_it_on_the_standard_error_and_the_app_as_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = [tmp_path / f"{k}.jpg" for k in range(3)]
+    for picture in pictures:
+        picture.write_bytes(faces.jpeg(BESIDE))
+    film = tmp_path / "v.mp4"
+    with videos.copying(film, 30.0) as copy:
+        for k in range(4):
+            copy.add(BESIDE, k / 30)
+    found: Any = SimpleNamespace(
+        model="m", version=1, contract=SimpleNamespace(crop=FOUND), predict=lambda given: np.zeros((len(given), 2))
+    )
+    with predict._session(found, "driver") as session:
+        assert len([*session.images(pictures), *session.video(film, frames.scan(film))]) == 7
+    lines = [line.partition(": TWO FACES IN VIEW")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["the given pictures", str(film)]
+
+    warned: list[str] = []
+    monkeypatch.setattr(try_it.st, "warning", warned.append)
+    try_it._picture(found, pictures[0].read_bytes(), "driver")
+    try_it._video(found, SimpleNamespace(name="v.mp4", getbuffer=film.read_bytes), "driver")  # type: ignore[arg-type]
+    assert [line.partition("TWO FACES IN VIEW")[0] for line in warned] == ["the picture: ", ""]

@@ -5,16 +5,18 @@ import shlex
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from training import interruption
+from registry import interruption
+from training import interruption as of_training
 
 BODY = """
 import os, signal, sys, time
-from training.interruption import Interruption, follow_starter
-handler = Interruption()
+from training.interruption import follow_starter, handler
+handler = handler()
 handler.install()
 follow_starter()
 print("installed", os.getpid(), flush=True)
@@ -65,7 +67,7 @@ def test_a_signal_that_was_switched_off_stays_off(monkeypatch):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     kept = {number: signal.getsignal(number) for number in interruption.SIGNALS}
     try:
-        interruption.Interruption().install()
+        of_training.handler().install()
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         for number, handler in kept.items():
@@ -107,7 +109,7 @@ IN_A_TRANSACTION = """
 import os, signal, time
 import mlflow, optuna
 from sqlalchemy import Engine, event
-from training.interruption import Interruption
+from training.interruption import handler as handler_of_training
 from training.searching import trial
 
 study = optuna.create_study(storage="sqlite:///study.db")
@@ -126,7 +128,7 @@ def work(write, number):
 
 def command(write):
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    handler = Interruption()
+    handler = handler_of_training()
     handler.install()
     handler.allow()
     work(write, signal.SIGINT)
@@ -162,8 +164,10 @@ def test_an_interruption_waits_for_a_database_and_leaves_nothing_locked(tmp_path
 
 
 def test_a_database_that_takes_for_ever_does_not_keep_an_interruption_off(monkeypatch):
-    frame = type("Frame", (), {"f_globals": {"__name__": "sqlalchemy.engine.base"}, "f_back": None})()
-    interrupt, now, alarms = interruption.OutsideDatabases(KeyError), [0.0], []
+    frame = SimpleNamespace(
+        f_globals={"__name__": "sqlalchemy.engine.base"}, f_code=SimpleNamespace(co_name="execute"), f_back=None
+    )
+    interrupt, now, alarms = interruption.WhenFree(KeyError), [0.0], []
     monkeypatch.setattr(interruption.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(interruption.signal, "signal", lambda number, handler: alarms.append(handler))
     monkeypatch.setattr(interruption.signal, "setitimer", lambda *_: None)

@@ -4,6 +4,7 @@ import http.server
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from recording.exceptions import RegistryError
+from registry.command_line import tracking_problem
 from training import outage, tracking
-from training.interruption import Interruption
+from training.interruption import handler
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -80,7 +82,7 @@ def test_a_server_that_is_away_for_some_seconds_fails_nothing(ailing, caplog, mo
 
 def test_whoever_is_told_to_end_asks_once(ailing, monkeypatch) -> None:
     monkeypatch.setattr(Ailing, "failures", 100)
-    Interruption()(signal.SIGTERM, None)  # while modules are imported: only remembered
+    handler()(signal.SIGTERM, None)  # while modules are imported: only remembered
     with pytest.raises(MlflowException):
         mlflow.MlflowClient(ailing).set_tag("1", "key", "value")
     assert Ailing.asked == 1
@@ -126,6 +128,46 @@ def test_a_server_that_hides_the_usual_experiment_is_one(monkeypatch) -> None:
     monkeypatch.setattr("mlflow.get_tracking_uri", lambda: NOBODY)
     monkeypatch.setattr("mlflow.get_experiment_by_name", hide)
     tracking._check_server()
+
+
+@pytest.fixture
+def hanging() -> Iterator[str]:
+    """The address of a server that takes connections and answers none."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setattr(outage, "FIRST_ANSWER_S", 1)
+
+
+@pytest.mark.usefixtures("twice")
+def test_a_server_that_hangs_is_said_soon_and_later_questions_have_their_time(hanging, caplog, monkeypatch) -> None:
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", hanging)
+    began = time.monotonic()
+    with pytest.raises(MlflowException) as error:
+        tracking._check_server()
+    assert time.monotonic() - began < 30, "each of MLflow's attempts waits for two minutes"
+    assert told(caplog) == [f"MLflow at {hanging} does not answer; waiting for it"]
+    assert tracking_problem(error.value).startswith(f"MLflow at {hanging} does not answer; start it, or set MLFLOW_")
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+
+
+@pytest.mark.usefixtures("twice")
+def test_how_long_the_first_question_waits_is_the_users_where_it_is_set(monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "40")
+    with outage.asked_first():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "40"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "40"
+
+
+def test_whoever_is_told_to_end_in_the_first_question_waits_no_longer_afterwards() -> None:
+    with outage.asked_first():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(outage.FIRST_ANSWER_S) == "15"
+        outage.ask_once()
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(outage.ANSWER_S)
 
 
 def test_a_command_of_mlflow_run_that_ends_early_ends_as_it_does_without_mlflow(caplog, monkeypatch) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -172,14 +171,7 @@ def _check_export(export: str) -> None:
         raise InputError(
             f"export={export}: is there already, and is not written over; choose another name or remove it"
         )
-    try:
-        Path(export).parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=Path(export).parent):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"export={export}: its folder cannot be written to ({error.strerror}); choose another one"
-        ) from None
+    files.make_folder(f"export={export}", Path(export))
 
 
 def _export(network: nn.Module, path: Path) -> None:

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from recording.exceptions import InputError
-from recording.files import given_path
+from recording.files import check_ending, given_path, make_folder, write_bytes
 from registry.command_line import leave
 from training.sample import film, recipe, scene, tracker
 from training.sample.compiling import compile_renderer
@@ -124,7 +124,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--sheet", type=given_path, help="write the contact sheet to this PNG instead")
     arguments = parser.parse_args(argv)
     if arguments.sheet:
-        arguments.sheet.write_bytes(cv2.imencode(".png", contact_sheet(arguments.seed)[..., ::-1])[1].tobytes())
+        check_ending(f"--sheet {arguments.sheet}", arguments.sheet, [".png"])
+        make_folder(f"--sheet {arguments.sheet}", arguments.sheet)
+        write_bytes(arguments.sheet, cv2.imencode(".png", contact_sheet(arguments.seed)[..., ::-1])[1].tobytes())
         return 0
     video, labels = render(arguments.out, arguments.seed, arguments.seconds)
     print(f"{NAME}: {video} {labels}")

@@ -22,7 +22,7 @@ import mlflow
 
 from recording.exceptions import GazeError
 from recording.fleet import Outcome, Task
-from training.interruption import SIGNALS
+from registry.interruption import SIGNALS
 from training.searching import cluster, trial
 from training.searching.cluster import GO_ON, Cluster
 from training.searching.process import Body, Message

@@ -30,8 +30,8 @@ from recording import files, recordings
 from recording.face import Face
 from recording.output import outlive_readers
 from registry.command_line import one_line, tracking_problem
+from registry.interruption import WhenFree
 from training import outage, sqlite
-from training.interruption import OutsideDatabases
 from training.learning import closed_form, model, progress
 from training.learning.cache import ActivationCache
 from training.learning.finetune import Epoch, Examples, Outcome, TrialConfig, finetune
@@ -114,7 +114,7 @@ def run(spec: TrialSpec, connection: Connection) -> None:
     bool: go on? – and last ``("done", TrialResult)``, ``("failed", line)``, or ``("untracked", line)`` when MLflow
     does not take what the trial says."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the search decides
-    interrupt = OutsideDatabases(Interrupted)
+    interrupt = WhenFree(Interrupted)
     signal.signal(signal.SIGTERM, lambda _, frame: _told_to_end(interrupt, frame))
     # Kept back until the child run is there and known: it could not be ended.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -130,7 +130,7 @@ def run(spec: TrialSpec, connection: Connection) -> None:
         connection.send(("untracked", tracking_problem(error)))
 
 
-def _told_to_end(interrupt: OutsideDatabases, frame: FrameType | None) -> None:
+def _told_to_end(interrupt: WhenFree, frame: FrameType | None) -> None:
     outage.ask_once()
     interrupt(frame)
 

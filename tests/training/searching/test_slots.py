@@ -33,12 +33,13 @@ from recording.exceptions import GazeError, InputError
 from recording.face import Choice
 from recording.fleet import Task
 from recording.recordings import Recordings
+from registry.interruption import SIGNALS
 from tests import recordings as small
 from training import unseen
 from training.checkpoints import Base
 from training.config import JobConfig
 from training.context import Job
-from training.interruption import SIGNALS, Interruption
+from training.interruption import handler
 from training.learning import model
 from training.learning.cache import ActivationCache
 from training.learning.finetune import TrialConfig
@@ -331,9 +332,9 @@ def test_a_node_that_is_killed_costs_each_of_its_trials_one_epoch_at_most(
 def told_to_end() -> Iterator[Callable[[], None]]:
     """Sends this process the SIGTERM of a scheduler, which it takes as the command does."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    handler = Interruption()
-    handler.install()
-    handler.allow()
+    interruption = handler()
+    interruption.install()
+    interruption.allow()
     yield lambda: os.kill(os.getpid(), signal.SIGTERM)
     for number, before in handlers.items():
         signal.signal(number, before)
