@@ -108,11 +108,14 @@ def read(
         raise InputError(f"on_bad_rows={on_bad_rows!r} is unknown: choose one of {', '.join(ON_BAD_ROWS)}")
     file = CsvFile(path)
     header, columns = find(file)
+    header = decimal_commas.joined(file, header, columns)
     decimal_commas.check(file, header, columns)
     _check_offset(offset_frames, None if columns.frame is None else header.names[columns.frame])
     scales, notes = _scales(file, header, columns)
     if header.row_names:
         notes.append("the first field of each row, which the header does not name, is taken for a name of the row")
+    if header.halves:
+        notes.append("decimal commas have made two fields of each angle, which are put together again")
     times_file = None
     if columns.frame is None:
         times_file = path.with_name(frame_times.FILE)
