@@ -40,8 +40,8 @@ def start_for(codec: str, header: bytes | None) -> Check:
     H.264 with periodic intra refresh has none but the first: what is called so is where a picture begins to become
     whole, column by column, and a decoder that starts there shows smears until it is.
     """
-    width = length_bytes(codec, header) if codec == "h264" else 0
-    if width:
+    width = length_bytes(codec, header)
+    if codec == "h264" and (width or is_stream(header)):
         return lambda packet: all(_is_intra(unit) for unit in units(memoryview(packet), width))
     return lambda _: True
 

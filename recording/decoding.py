@@ -24,9 +24,11 @@ from queue import Empty, SimpleQueue
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 
 from recording import second_look, video
+from recording.beginning import place
 from recording.decoder import Damaged, Decoder
 from recording.frames import HELD_BACK, Index
 from recording.processors import cores
@@ -34,6 +36,7 @@ from recording.runs import Reader, Run, Untrusted, runs
 
 log = logging.getLogger("recording.decoding")
 
+BEFORE = "frame that refers to what lies before the start of the video"
 DAMAGED = "frame damaged in the video, or behind damage up to the next key frame"
 Deliver = Callable[[int, np.ndarray], None]
 """Takes a frame number and its picture, (h, w, 3) uint8 BGR."""
@@ -65,7 +68,9 @@ def read(
     threads = threads or cores()
     coloured = frozenset(frames)
     grey = besides.frames if besides else frozenset()
-    missing = set(coloured | grey)
+    wanted = coloured | grey
+    missing = {frame for frame in wanted if frame >= index.beginning.number}
+    before_start = wanted - missing
     lock = threading.Lock()
     own = _Own()
 
@@ -88,8 +93,13 @@ def read(
             if frame >= last:
                 break
     if missing or index.damaged:
-        missing |= _looked_at_again(path, index, (coloured | grey | frozenset(before)) - missing, threads)[1]
-    return dict.fromkeys(sorted(missing), DAMAGED)
+        missing |= _looked_at_again(path, index, (wanted | frozenset(before)) - missing, threads)[1]
+    return dict.fromkeys(sorted(before_start), BEFORE) | dict.fromkeys(sorted(missing), DAMAGED)
+
+
+def reasons(index: Index) -> str:
+    """Why frames of a video may be left out, in words."""
+    return f"{BEFORE}; {DAMAGED}" if index.beginning.number else DAMAGED
 
 
 def _looked_at_again(path: Path, index: Index, frames: Iterable[int], threads: int) -> tuple[frozenset[int], set[int]]:
@@ -107,10 +117,12 @@ def _looked_at_again(path: Path, index: Index, frames: Iterable[int], threads: i
 
 def _counted_again(path: Path, index: Index, frames: set[int], threads: int) -> tuple[frozenset[int], set[int]]:
     """The same where packets do not tell frames: the first damaged packet ends the reading."""
-    stop = min([max(frames, default=-1) + HELD_BACK + 1, index.frames, *index.damaged])
-    found = second_look.damaged(path, index, dict.fromkeys(range(stop), True), threads)
+    behind = index.packets - index.frames  # of the packets of frames, as some have none
+    damaged = [position for position in index.damaged if position >= index.beginning.start]
+    stop = min([max(frames, default=-1) + behind + HELD_BACK + 1, index.packets, *damaged])
+    found = second_look.damaged(path, index, dict.fromkeys(range(index.beginning.start, stop), True), threads)
     first = min(found, default=stop + HELD_BACK)
-    return found, {frame for frame in frames if frame >= first - HELD_BACK}
+    return found, {frame for frame in frames if frame + behind >= first - HELD_BACK}
 
 
 def _behind(index: Index, run: Run, damaged: frozenset[int]) -> set[int]:
@@ -274,7 +286,7 @@ def _counted(path: Path, index: Index, threads: int, wanted: int) -> Iterator[tu
         looked_again, index = True, _with_hidden_damage(path, index, wanted, -1)
     for tried in dict.fromkeys((threads, 1)):
         held: deque[tuple[int, av.VideoFrame]] = deque()
-        for number, (picture, sound) in enumerate(_all_pictures(path, index, tried)):
+        for number, (picture, sound) in enumerate(_all_pictures(path, index, tried), index.beginning.number):
             if picture is None or picture.is_corrupt:
                 break
             if number >= given and sound:
@@ -291,12 +303,17 @@ def _counted(path: Path, index: Index, threads: int, wanted: int) -> Iterator[tu
 
 
 def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.VideoFrame | None, bool]]:
-    """Every picture that decodes, in presentation order, with whether it is sound; None where a packet does not."""
+    """Every picture that decodes, in presentation order, with whether it is sound; None where a packet does not. From
+    the first one on that refers to nothing else."""
+    start = index.beginning.start
+    begun = not start
     with video.opened(path, index.track) as (container, stream):
+        if not begun:
+            stream.codec_context.flags |= Flags.copy_opaque
         decoder = Decoder(stream, threads, index.strict, index.even)
         every = (packet for packet in container.demux(stream) if packet.size)  # an empty one would end the decoding
         # What follows a hole would be shown among the last pictures before it.
-        packets = islice(every, index.frames if index.cut else None)
+        packets = islice(every, index.packets if index.cut else None)
         ended, position = False, -1
         while not ended:
             position += 1
@@ -305,10 +322,16 @@ def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.V
             except av.error.FFmpegError:
                 packet = None  # the container ends here: what was read so far still comes out of the decoder
             ended = packet is None
-            if position in index.damaged:
+            if position in index.damaged and position >= start:
                 yield None, False
+            if packet is not None and not begun:
+                packet.opaque = position
             try:
-                yield from decoder.decode(packet)
+                for picture, sound in decoder.decode(packet):
+                    begun = begun or place(picture) == start
+                    if begun:
+                        yield picture, sound
             except Damaged as error:
                 log.debug("video %s: a packet does not decode: %s", path, error)
-                yield None, False
+                if begun or position >= start + HELD_BACK + threads:
+                    yield None, False

@@ -20,6 +20,8 @@ HEADER_WITHIN = 50
 """The header is looked for in so many lines: a few comments may stand above it."""
 _HEAD = 1 << 16
 
+_WHOLE, _DIGITS = re.compile(r"\s*[+\-\u2212]?\d+\s*"), re.compile(r"\d+\s*")
+
 _SAVE_SHEET = "open it and save the sheet as CSV"
 _UNPACK = "unpack it"
 _GIVE = "give the CSV with the measured gaze angles"
@@ -60,7 +62,8 @@ _SHEETS = {"xl/": "an Excel workbook", "Index/": "a Numbers workbook", "content.
 class Header:
     """The line that names the columns. ``line``: its number, from 1. ``plain``: names in lower case, single spaces.
 
-    ``row_names``: every row begins with a field that has no name here.
+    ``row_names``: every row begins with a field that has no name here. ``halves``: positions of the columns whose
+    numbers a decimal comma has made two fields of.
     """
 
     line: int
@@ -68,6 +71,7 @@ class Header:
     names: tuple[str, ...]
     plain: tuple[str, ...]
     row_names: bool = False
+    halves: tuple[int, ...] = ()
 
 
 class CsvFile:
@@ -120,6 +124,8 @@ class CsvFile:
             fields = _fields(line, header.delimiter)
             if fields is not None and header.row_names:
                 fields = fields[1:]
+            if fields is not None and header.halves and len(fields) == named + len(header.halves):
+                fields = _put_together(fields, header.halves)
             if fields is not None and len(fields) != named:
                 beyond = fields[named:]
                 if beyond and not any(map(str.strip, beyond)) and (len(beyond) == 1 or header.delimiter != ","):
@@ -154,6 +160,16 @@ class CsvFile:
 
     def _unreadable(self, error: OSError) -> DriveError:
         return DriveError(f"labels {self.path}: cannot be read ({error.strerror}); check the file and its rights")
+
+
+def _put_together(fields: list[str], halves: tuple[int, ...]) -> list[str] | None:
+    """Fields in which both halves of the numbers at the positions ``halves`` are one; None where they are no halves."""
+    whole = list(fields)
+    for at in sorted(halves):  # from the left: what was put together before takes up one field
+        if not (_WHOLE.fullmatch(whole[at]) and _DIGITS.fullmatch(whole[at + 1])):
+            return None
+        whole[at : at + 2] = [f"{whole[at].strip()}.{whole[at + 1].strip()}"]
+    return whole
 
 
 def _sheet(path: Path) -> str | None:

@@ -87,7 +87,10 @@ def read(source: Source) -> Drive:
     video, labels_file = Path(source.video), Path(source.labels)
     index = frames.scan(video, source.track)
     views = layouts.views_for(source.layout, index.width, index.height, f"video {video}")
-    table = labels.read(labels_file, index.frames, source.on_bad_rows, index.seconds, source.label_offset_frames)
+    unshown = len(index.beginning.unshown)
+    table = labels.read(
+        labels_file, index.frames, source.on_bad_rows, index.seconds, source.label_offset_frames, unshown
+    )
     if table.table.empty:
         raise DriveError(_nothing_usable(video, index.frames, labels_file, table))
     return Drive(video, labels_file, str(source.layout), views, index, table, (video.parent / RENDERED_MARK).is_file())

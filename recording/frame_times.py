@@ -5,6 +5,7 @@ know nothing of the composite video. ``frame_times.csv`` beside it says when eac
 frame in the order of the video, ``timestamp [ns]`` on the same clock.
 """
 
+import logging
 import re
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import numpy as np
 from recording import units
 from recording.dialect import CsvFile, Header
 from recording.exceptions import DriveError
+
+log = logging.getLogger("recording.frame_times")
 
 FILE = "frame_times.csv"
 COLUMN = "timestamp [ns]"
@@ -30,6 +33,16 @@ def is_time(column: str) -> bool:
     """Whether a column's name says that it holds times: ``time [s]``, ``Timestamp``, ``t_ms``, ``seconds``."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower()
     return words.strip() == "t" or bool(_TIME.search(words))
+
+
+_UNITS = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_UNIT = re.compile(rf"[\[(_ ]({'|'.join(_UNITS)})[\])]?\s*$")
+
+
+def seconds_per_tick(column: str) -> float | None:
+    """What one of a column's numbers is worth where its name says that it holds times and in which unit."""
+    unit = _UNIT.search(column.lower())
+    return _UNITS[unit[1]] if unit and is_time(column) else None
 
 
 class FrameTimes:
@@ -51,11 +64,12 @@ class FrameTimes:
         return best if abs(int(self._times[best]) - time_ns) <= self._limit else None
 
 
-def read(path: Path, offset_frames: float = 0.0, frames: int | None = None) -> FrameTimes:
+def read(path: Path, offset_frames: float = 0.0, frames: int | None = None, unshown: int = 0) -> FrameTimes:
     """The table at ``path``, every time ``offset_frames`` usual distances between frames later than it says.
 
     :class:`DriveError` when it has no times, they do not rise from frame to frame, or it has another number of rows
-    than the video has ``frames`` (None: not known), by more than :data:`SPARE`.
+    than the video has ``frames`` (None: not known), by more than :data:`SPARE`. ``unshown``: pictures before its first
+    frame that cannot be decoded (:class:`recording.beginning.Beginning`); a table may have rows for these, too.
     """
     table = CsvFile(path)
     header = next((header for header in table.headers() if COLUMN in header.plain), None)
@@ -64,6 +78,8 @@ def read(path: Path, offset_frames: float = 0.0, frames: int | None = None) -> F
     times = np.array([_time(path, header, number, fields) for number, _, fields in table.rows(header)], dtype=np.int64)
     if len(times) < 2:
         raise DriveError(f"frame times {path}: {len(times)} rows; write one row per video frame with its time")
+    if frames is not None and unshown:
+        times = times[_rows_before(path, len(times), frames, unshown) :]
     if frames is not None and abs(len(times) - frames) > SPARE:
         raise DriveError(
             f"frame times {path}: {len(times)} rows for the {frames} frames of the video; write one row per frame of "
@@ -80,6 +96,22 @@ def read(path: Path, offset_frames: float = 0.0, frames: int | None = None) -> F
             f"write the rows in the order of the video"
         )
     return FrameTimes(times + round(offset_frames * float(np.median(np.diff(times)))))
+
+
+def _rows_before(path: Path, rows: int, frames: int, unshown: int) -> int:
+    """How many rows belong to pictures before the first frame: none, or one for each; :class:`DriveError` where the
+    count of rows does not tell."""
+    without, of_all = abs(rows - frames), abs(rows - frames - unshown)
+    if without == of_all or (min(without, of_all) > 0 and max(without, of_all) <= SPARE):
+        raise DriveError(
+            f"frame times {path}: {rows} rows for a video of {frames} frames that begins with {unshown} pictures that "
+            f"cannot be decoded: whether the first rows are theirs is not to be told; write {frames} rows, from the "
+            f"first picture on that players show"
+        )
+    if without < of_all:
+        return 0
+    log.warning("frame times %s: the first %d rows are of pictures that cannot be decoded", path, unshown)
+    return unshown
 
 
 def check_not_rounded(path: Path, column: str, times: list[tuple[int, str, int]]) -> None:

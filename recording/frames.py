@@ -12,14 +12,16 @@ that does not keep one picture to a packet, a decoder that answers otherwise) th
 import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.context import Flags
 
-from recording import bitstream, endings, layouts, pictures, video
+from recording import beginning, bitstream, endings, layouts, pictures, video
+from recording.beginning import Beginning
 from recording.decoder import Damaged, Decoder
 from recording.exceptions import DriveError
 
@@ -58,19 +60,20 @@ class Index:
 
     ``track``: the film among the file's video tracks; ``shown``: how its pictures lie and how large they are as shown.
     ``fps``: usual rate, 30 where nothing says it; pauses and missing pictures do not count. ``frames``: number of
-    frames (of packets to be shown, where not ``exact``). ``seconds``: (frames,) when each frame is shown, from the
-    first one's time on; from the pictures' own times, so a variable rate is kept. ``exact``: the arrays that follow
-    tell which packet holds which frame. ``times``: presentation time per packet, in the order in which packets are
-    stored and decoded; ``numbers``: the frame that each packet holds; ``keys``: positions of the packets where decoding
-    can start. Empty where not exact. ``damaged``: positions of packets whose bytes no encoder writes. ``strict``:
-    pictures of MJPEG and H.265 are looked at in another way as well, ``even``: those of MJPEG for steps between blocks,
-    too (:class:`recording.decoder.Decoder`).
+    frames (of packets to be shown, where not ``exact``), ``packets``: of packets with content. ``seconds``: (frames,)
+    when each frame is shown, from the first one's time on; from the pictures' own times, so a variable rate is kept.
+    ``exact``: the arrays that follow tell which packet holds which frame. ``times``: presentation time per packet, in
+    the order in which packets are stored and decoded; ``numbers``: the frame that each packet holds; ``keys``:
+    positions of the packets where decoding can start. Empty where not exact. ``damaged``: positions of packets whose
+    bytes no encoder writes. ``strict``: pictures of MJPEG and H.265 are looked at in another way as well, ``even``:
+    those of MJPEG for steps between blocks, too (:class:`recording.decoder.Decoder`).
     """
 
     track: int
     shown: video.Shown
     fps: float
     frames: int
+    packets: int
     seconds: np.ndarray
     exact: bool
     times: np.ndarray
@@ -81,6 +84,8 @@ class Index:
     even: bool = False
     cut: bool = False
     """Whether the file goes on behind the last frame, where nothing can be counted."""
+    beginning: Beginning = field(default_factory=Beginning)
+    """Not the usual one where the film was cut between two key frames, or leads in with pictures that refer to such."""
 
     @property
     def width(self) -> int:
@@ -135,10 +140,13 @@ def scan(path: Path, track: int | None = None) -> Index:
             raise DriveError(f"video {path}: holds no pictures; export it again")
         times, picture = first.result()
         shown = video.shown(stream, picture, path)
-        exact = _is_exact(container, stream, packets, times)
-        fps, seconds = _clock(path, container, stream, packets)
+        begins = _beginning(path, number, stream, packets, picture)
+        exact = begins == Beginning() and _is_exact(container, stream, packets, times)
+        fps, seconds = _clock(path, container, stream, packets, begins)
         _say_count(path, stream, packets)
-        strict = stream.codec_context.name in STRICT_CODECS and _first_are_sound(path, number)
+        if said := begins.describe():
+            log.warning("video %s: %s", path, said)
+        strict = stream.codec_context.name in STRICT_CODECS and _first_are_sound(path, number, begins.start)
         _say_silence(path, stream.codec_context.codec, strict)
         even = stream.codec_context.name == "mjpeg" and _first_are_even(path, number)
     stored = np.array(packets.presented if exact else [], dtype=np.int64)
@@ -147,16 +155,42 @@ def scan(path: Path, track: int | None = None) -> Index:
         shown,
         fps,
         len(seconds),
+        len(packets.presented),
         seconds,
         exact,
         stored,
         np.argsort(np.argsort(stored, kind="stable"), kind="stable"),
         np.array(packets.keys if exact else [], dtype=np.int64),
-        frozenset(packets.damaged if exact else _illegal(packets)),
+        frozenset(packets.damaged if exact else _ending(packets)),
         strict,
         even,
         packets.cut,
+        begins,
     )
+
+
+def _beginning(
+    path: Path, number: int, stream: av.VideoStream, packets: _Packets, first: av.VideoFrame | None
+) -> Beginning:
+    """How the film begins; ``first``: the first picture that comes out of its decoder. Raises :class:`DriveError` where
+    decoding can start nowhere."""
+    if stream.codec_context.codec.canonical_name not in beginning.BETWEEN_KEYS or not packets.presented:
+        return Beginning()
+    times = [time for time in packets.presented[: HELD_BACK + 1] if time is not None]
+    leads_in = packets.presented[0] is not None and min(times) < packets.presented[0]
+    if first is not None and beginning.place(first) == 0:
+        is_whole = beginning.is_start(first)
+    else:
+        is_whole = packets.keys[:1] == [0]  # but it is damaged, or an edit list does not show it
+    if is_whole and not leads_in:
+        return Beginning()
+    found = beginning.find(path, number, packets.keys, packets.presented, packets.hidden, HELD_BACK)
+    if found is None and not packets.keys:
+        raise DriveError(
+            f"video {path}: begins between two key frames and holds none, so that none of its pictures can be decoded "
+            f"as it was; export it from an earlier moment on"
+        )
+    return found or Beginning()
 
 
 def _packets(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
@@ -189,14 +223,21 @@ def _packets(path: Path, container: av.container.InputContainer, stream: av.Vide
     return noted
 
 
-def _illegal(packets: _Packets) -> list[int]:
+def _ending(packets: _Packets) -> list[int]:
     """Packets where the reading of a file ends whose pictures are counted.
 
-    Not what the container says: of two transport streams that were joined, the last packet of the first counts as
-    damaged. And no bytes that most of the first pictures have, too: then the camera writes so.
+    Of what the container says those behind which no key frame follows: of two transport streams that were joined, the
+    last packet of the first counts as damaged, too (FFmpeg says it of the one before). And nothing that most of the
+    first pictures have: then the camera writes so.
     """
-    often = sum(position < CHECKED_FRAMES for position in packets.illegal)
-    return packets.illegal if often <= min(WRONG_AT_FIRST, len(packets.presented) // 4) else []
+    illegal, joints = set(packets.illegal), {key - ahead for key in packets.keys for ahead in (1, 2)}
+    torn = [position for position in packets.damaged if position not in illegal | joints]
+    return [position for found in (packets.illegal, torn) if not _is_usual(found, packets) for position in found]
+
+
+def _is_usual(found: list[int], packets: _Packets) -> bool:
+    often = sum(position < CHECKED_FRAMES for position in found)
+    return often > min(WRONG_AT_FIRST, len(packets.presented) // 4)
 
 
 def _end_before_a_hole(path: Path, number: int, packets: _Packets) -> None:
@@ -251,7 +292,7 @@ def _is_exact(
 
 
 def _clock(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: _Packets
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: _Packets, begins: Beginning
 ) -> tuple[float, np.ndarray]:
     """The usual rate, and the time of every frame that is shown in seconds after the first one.
 
@@ -259,7 +300,7 @@ def _clock(
     they are those of the header's constant rate, rounded to the container's clock, they are what was rounded. Streams
     without a container have none, and those that FFmpeg makes up say nothing; their pictures may still name a rate.
     """
-    hidden = set(packets.hidden)
+    hidden = begins.unshown.union(packets.hidden)
     made_up = bool(container.format.flags & NO_TIMES)
     known_rates = (stream.guessed_rate, stream.average_rate) if made_up else (stream.average_rate, stream.guessed_rate)
     rates = [float(rate) for rate in known_rates if rate]
@@ -274,13 +315,15 @@ def _clock(
         count = np.arange(len(seconds))
         for rate in rates:
             if np.all(np.abs(seconds - count / rate) <= 1.01 * tick):
-                return rate, count / rate
+                return rate, np.arange(len(seconds) + begins.made_up) / rate
         if len(seconds) > 1:
-            return _usual_rate(seconds), seconds
+            rate = _usual_rate(seconds)
+            lead = np.arange(begins.made_up) / rate
+            return rate, np.concatenate([lead, seconds + begins.made_up / rate])
     rate = next((rate for rate in rates if math.isfinite(rate) and rate > 0), layouts.DEFAULT_FPS)
     said = "video %s: its pictures have no times of their own, or their clock was set back; %g per second are assumed"
     log.warning(said, path, rate)
-    return rate, np.arange(len(packets.presented) - len(hidden)) / rate
+    return rate, np.arange(len(packets.presented) - len(hidden) + begins.made_up) / rate
 
 
 def _usual_rate(seconds: np.ndarray) -> float:
@@ -312,7 +355,8 @@ def _say_silence(path: Path, codec: av.codec.Codec, strict: bool) -> None:
 
 
 def _first_pictures(path: Path, track: int) -> tuple[list[int | None] | None, av.VideoFrame | None]:
-    """Times of the pictures that the first ``CHECKED_FRAMES`` packets decode to, and the first picture of all.
+    """Times of the pictures that the first ``CHECKED_FRAMES`` packets decode to, and the first picture of all, with the
+    position of its packet (:func:`recording.beginning.place`) if it is one of these.
 
     The times are None when one of these packets does not decode.
     """
@@ -320,10 +364,12 @@ def _first_pictures(path: Path, track: int) -> tuple[list[int | None] | None, av
     with video.opened(path, track) as (container, stream):
         decoder = stream.codec_context
         decoder.thread_count = 1
+        decoder.flags |= Flags.copy_opaque
         try:
             for position, packet in enumerate(container.demux(stream)):
                 if position >= CHECKED_FRAMES or packet.size == 0:
                     break
+                packet.opaque = position
                 decoded += decoder.decode(packet)
             decoded += decoder.decode(None)
         except av.error.FFmpegError:
@@ -332,16 +378,17 @@ def _first_pictures(path: Path, track: int) -> tuple[list[int | None] | None, av
     return times, decoded[0] if decoded else _first_that_decodes(path, track)
 
 
-def _first_are_sound(path: Path, track: int) -> bool:
-    """Whether libjpeg-turbo, or the endings of H.265, find nothing wrong with the first pictures but a few."""
+def _first_are_sound(path: Path, track: int, start: int) -> bool:
+    """Whether libjpeg-turbo, or the endings of H.265, find nothing wrong with the first pictures but a few; from the
+    packet ``start`` on, where decoding can begin."""
     with video.opened(path, track) as (container, stream):
         if stream.codec_context.name == "h264":
-            return _first_end_rightly(container, stream)
+            return _first_end_rightly(container, stream, start)
         looked_at = endings.of(stream)
         if stream.codec_context.name == "hevc" and looked_at is None:
             return False
         try:
-            first = [packet for packet in islice(container.demux(stream), STRICTLY_CHECKED) if packet.size]
+            first = _packets_from(container, stream, start)
         except av.error.FFmpegError:
             return False
     sound = [looked_at.fit(packet) if looked_at else pictures.is_sound_jpeg(bytes(packet)) for packet in first]
@@ -360,11 +407,18 @@ def _first_are_even(path: Path, track: int) -> bool:
     return sum(sound) >= max(1, len(sound) - 1)
 
 
-def _first_end_rightly(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+def _packets_from(
+    container: av.container.InputContainer, stream: av.VideoStream, start: int
+) -> "list[av.Packet[av.VideoStream]]":
+    """``STRICTLY_CHECKED`` packets from the one at ``start`` on."""
+    return [packet for packet in islice(container.demux(stream), start, start + STRICTLY_CHECKED) if packet.size]
+
+
+def _first_end_rightly(container: av.container.InputContainer, stream: av.VideoStream, start: int) -> bool:
     """Whether H.264 pictures that end where their data does are what a recording begins with."""
     decoder = Decoder(stream, 1, strict=True)
     try:
-        packets = [packet for packet in islice(container.demux(stream), STRICTLY_CHECKED) if packet.size]
+        packets = _packets_from(container, stream, start)
         shown = [sound for packet in (*packets, None) for _, sound in decoder.decode(packet)]
     except (av.error.FFmpegError, Damaged):
         return False

@@ -42,6 +42,7 @@ from recording.badrows import (
 from recording.columns import RECORDING_ID, Columns, find
 from recording.dialect import CsvFile, Header
 from recording.exceptions import DriveError, InputError
+from recording.frame_times import seconds_per_tick
 from recording.trace import Gathered, Rows
 from recording.units import AZIMUTH_LIMIT_DEG, ELEVATION_LIMIT_DEG, EMPTY
 
@@ -91,25 +92,30 @@ def read(
     on_bad_rows: str = STOP,
     seconds: np.ndarray | None = None,
     offset_frames: float = 0.0,
+    unshown: int = 0,
 ) -> Labels:
     """Read a labels CSV for a video of ``frames`` frames; None: how many there are does not matter.
 
     Blank lines are not rows. Of several usable rows for one frame (an eye tracker measures faster than the camera) the
     median is taken, and frames are left out as :mod:`recording.cleaning` says; the rules in time only where ``seconds``
     (frames,), when each is shown, are given. ``offset_frames``: by how many frames the rows come too late: the row of
-    frame n is taken for frame n − offset. Raises :class:`InputError` for a fraction of a frame where rows name frames,
-    and :class:`DriveError` when the file cannot be read, lacks a column, holds other units than its columns say, or
-    when a whole class of rows would be dropped: the last not with ``on_bad_rows="drop"``.
+    frame n is taken for frame n − offset. ``unshown``: how many pictures the video has before its first frame that
+    cannot be decoded, and so have no number. Raises :class:`InputError` for a fraction of a frame where rows name
+    frames, and :class:`DriveError` when the file cannot be read, lacks a column, holds other units than its columns
+    say, or when a whole class of rows would be dropped: the last not with ``on_bad_rows="drop"``.
     """
     if on_bad_rows not in ON_BAD_ROWS:
         raise InputError(f"on_bad_rows={on_bad_rows!r} is unknown: choose one of {', '.join(ON_BAD_ROWS)}")
     file = CsvFile(path)
     header, columns = find(file)
+    header = decimal_commas.joined(file, header, columns)
     decimal_commas.check(file, header, columns)
     _check_offset(offset_frames, None if columns.frame is None else header.names[columns.frame])
     scales, notes = _scales(file, header, columns)
     if header.row_names:
         notes.append("the first field of each row, which the header does not name, is taken for a name of the row")
+    if header.halves:
+        notes.append("decimal commas have made two fields of each angle, which are put together again")
     times_file = None
     if columns.frame is None:
         times_file = path.with_name(frame_times.FILE)
@@ -118,7 +124,7 @@ def read(
     if offset_frames:
         notes.append(f"rows taken for frames that are {offset_frames:g} earlier")
     grouped = columns.frame is not None and not _has_decimals(file, header, columns.frame)
-    times = None if times_file is None else frame_times.read(times_file, offset_frames, frames)
+    times = None if times_file is None else frame_times.read(times_file, offset_frames, frames, unshown)
     judge = _judge(columns, scales, math.inf if frames is None else frames, times, round(offset_frames), grouped)
     used = {columns.frame, columns.azimuth, columns.elevation}
     kept = [(position, name) for position, name in enumerate(header.names) if position not in used]
@@ -126,7 +132,9 @@ def read(
     named_before: dict[int, list[str]] = {}
     later: list[str] = []  # of all rows of a frame but the first: their text is not wanted, and would fill the memory
     rows, first, last = 0, math.inf, -math.inf
+    clock = next(((at, tick) for at, name in enumerate(header.names) if (tick := seconds_per_tick(name))), None)
     named: list[int] = []
+    moments: list[float] = []  # of the rows in ``named``, where a column says when they were measured
     rounded: list[tuple[int, str, int]] = []
     for number, line, fields in file.rows(header):
         rows += 1
@@ -138,6 +146,8 @@ def read(
             first, last = min(first, frame), max(last, frame)
         if columns.frame is not None and reason not in NOT_NUMBERED:
             named.append(frame)
+            if clock is not None:
+                moments.append(_seconds(fields[clock[0]], clock[1]))
             if not fields[columns.frame].isdigit() and frame_numbers.is_rounded(fields[columns.frame]):
                 rounded.append((number, fields[columns.frame], frame))
         others: list[str] | None = None
@@ -155,7 +165,8 @@ def read(
             fixated = columns.fixation is None or _is_numbered(fields[columns.fixation])
             found.add(frame, azimuth, elevation, reason == BLINK, fixated, others)
     if columns.frame is not None:
-        _check_numbers(path, header.names[columns.frame], named, rounded, frames, seconds, on_bad_rows == STOP)
+        column = header.names[columns.frame]
+        _check_numbers(path, column, named, moments, rounded, frames, seconds, on_bad_rows == STOP, unshown)
     measured = found.rows(columns.blink is not None, columns.fixation is not None)
     labelled = cleaning.label_frames(measured, found.usable(), seconds)
     bad.add_many(labelled.dropped)
@@ -200,18 +211,36 @@ def _check_numbers(
     path: Path,
     column: str,
     named: list[int],
+    moments: list[float],
     rounded: list[tuple[int, str, int]],
     frames: int | None,
     seconds: np.ndarray | None,
     stop: bool,
+    unshown: int,
 ) -> None:
-    """Refuse frame numbers that are rounded or those of another clock."""
+    """Refuse frame numbers that are rounded, those of another clock, or that count pictures which have none."""
     # Of nanoseconds under this name some are no numbers of the table; whatever is so far past the end is alike.
     numbers = np.minimum(np.array(named, dtype=np.float64), 2.0**62).astype(np.int64)
     frame_numbers.check_not_rounded(path, column, rounded, numbers)
     if frames is not None:
         fps = None if seconds is None or len(seconds) < 2 else 1 / float(np.median(np.diff(seconds)))
-        frame_numbers.check_clock(path, column, numbers, frames, fps, stop)
+        if stop:
+            frame_numbers.check_start(path, column, numbers, frames, unshown)
+        counted = frame_numbers.rate(numbers, np.array(moments)) if moments and fps else None
+        is_sure = (
+            counted is not None
+            and seconds is not None
+            and frame_numbers.check_rate(path, column, numbers, counted, seconds, stop)
+        )
+        frame_numbers.check_clock(path, column, numbers, frames, fps, stop, is_sure)
+
+
+def _seconds(text: str, tick: float) -> float:
+    """A moment; NaN where there is none."""
+    try:
+        return units.number(text) * tick
+    except ValueError:
+        return math.nan
 
 
 NOT_NUMBERED = {BAD_FRAME, NEGATIVE_FRAME, NO_FRAME}

@@ -51,7 +51,8 @@ def damaged(path: Path, index: Index, positions: dict[int, bool], threads: int |
     asked = sorted(set(positions) - index.damaged)
     if looked_for is None or not asked:
         return frozenset()
-    first = [position for position in range(min(_FIRST, index.frames)) if position not in index.damaged]
+    start = index.beginning.start
+    first = [position for position in range(start, min(start + _FIRST, index.packets)) if position not in index.damaged]
     try:
         with looked_for(path, index) as is_sound:
             if sum(not is_sound(position, True) for position in first) > WRONG_AT_FIRST:

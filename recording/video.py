@@ -36,6 +36,8 @@ PICTURE_CODECS = ("mjpeg", "png", "bmp", "webp", "gif", "tiff")
 _TEXT = ("tty", "bin")  # FFmpeg makes films of text, too
 LOOKED_AT = 300
 """Packets from the start of a file among which a film has two pictures."""
+FAR = {"probesize": "256M", "analyzeduration": "60M"}
+"""How far FFmpeg looks for the size of the pictures where the first 5 MB do not say it: bytes, microseconds."""
 TO_SDR = (
     "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,"
     "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
@@ -90,14 +92,23 @@ def opened(path: Path, track: int | None = None) -> Iterator[tuple[av.container.
         raise DriveError(f"video {path}: no such file; give the recording of the drive")
     if not path.is_file():
         raise DriveError(f"video {path}: is not a file; give the recording of the drive")
+    with _container(path) as container:
+        film = _film(container, path, track)
+        if film.codec_context.width > 0:
+            yield container, film
+            return
+    # A stream that was cut between two key frames says how large its pictures are at the next one only.
+    with _container(path, FAR) as container:
+        yield container, _film(container, path, track)
+
+
+def _container(path: Path, options: dict[str, str] | None = None) -> av.container.InputContainer:
     try:
         # With the protocol named, FFmpeg takes the rest as a path: "12:30 drive.mp4" is no protocol called "12".
-        container = av.open(f"file:{path}")
+        return av.open(f"file:{path}", options=options)
     except (av.error.FFmpegError, OSError) as error:
         reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
         raise DriveError(f"video {path}: cannot be opened ({reason}); is the export complete?") from None
-    with container:
-        yield container, _film(container, path, track)
 
 
 def is_film(path: Path) -> bool:

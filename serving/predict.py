@@ -179,7 +179,7 @@ class Session:
                 yield Row(str(path), number, azimuth, elevation)
                 answered += 1
         if answered < count:
-            print(f"{path}: {count - answered} of {count} frames left out ({decoding.DAMAGED})", file=sys.stderr)
+            print(f"{path}: {count - answered} of {count} frames left out ({decoding.reasons(index)})", file=sys.stderr)
 
     def _answer_frame(self, frame: np.ndarray, promised: Crop, name: str) -> Future[np.ndarray]:
         return self._submit(preprocess.resize(crops.network_view(frame, self._crop, promised, name)))
@@ -211,7 +211,8 @@ def measured(
     standard error how many there are. Raises :class:`InputError` when the file is no labels CSV; ``on_bad_rows`` and
     ``offset_frames`` as in :func:`recording.labels.read`.
     """
-    read = labels.read(labels_file, index.frames, on_bad_rows, index.seconds, offset_frames)
+    unshown = len(index.beginning.unshown)
+    read = labels.read(labels_file, index.frames, on_bad_rows, index.seconds, offset_frames, unshown)
     moving = int(read.moving.sum())
     print(f"{labels_file}: {read.summary()}{f'; not drawn: {moving} {MOVING}' if moving else ''}", file=sys.stderr)
     columns = ["frame", "azimuth_deg", "elevation_deg"]

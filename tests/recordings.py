@@ -171,6 +171,28 @@ def damage(path: Path, packets: Iterable[int], seed: int, kind: str = "overwritt
     return path
 
 
+def cut(path: Path, copy: Path, first: int) -> Path:
+    """A copy of a film that begins with its packet ``first``, as recorders cut streams, wherever key frames are."""
+    with av.open(str(path)) as source:
+        track = source.streams.video[0]
+        packets = [packet for packet in source.demux(track) if packet.size]
+        if path.suffix in (".ts", ".mpg", ".h264", ".h265"):
+            place = packets[first].pos
+            assert place is not None
+            copy.write_bytes(path.read_bytes()[place:])
+            return copy
+        with av.open(str(copy), "w") as target:
+            if track.codec_context.name == "libdav1d":  # which writes nothing, so that its track is no template
+                stream: Any = target.add_stream("libsvtav1", rate=30)
+                stream.width, stream.height, stream.pix_fmt = track.width, track.height, "yuv420p"
+            else:
+                stream = target.add_stream_from_template(track)
+            for packet in packets[first:]:
+                packet.stream = stream
+                target.mux(packet)
+    return copy
+
+
 def lengthened(path: Path, copy: Path, packets: Iterable[int] | None = None, behind: bytes = b"\x55\xaa" * 9) -> Path:
     """A copy of an H.264 or H.265 film with bytes behind the last unit of ``packets`` (None: all): left-over data, as
     an arithmetic decoder leaves it that damage has ended too early."""

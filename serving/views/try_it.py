@@ -122,10 +122,12 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
             "The file holds {} films; number {} is answered here. `python -m serving predict --track N` takes another."
         )
         st.caption(said.format(films, index.track))
+    if begins := index.beginning.describe():
+        st.caption(f"The video {begins}.")
     if index.frames > _FRAMES:
         st.caption(f"Only the first {_FRAMES} frames are answered here; `python -m serving predict` takes all.")
     if len(rows) < first:
-        st.warning(f"{first - len(rows)} of {first} frames left out ({decoding.DAMAGED}).")
+        st.warning(f"{first - len(rows)} of {first} frames left out ({decoding.reasons(index)}).")
     if shown is None:
         return
     left, right = st.columns([1, 2])

@@ -317,3 +317,20 @@ def test_h264_pictures_whose_data_does_not_end_with_them_are_left_out(sound, tmp
 @given(st.lists(st.sampled_from([b"\x00", b"\x00\x00\x03", b"\x03", b"\x0a", b"\x41"]), max_size=40).map(b"".join))
 def test_padding_is_zeros_and_words_of_zeros_in_any_order(unit):
     assert endings._unpadded(unit) == re.sub(rb"(\x00\x00\x03|\x00)+\Z", b"", unit)
+
+
+def test_lost_packets_of_a_transport_stream_leave_no_smear(tmp_path: Path) -> None:
+    # The stream counts its packets of 188 bytes; the decoder makes a picture of what is left of one.
+    path = recordings.scene(tmp_path / "v.ts", options={"x264-params": "keyint=12"})
+    whole, _ = everything(path)
+    content, noticed = path.read_bytes(), 0
+    for seed in range(10):
+        random, cut = np.random.default_rng(seed), bytearray(content)
+        count = len(content) // 188
+        at = 188 * int(random.integers(count // 10, count - 10))
+        del cut[at : at + 188 * int(random.integers(1, 8))]
+        (tmp_path / "lost.ts").write_bytes(cut)
+        got, _ = everything(tmp_path / "lost.ts")
+        noticed += len(got) < len(whole)
+        assert all(apart(picture, whole[frame]) < 4 for frame, picture in got.items()), seed
+    assert noticed >= 8

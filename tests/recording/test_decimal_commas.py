@@ -78,3 +78,78 @@ def test_a_column_without_a_name_that_takes_up_halves_is_enough(tmp_path: Path) 
 )
 def test_whole_angles_beside_whole_numbers_are_read(header: str, row: Callable[..., str], tmp_path: Path) -> None:
     assert len(labels.read(write(tmp_path / "l.csv", header, row), 600).table) == 600
+
+
+# What can be meant in one way only is read: every row is longer by one field for each angle, and nothing else can be.
+@pytest.mark.parametrize("digits", [1, 2, 3])
+@pytest.mark.parametrize("rows", [3, 12, 600])
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (HEADER, "{n},{a},{e}"),
+        ("elevation [deg],azimuth [deg],dash_frames", "{e},{a},{n}"),
+        (f"{HEADER},worn,blink id", "{n},{a},{e},1,"),
+        ("recording id,dash_frames,azimuth_deg,worn,elevation_deg", "x,{n},{a},True,{e}"),
+    ],
+)
+def test_both_halves_are_put_together(header: str, row: str, rows: int, digits: int, tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "l.csv", header, lambda n, a, e: row.format(n=n, a=comma(a, digits), e=comma(e, digits)), rows
+    )
+    read = labels.read(path, 600)
+    plain = write(
+        tmp_path / "p.csv", header, lambda n, a, e: row.format(n=n, a=f"{a:.{digits}f}", e=f"{e:.{digits}f}"), rows
+    )
+    assert read.table.equals(labels.read(plain, 600).table)
+    assert "two fields of each angle, which are put together again" in read.summary()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        lambda n, a, e: f"{n},{comma(a)},{e:.0f}",
+        lambda n, a, e: f"{n},{round(a, 1)},{round(e, 1)}".replace(".0,", ",").removesuffix(".0").replace(".", ","),
+        lambda n, a, e: f"{n},0,{a:.0f},{comma(e)}",
+        lambda n, a, e: f"{n},{comma(a)},{comma(e)}" if n % 5 else f"{n},{a:.1f},{e:.1f}",
+    ],
+    ids=["one angle", "zeros left out", "decimals of the frame", "points now and then"],
+)
+def test_rows_that_are_longer_in_more_than_one_way_are_refused(row: Callable[..., str], tmp_path: Path) -> None:
+    with pytest.raises(DriveError, match=r"decimal commas in quotes|decimal commas where commas separate"):
+        labels.read(write(tmp_path / "l.csv", HEADER, row), 600)
+
+
+# Rows seconds apart, or only a few: nothing moves smoothly.
+@pytest.mark.parametrize("rows", [6, 20, 39, 300])
+@pytest.mark.parametrize(("names", "digits"), [("pupil [mm],note", 2), ("fixation id,x", 2), ("a,b", 1), (",", 1)])
+def test_a_shifted_value_is_never_read_in_silence(
+    names: str, digits: int, rows: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seed in range(5):
+        angles = np.random.default_rng(seed).normal(scale=(13, 6), size=(rows, 2)).tolist()
+        lines = [f"{30 * n},{comma(a, digits)},{comma(e, digits)}" for n, (a, e) in enumerate(angles)]
+        (tmp_path / "l.csv").write_text("\n".join([f"{HEADER},{names}", *lines]))
+        caplog.clear()
+        try:
+            labels.read(tmp_path / "l.csv", 30 * rows)
+        except DriveError as error:
+            assert "decimal commas" in str(error)
+        else:
+            assert "had they decimal commas" in caplog.text
+
+
+def test_rows_of_different_length_before_columns_without_a_name_are_refused(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "l.csv", f"{HEADER},,", lambda n, a, e: f"{n},{a:.1f},{e:.1f}".replace(".0", "").replace(".", ",")
+    )
+    with pytest.raises(DriveError, match="angles have decimal commas"):
+        labels.read(path, 600)
+
+
+def test_whole_angles_of_which_some_are_below_zero_are_read_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [f"{30 * n},{a},{e},{n},0" for n, (a, e) in enumerate([(0, 0), (-20, 10), (20, -10), (20, 10), (-20, -10)])]
+    (tmp_path / "l.csv").write_text("\n".join([f"{HEADER},target,note", *rows]))
+    assert len(labels.read(tmp_path / "l.csv", 600).table) == 5
+    assert not [line for line in caplog.messages if "decimal" in line]

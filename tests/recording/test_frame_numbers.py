@@ -111,3 +111,55 @@ def test_rounded_frame_numbers_are_refused(numbers: list[str], shown: str, tmp_p
 def test_powers_of_ten_that_are_exact_are_read(numbers: list[object], tmp_path: Path) -> None:
     read = labels.read(write(tmp_path / "l.csv", numbers), 400_000)
     assert read.table["frame"].tolist() == sorted({int(float(number)) for number in numbers})
+
+
+def timed(
+    path: Path, numbers: np.ndarray, times: np.ndarray, column: str = "timestamp [ns]", tick: float = 1e-9
+) -> Path:
+    random = np.random.default_rng(0)
+    rows = [
+        f"{number},{round(17e8 / tick + time / tick)},{azimuth:.2f},{azimuth / 3:.2f}"
+        for number, time, azimuth in zip(numbers, times, np.cumsum(random.normal(0, 0.1, len(times))), strict=True)
+    ]
+    path.write_text("\n".join([f"dash_frames,{column},azimuth [deg],elevation [deg]", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("column", "tick"), [("timestamp [ns]", 1e-9), ("time [ms]", 1e-3)])
+@pytest.mark.parametrize(
+    ("hertz", "counted", "shown"),
+    [(200, 60, 30), (50, 60, 30), (200, 30, 60), (200, 30, 25), (200, 50, 60), (30, 25, 30)],
+)
+def test_numbers_of_a_film_with_another_rate_are_known_by_their_times(
+    hertz: int, counted: int, shown: int, column: str, tick: float, tmp_path: Path
+) -> None:
+    times = np.arange(40 * hertz) / hertz
+    path = timed(tmp_path / "l.csv", (times * counted).astype(int), times, column, tick)
+    seconds = np.arange(40 * shown) / shown
+    with pytest.raises(DriveError, match=f"counts {counted}.* frames a second, .* the video shows {shown}") as caught:
+        labels.read(path, len(seconds), seconds=seconds)
+    assert "\n" not in str(caught.value)
+    assert len(labels.read(path, len(seconds), "drop", seconds).table)
+
+
+@pytest.mark.parametrize(
+    ("hertz", "counted", "lasts", "shown", "length"),
+    [
+        (200, 30, 40, 30, 1200),
+        (200, 30, 80, 30, 1200),
+        (200, 30, 20, 30, 1200),
+        (200, 30000 / 1001, 40, 30, 1200),
+        (200, 60, 40, 30, 2400),
+        (200, 30, 40, 25, 1200),
+        (200, 60, 20, 30, 2400),
+    ],
+    ids=["the video's", "goes on", "ends early", "29.97", "slow motion", "header says 25", "slow motion, ends early"],
+)
+def test_numbers_of_the_video_are_read_whatever_their_times(
+    hertz: int, counted: float, lasts: int, shown: int, length: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    times = np.arange(lasts * hertz) / hertz
+    path = timed(tmp_path / "l.csv", (times * counted).astype(int), times)
+    read = labels.read(path, length, seconds=np.arange(length) / shown)
+    assert len(read.table) == min(length, int(times[-1] * counted) + 1)
+    assert "wrong pictures" not in caplog.text
