@@ -33,6 +33,8 @@ TIME_ROUNDING_S = 1e-3
 COMPLETE = "complete"
 FARTHEST_FRAMES = 1800
 """From one sample of a bare folder to the next, usually: a minute, beyond which numbers in file names are no frames."""
+LAST_FRAME = 10_000_000
+"""Of a bare folder: days, beyond which numbers in file names are times or dates."""
 PREPARE_COMMAND = "python -m training prepare --video VIDEO --labels CSV --out FOLDER"
 
 
@@ -354,11 +356,12 @@ def _said_of_numbers(folder: Path, table: pd.DataFrame, doubt: str) -> Iterator[
     if doubt:
         yield f"{folder}: {doubt}; by these numbers the samples are split and joined to their times: {remedy}"
     apart = float(np.median(np.diff(table["frame"]))) if len(table) > 1 else 0.0
-    if apart > FARTHEST_FRAMES:
+    last = int(table["frame"].iat[-1])
+    if apart > FARTHEST_FRAMES or last > LAST_FRAME:
         yield (
             f"{folder}: the numbers in its file names, as in {table['driver'].iat[0]}, are taken for frames at "
-            f"{layouts.DEFAULT_FPS:g} a second, and are {apart:.0f} apart: splits by time and the search for the same "
-            f"recording elsewhere mean nothing with them; {remedy}"
+            f"{layouts.DEFAULT_FPS:g} a second, and are {apart:.0f} apart, up to {last}: splits by time and the search "
+            f"for the same recording elsewhere mean nothing with them; {remedy}"
         )
 
 
