@@ -11,6 +11,7 @@ import json
 import os
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -217,6 +218,15 @@ def read_arrays(path: Path, make: Callable[[dict[str, np.ndarray]], Made]) -> Ma
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             return make(dict(stored))
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        EOFError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: is damaged ({reason}); delete the folder and prepare it again") from None
+        raise InputError(f"{path}: is damaged ({reason}); prepare the folder again") from None

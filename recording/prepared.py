@@ -182,10 +182,7 @@ def _load_prepared(folder: Path) -> Samples:
     if about.get("status") != COMPLETE:
         raise InputError(f"samples folder {folder}: its preparation was interrupted; {again}, it continues")
     try:
-        content = _read_table(folder, about)
-        # Python's own float reads back exactly what was written.
-        exact = dict.fromkeys(ground_truth.ANGLES, float)
-        table = pd.read_csv(io.BytesIO(content), dtype=dict.fromkeys(layouts.VIEWS, str), converters=exact)
+        table = _read_table(folder, about)
         angles = table[["driver", "azimuth_deg", "elevation_deg"]].itertuples(index=False, name=None)
         video, fps, recording = about["video"], about["video"]["fps"] or layouts.DEFAULT_FPS, about["recording_sha256"]
         layout = layouts.parse(
@@ -198,6 +195,8 @@ def _load_prepared(folder: Path) -> Samples:
     except (OSError, ValueError, LookupError, TypeError, InputError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"samples folder {folder}: cannot be read ({reason}); delete it and {again}") from None
+    if table.empty:
+        raise InputError(f"samples folder {folder}: {TABLE} holds no samples; delete {TABLE} and {again}")
     if "road" not in table:
         table.insert(2, "road", "")
     table["road"] = table["road"].fillna("")
@@ -205,28 +204,40 @@ def _load_prepared(folder: Path) -> Samples:
     for file, azimuth, elevation in angles:
         _check_row(folder, file, azimuth, elevation)
         picture = _read_bytes(folder / file)
-        if not _is_jpeg(picture):
-            raise InputError(f"{folder / file}: is damaged; delete the folder and {again}")
+        if not is_jpeg(picture):
+            raise InputError(f"{folder / file}: is damaged; {again}")
         _add_to_digest(digest, hashlib.sha256(picture).digest(), azimuth, elevation)
     return Samples(folder, name, table, fps, digest.hexdigest(), recording, rendered, layout, chosen, span=span)
 
 
-def _read_table(folder: Path, about: dict[str, Any]) -> bytes:
-    """The bytes of ``samples.csv``; ``ValueError`` where they are damaged, and a warning where they are others.
-
-    A table may be edited, to leave out samples or to mend angles; one that was cut off where a line ends looks alike.
-    """
+def _read_table(folder: Path, about: dict[str, Any]) -> pd.DataFrame:
+    """``samples.csv``; ``ValueError`` where it is damaged, and a warning where it is not as prepare wrote it."""
     content = (folder / TABLE).read_bytes()
     if why := table_damage(content):
         raise ValueError(f"{TABLE} is damaged: {why}")
+    # Python's own float reads back exactly what was written.
+    exact = dict.fromkeys(ground_truth.ANGLES, float)
+    table = pd.read_csv(io.BytesIO(content), dtype=dict.fromkeys(layouts.VIEWS, str), converters=exact)
+    if is_edited(about, content):
+        log.warning("%s", said_of_edits(folder, about, len(table)))
+    return table
+
+
+def is_edited(about: dict[str, Any], content: bytes) -> bool:
+    """Whether the bytes of ``samples.csv`` are others than prepare wrote, as far as ``drive.json`` says.
+
+    A table may be edited, to leave out samples or to mend angles; one that was cut off where a line ends looks alike.
+    """
     written = about["samples"].get("table_sha256")
-    if written is not None and written != hashlib.sha256(content).hexdigest():
-        log.warning(
-            "%s: is not as prepare wrote it: it holds %d of %d samples; where you did not edit it, it was cut off or "
-            "damaged: delete the folder and prepare it again",
-            *(folder / TABLE, content.count(b"\n") - 1, about["samples"]["kept"]),
-        )
-    return content
+    return written is not None and written != hashlib.sha256(content).hexdigest()
+
+
+def said_of_edits(folder: Path, about: dict[str, Any], rows: int) -> str:
+    """A line about a table, of so many ``rows``, that is not as prepare wrote it."""
+    return (
+        f"{folder / TABLE}: is not as prepare wrote it: it holds {rows} of {about['samples']['kept']} samples; where "
+        f"you did not edit it, it was cut off or damaged: delete it and run prepare again, which makes it anew"
+    )
 
 
 def table_damage(content: bytes) -> str:
@@ -293,6 +304,7 @@ def _load_bare(folder: Path) -> Samples:
     order = np.lexsort((table["driver"], table["frame"]))
     table = table.iloc[order].reset_index(drop=True)
     warnings = (
+        *_said_of_what_is_lost(folder),
         *_said_of_damage(folder, damaged, of),
         *_said_of_files(folder, found),
         *_said_of_numbers(folder, table, doubt),
@@ -328,6 +340,16 @@ def _check_blank(folder: Path, table: pd.DataFrame, blank: dict[str, list[str]],
                 f"left lies on one side of 0, {badrows.BLANKED}, or remove these samples to go on without; the first: "
                 f"{said[0]}"
             )
+
+
+def _said_of_what_is_lost(folder: Path) -> Iterator[str]:
+    """A line where the folder was prepared, as its table shows, and does not say any more from what."""
+    if (folder / TABLE).is_file():
+        yield (
+            f"{folder}: has {TABLE} and no {DRIVE}, so only its pictures and *{sample_files.TRUTH} are read, as of "
+            f"{layouts.DEFAULT_FPS:g} frames a second: what was edited in the table, layout and face rectangle count "
+            f"for nothing; put {DRIVE} back, or prepare the recording into another folder"
+        )
 
 
 def _said_of_damage(folder: Path, damaged: list[str], of: int) -> Iterator[str]:
@@ -370,7 +392,7 @@ def _add_to_digest(digest: "hashlib._Hash", picture_sha256: bytes, azimuth: floa
     digest.update(f" {float(azimuth)!r} {float(elevation)!r}\n".encode())
 
 
-def _is_jpeg(content: bytes) -> bool:
+def is_jpeg(content: bytes) -> bool:
     """Whether the bytes begin as a JPEG with a size and end as one: a torn file does not."""
     try:
         width, height = preprocess.encoded_size(content)

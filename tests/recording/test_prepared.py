@@ -140,6 +140,15 @@ def test_a_bare_copy_of_a_prepared_folder_holds_the_same_samples(ready: Path, tm
     assert stripped.table[columns].equals(whole.table[columns])
 
 
+def test_a_prepared_folder_that_lost_what_it_was_made_from_is_said(ready: Path, tmp_path: Path) -> None:
+    folder = copy(ready, tmp_path / "lost")
+    (folder / "drive.json").unlink()
+    loaded = prepared.load(folder)
+    assert len(loaded.table) == 40
+    (said,) = loaded.warnings
+    assert "has samples.csv and no drive.json, so only its pictures and *_gt.json are read" in said
+
+
 @pytest.mark.parametrize(
     ("truth", "says"),
     [
