@@ -32,6 +32,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Of those who write without Python and raise an error of their own: safetensors, and torch's archives.
 _FULL_SAYS = ("No space left on device", "PytorchStreamWriter failed writing", "unexpected pos ")
 
+# What numpy and zipfile raise of bytes that are no archive of arrays.
+_DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
 
 class DiskFull(GazeError):
     """A file did not fit on its disk; nothing of it is left."""
@@ -218,15 +221,6 @@ def read_arrays(path: Path, make: Callable[[dict[str, np.ndarray]], Made]) -> Ma
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             return make(dict(stored))
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        EOFError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except _DAMAGED as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: is damaged ({reason}); prepare the folder again") from None

@@ -36,6 +36,7 @@ from recording.badrows import (
     REASONS,
     STOP,
     BadRows,
+    check_zeros,
     is_class,
     warn_of_lost,
 )
@@ -163,6 +164,7 @@ def read(
     if on_bad_rows == STOP:
         bad.check(rows, {columns.azimuth: table["azimuth_deg"], columns.elevation: table["elevation_deg"]})
         _check_one_drive(path, measured, found.usable(), labelled)
+    check_zeros(path, (header.names[columns.azimuth], header.names[columns.elevation]), table, on_bad_rows == STOP)
     bad.warn_of_lost_side(rows, columns.azimuth, table["azimuth_deg"])
     warn_of_lost(path, table["azimuth_deg"], table["elevation_deg"])
     frames_named = (int(first), int(last)) if last >= 0 else None

@@ -299,6 +299,7 @@ def _load_bare(folder: Path) -> Samples:
     of = len(pictures)
     _check_classes(folder, table, wrong_angles, of)
     _check_blank(folder, table, blank, of)
+    _check_zeros(folder, table)
     drivers = [row["driver"] for row in rows]
     table["frame"], doubt = sample_numbers.frames(drivers, [row["frame"] for row in rows], positions)
     order = np.lexsort((table["driver"], table["frame"]))
@@ -307,6 +308,7 @@ def _load_bare(folder: Path) -> Samples:
         *_said_of_what_is_lost(folder),
         *_said_of_damage(folder, damaged, of),
         *_said_of_files(folder, found),
+        *_said_of_zeros(folder, table),
         *_said_of_numbers(folder, table, doubt),
     )
     for warning in warnings:
@@ -340,6 +342,28 @@ def _check_blank(folder: Path, table: pd.DataFrame, blank: dict[str, list[str]],
                 f"left lies on one side of 0, {badrows.BLANKED}, or remove these samples to go on without; the first: "
                 f"{said[0]}"
             )
+
+
+def _check_zeros(folder: Path, table: pd.DataFrame) -> None:
+    """Refuse a folder whose azimuths of one side were written as 0."""
+    if zeros := badrows.zeros_for_a_side(table["azimuth_deg"], table["elevation_deg"]):
+        raise InputError(
+            f"samples folder {folder}: {_zeros(table, 'azimuth_deg', zeros)}, or remove these samples to go on without"
+        )
+
+
+def _said_of_zeros(folder: Path, table: pd.DataFrame) -> Iterator[str]:
+    """A line where elevations of one side may have been written as 0: trackers may end at the horizon."""
+    if zeros := badrows.zeros_for_a_side(table["elevation_deg"], table["azimuth_deg"]):
+        yield f"{folder}: {_zeros(table, 'elevation_deg', zeros)}; they are used as they are"
+
+
+def _zeros(table: pd.DataFrame, column: str, zeros: int) -> str:
+    first = table["driver"][table[column] == 0].iat[0]
+    return (
+        f"{column} is exactly 0 in {zeros} of {len(table)} samples (the first is {first}), and all others lie on one "
+        f"side of 0, {badrows.ZEROED}"
+    )
 
 
 def _said_of_what_is_lost(folder: Path) -> Iterator[str]:

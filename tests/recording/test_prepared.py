@@ -311,6 +311,19 @@ def test_a_bare_folder_whose_looks_to_one_side_are_blank_is_refused(left: dict, 
         prepared.load(tmp_path)
 
 
+def test_a_bare_folder_whose_looks_to_one_side_are_zeros_is_refused(tmp_path: Path) -> None:
+    for name in "ae":
+        (tmp_path / name).mkdir()
+    folder = gaze_folder(tmp_path / "a", lambda a, e: {"azimuth_deg": max(a, 0.0), "elevation_deg": e})
+    with pytest.raises(
+        InputError, match=r"azimuth_deg is exactly 0 in \d+ of 60 samples \(the first is frame_.*remove"
+    ):
+        prepared.load(folder)
+    folder = gaze_folder(tmp_path / "e", lambda a, e: {"azimuth_deg": a, "elevation_deg": min(e, 0.0)})
+    (said,) = prepared.load(folder).warnings
+    assert "elevation_deg is exactly 0 in" in said
+
+
 def test_an_angle_under_two_keys_is_refused_where_they_differ(tmp_path: Path) -> None:
     folder, other = tmp_path / "same", tmp_path / "other"
     folder.mkdir()
