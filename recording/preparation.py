@@ -93,7 +93,7 @@ def prepare(
                 (out / TABLE).unlink(missing_ok=True)
         _remove_torn(out)
         wanted = face_asked or (known or {}).get("face", {}).get("asked", face.AUTO)
-        _write_json(out / DRIVE, plan)
+        _write_json(out / DRIVE, plan | {"face": {"asked": wanted}})  # for whoever continues and asks for none
         lost, pictures = _extract(drive, picked, out, threads or processors.cores())
         trace.Trace(drive.labels.measured, *pictures.arrays()).write(out)
         plan |= _label_frame(drive, picked, source.label_frame)

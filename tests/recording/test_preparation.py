@@ -228,6 +228,21 @@ def test_every_file_that_is_gone_or_damaged_is_made_again(
     assert [name for name in after if after[name] != before[name]] == [] and after.keys() == before.keys()
 
 
+def test_a_face_that_was_asked_for_outlives_an_interruption(
+    drive: tuple[Path, Path], ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(ready, out)
+    preparation.prepare(Source(*drive), 40, out, face_asked="20,30,64,50")
+    before = content(out)
+    (out / "trace.npz").unlink()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(decoding, "read", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        preparation.prepare(Source(*drive), 40, out, face_asked=None)
+    preparation.prepare(Source(*drive), 40, out, face_asked=None)
+    assert content(out) == before
+
+
 def test_an_edited_table_stays_when_something_else_is_made_again(
     drive: tuple[Path, Path], ready: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
