@@ -137,24 +137,24 @@ def radians_called_degrees(azimuth: np.ndarray, elevation: np.ndarray) -> str | 
     sizes = np.abs(around)
     high = np.quantile(sizes, 0.95, axis=1)
     aside, up = spread = np.diff(np.quantile(around, (0.05, 0.95), axis=1), axis=0)[0]
-    looks = [_has_looks_beyond(values, limit) for values, limit in zip(around, (math.tau, math.pi), strict=True)]
-    within = (high <= math.pi / 2) & (spread <= WIDEST_RAD) & ~np.array(looks)
+    is_far = np.array([_has_looks_beyond_a_turn(values) for values in around])
+    within = (high <= math.pi / 2) & (spread <= WIDEST_RAD) & ~is_far
     most = np.quantile(sizes, 0.99, axis=1, method="lower")  # a few absurd values are in every file
     other = (within[1] and most[1] <= math.pi / 2) or up > MOVING_DEG
     if within[0] and most[0] <= math.pi and other:
         turn = " (counted from 0 to 6.28)" if (around[0] != azimuth).any() else ""
         return f"are hardly ever farther from 0 than {high[0]:.3g} and {high[1]:.3g}{turn}"
-    if aside > ASIDE_DEG and up * ASIDE_TO_UP < aside and most[1] <= math.pi / 2 and not looks[1]:
+    if aside > ASIDE_DEG and up * ASIDE_TO_UP < aside and most[1] <= math.pi / 2 and not is_far[1]:
         return f"move by {aside:.3g} and by only {up:.3g}"
     return None
 
 
-def _has_looks_beyond(values: np.ndarray, limit: float) -> bool:
-    """Whether several values are farther from 0 than ``limit`` and follow one another as measurements do.
+def _has_looks_beyond_a_turn(values: np.ndarray) -> bool:
+    """Whether several values are farther from 0 than radians of a full turn and follow one another as measurements do.
 
     Absurd values stand alone, or are one and the same.
     """
-    beyond = (np.abs(values) > limit) & (np.abs(values) <= AZIMUTH_LIMIT_DEG)
+    beyond = (np.abs(values) > TURN_RAD) & (np.abs(values) <= AZIMUTH_LIMIT_DEG)
     steps = np.abs(np.diff(values))
     return int((beyond[1:] & beyond[:-1] & (steps > 0) & (steps <= STEADY_DEG)).sum()) >= FEW
 

@@ -132,3 +132,9 @@ def test_one_look_that_is_too_far_for_radians(column: int, at: float) -> None:
 def test_looks_into_every_mirror_in_radians_are_radians() -> None:
     looks = np.random.default_rng(0).normal([0, -8], [35, 16], (2400, 2)).clip([-110, -80], [110, 60])
     assert units.radians_called_degrees(*np.radians(looks).T)
+
+
+def test_a_look_below_zero_in_radians_of_a_full_turn_is_none_that_is_too_far() -> None:
+    looks = np.random.default_rng(0).normal([25, 14], [5, 3], (2400, 2)).clip(2, 60)
+    looks[700:712] = np.random.default_rng(1).normal(-3, 0.5, (12, 2))
+    assert units.radians_called_degrees(*(np.radians(looks) % math.tau).round(4).T)
