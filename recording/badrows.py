@@ -172,6 +172,50 @@ def warn_of_lost(path: Path, azimuth: pd.Series, elevation: pd.Series) -> None:
         )
 
 
+def check_zeros(path: Path, names: tuple[str, str], table: pd.DataFrame, stop: bool) -> None:
+    """Refuse, where ``stop``, azimuths of which a whole side was written as 0, else say so; elevations are only said.
+
+    ``names``: as the columns of azimuth and elevation are called in the file; ``table``: a row per frame. Looks to both
+    sides are in every drive, but trackers may end at the horizon. :class:`DriveError`.
+    """
+    angles = table["azimuth_deg"], table["elevation_deg"]
+    for name, values, other in zip(names, angles, reversed(angles), strict=True):
+        count = zeros_for_a_side(values, other)
+        if not count:
+            continue
+        first = int(table["frame"][values == 0].iloc[0])
+        line = (
+            f"labels {path}: {name!r} is exactly 0 in {count} of {len(table)} frames (the first is frame {first}), and "
+            f"all others lie on one side of 0, {ZEROED}"
+        )
+        if stop and values is angles[0]:
+            raise DriveError(f"{line}, or go on with these zeros as they are with on_bad_rows=drop")
+        log.warning("%s; they are used as they are", line)
+
+
+ZEROED = (
+    "as where a program wrote 0 for all numbers of the other side (it cut them off, or could not read them); write all "
+    "angles as they were measured"
+)
+"""What is to be said of angles that are 0 and would lie on the other side."""
+ZEROS_TO_OTHERS = 10
+"""Exact zeros are a fault only from so many times as many as of any other value on: whole degrees have these, too."""
+
+
+def zeros_for_a_side(values: pd.Series, other: pd.Series) -> int:
+    """How many angles of one column are 0 because all of one side were written so; 0 where that is not to be seen.
+
+    It is where nothing is left on that side, and no other value is nearly as frequent, while the ``other`` angle goes
+    on moving: eyes that are lost give zeros in both.
+    """
+    is_zero = values == 0
+    count, rest = int(is_zero.sum()), values[~is_zero]
+    if not is_class(count, len(values)) or len(rest) < units.FEW or not ((rest > 0).all() or (rest < 0).all()):
+        return 0
+    frequent, at_once = (int(column.value_counts().iloc[0]) for column in (rest, other[is_zero]))
+    return count if count > ZEROS_TO_OTHERS * frequent and 2 * at_once <= count else 0
+
+
 def is_class(count: int, rows: int) -> bool:
     """Whether ``count`` of ``rows`` are so many that they are no single faults."""
     return count >= units.FEW and count > units.SHARE * rows

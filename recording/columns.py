@@ -147,6 +147,8 @@ def _check_same(file: CsvFile, header: Header, columns: Columns) -> None:
                 if fields is None or units.is_empty(fields[other]):
                     continue
                 one, two = _number(fields[at]), _number(fields[other])
+                if not math.isfinite(one) and not math.isfinite(two):  # no angle in either
+                    continue
                 if not units.is_same(one, two):
                     raise DriveError(
                         f"labels {file.path}: columns {header.names[at]!r} and {header.names[other]!r} are one angle "

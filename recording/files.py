@@ -12,6 +12,7 @@ import os
 import tempfile
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,9 @@ _REPEATED_BYTES = 200
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Of those who write without Python and raise an error of their own: safetensors, and torch's archives.
 _FULL_SAYS = ("No space left on device", "PytorchStreamWriter failed writing", "unexpected pos ")
+
+# What numpy and zipfile raise of bytes that are no archive of arrays.
+_DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 class DiskFull(GazeError):
@@ -243,6 +247,6 @@ def read_arrays(path: Path, make: Callable[[dict[str, np.ndarray]], Made]) -> Ma
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             return make(dict(stored))
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: is damaged ({reason}); delete the folder and prepare it again") from None
+        raise InputError(f"{path}: is damaged ({reason}); prepare the folder again") from None

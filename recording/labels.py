@@ -9,6 +9,7 @@ Single bad rows are dropped and counted. A whole class of rows that cannot be re
 is another matter: what is left would be another drive, so it is shown and refused (:mod:`recording.badrows`).
 """
 
+import logging
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ from recording.badrows import (
     REASONS,
     STOP,
     BadRows,
+    check_zeros,
     is_class,
     warn_of_lost,
 )
@@ -45,6 +47,8 @@ from recording.exceptions import DriveError, InputError
 from recording.frame_times import seconds_per_tick
 from recording.trace import Gathered, Rows
 from recording.units import AZIMUTH_LIMIT_DEG, ELEVATION_LIMIT_DEG, EMPTY
+
+log = logging.getLogger("recording.labels")
 
 __all__ = ["AZIMUTH_LIMIT_DEG", "ELEVATION_LIMIT_DEG", "EMPTY", "ON_BAD_ROWS", "PAST_END", "REASONS", "Labels", "read"]
 
@@ -111,7 +115,7 @@ def read(
     header = decimal_commas.joined(file, header, columns)
     decimal_commas.check(file, header, columns)
     _check_offset(offset_frames, None if columns.frame is None else header.names[columns.frame])
-    scales, notes = _scales(file, header, columns)
+    scales, notes = _scales(file, header, columns, on_bad_rows == STOP)
     if header.row_names:
         notes.append("the first field of each row, which the header does not name, is taken for a name of the row")
     if header.halves:
@@ -174,6 +178,7 @@ def read(
     if on_bad_rows == STOP:
         bad.check(rows, {columns.azimuth: table["azimuth_deg"], columns.elevation: table["elevation_deg"]})
         _check_one_drive(path, measured, found.usable(), labelled)
+    check_zeros(path, (header.names[columns.azimuth], header.names[columns.elevation]), table, on_bad_rows == STOP)
     bad.warn_of_lost_side(rows, columns.azimuth, table["azimuth_deg"])
     warn_of_lost(path, table["azimuth_deg"], table["elevation_deg"])
     frames_named = (int(first), int(last)) if last >= 0 else None
@@ -287,18 +292,24 @@ def _check_one_drive(path: Path, rows: Rows, usable: np.ndarray, labelled: clean
 
 
 def _scales(
-    file: CsvFile, header: Header, columns: Columns
+    file: CsvFile, header: Header, columns: Columns, stop: bool
 ) -> tuple[tuple[units.AngleScale, units.AngleScale], list[str]]:
-    """How both angles are read, judged by all their numbers, and notes about it; refuses radians called degrees."""
+    """How both angles are read, judged by all their numbers, and notes about it.
+
+    Radians that are called degrees are refused where ``stop``, else said.
+    """
     numbers = np.array(list(_numbers(file, header, columns)), dtype=np.float64).reshape(-1, 2)
     seen = units.radians_called_degrees(*numbers.T) if columns.units == ("deg", "deg") else None
-    if seen is not None:
+    scales, notes = [], []
+    if seen is not None and stop:
         raise DriveError(
             f"labels {file.path}: {header.names[columns.azimuth]!r} and {header.names[columns.elevation]!r} {seen} in "
             f"{len(numbers)} rows: these are radians; call columns that hold radians 'azimuth [rad]' and "
-            f"'elevation [rad]', or write degrees"
+            f"'elevation [rad]', or write degrees; where they are degrees, of a driver who hardly looked anywhere "
+            f"else, go on with on_bad_rows=drop, which takes them as degrees"
         )
-    scales, notes = [], []
+    if seen is not None:
+        log.warning("labels %s: angles %s in %d rows, as radians do; taken as degrees", file.path, seen, len(numbers))
     for values, unit, at in zip(numbers.T, columns.units, (columns.azimuth, columns.elevation), strict=True):
         scales.append(units.angle_scale(values, unit) if len(values) else units.AngleScale())
         if scales[-1].full:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,11 +41,13 @@ from recording import (
 from recording import drive as drives
 from recording.exceptions import InputError
 from recording.pictures import encode
-from recording.prepared import COMPLETE, DRIVE, FORMAT, TABLE, TIME, table_damage
+from recording.prepared import COMPLETE, DRIVE, FORMAT, TABLE, TIME, is_edited, is_jpeg, said_of_edits, table_damage
 
 log = logging.getLogger("recording.preparation")
 
 PREPARING = "preparing"
+_HEADER_BYTES = 4096
+"""Of a picture that :func:`recording.pictures.encode` wrote: more than what comes before its pixels."""
 MOST_NAME_BYTES = 255
 """Of a file or folder, on every file system in use."""
 
@@ -71,23 +73,27 @@ def prepare(
     if len(picked) < count:
         log.warning("only %d usable rows: all of them are used instead of %d samples", len(picked), count)
     log.info("%s: %s", drive.labels_file, drive.labels.summary())
-    wanted = face.AUTO if face_asked is None else face_asked
-    _check_face(wanted, drive)
+    _check_face(face.AUTO if face_asked is None else face_asked, drive)
     relative_to.check(source.label_frame)
     plan = _plan(drive, count, picked, source.label_offset_frames)
     with _reported(out), _locked(out):
         known = files.read_json(out / DRIVE) if (out / DRIVE).exists() else None
         _check_same(out, known, plan)
-        if known is not None and known["status"] == COMPLETE and _is_there(out, tuple(drive.views)):
-            log.info("%s is complete already: %d samples", out, known["samples"]["kept"])
-            if face_asked is not None and known.get("face", {}).get("asked") != face_asked:
-                known |= _face(out, face_asked)
-                _write_json(out / DRIVE, known)
-            if known.get("label_frame", {}).get("asked", relative_to.AUTO) != source.label_frame:
-                _write_json(out / DRIVE, known | _label_frame(drive, picked, source.label_frame))
-            return out
+        if known is not None and known["status"] == COMPLETE:
+            table = _table(out, known)
+            if table is not None and _is_there(out, table.frames, tuple(drive.views)):
+                log.info("%s is complete already: %d samples", out, len(table.frames))
+                if face_asked is not None and known.get("face", {}).get("asked") != face_asked:
+                    known |= _face(out, face_asked)
+                    _write_json(out / DRIVE, known)
+                if known.get("label_frame", {}).get("asked", relative_to.AUTO) != source.label_frame:
+                    _write_json(out / DRIVE, known | _label_frame(drive, picked, source.label_frame))
+                return out
+            if table is None or not table.is_edited:  # what was edited stays
+                (out / TABLE).unlink(missing_ok=True)
         _remove_torn(out)
-        _write_json(out / DRIVE, plan)
+        wanted = face_asked or (known or {}).get("face", {}).get("asked", face.AUTO)
+        _write_json(out / DRIVE, plan | {"face": {"asked": wanted}})  # for whoever continues and asks for none
         lost, pictures = _extract(drive, picked, out, threads or processors.cores())
         trace.Trace(drive.labels.measured, *pictures.arrays()).write(out)
         plan |= _label_frame(drive, picked, source.label_frame)
@@ -179,7 +185,9 @@ def _check_same(out: Path, known: dict[str, Any] | None, plan: dict[str, Any]) -
         return
     try:
         differing = [name for name, value in IDENTITY.items() if value(known) != value(plan)]
-    except (KeyError, TypeError):
+        if known["status"] == COMPLETE:
+            int(known["samples"]["kept"])
+    except (KeyError, TypeError, ValueError):
         raise InputError(f"{out / DRIVE}: was not written by prepare; give another out folder") from None
     if differing:
         raise InputError(
@@ -237,26 +245,68 @@ def _remove_torn(out: Path) -> None:
         path.unlink()
 
 
-def _is_there(out: Path, views: tuple[str, ...]) -> bool:
-    """Whether nothing is missing of a complete folder; what is gone is made again, as after an interruption."""
+class _Table(NamedTuple):
+    """``samples.csv`` of a complete folder: its frames, and whether it is other than prepare wrote it."""
+
+    frames: list[int]
+    is_edited: bool
+
+
+def _table(out: Path, known: dict[str, Any]) -> _Table | None:
+    """The table of a complete folder; None, and it is said, where it is gone or damaged, and is to be made again."""
     try:
         content = (out / TABLE).read_bytes()
         if why := table_damage(content):
             log.warning("%s: is damaged (%s) and is made again", out / TABLE, why)
-            return False
-        frames = pd.read_csv(io.BytesIO(content), usecols=["frame"])["frame"]
+            return None
+        frames = pd.read_csv(io.BytesIO(content), usecols=["frame"])["frame"].astype(np.int64).tolist()
     except (OSError, ValueError) as error:
         log.warning("%s: cannot be read (%s) and is made again", out / TABLE, " ".join(str(error).split()))
-        return False
-    gone = [frame for frame in frames.tolist() if not _is_whole(out, frame, views)]
+        return None
+    edited = is_edited(known, content)
+    if edited:
+        log.warning("%s", said_of_edits(out, known, len(frames)))
+    return _Table(frames, edited)
+
+
+def _is_there(out: Path, frames: list[int], views: tuple[str, ...]) -> bool:
+    """Whether nothing is missing of a complete folder; what is gone is made again, as after an interruption."""
+    gone = [frame for frame in frames if not _is_whole(out, frame, views)]
     if gone:
-        log.warning("%s: %d of %d samples are gone (%s) and are made again", out, len(gone), len(frames), gone[:5])
-    return not gone
+        log.warning(
+            "%s: %d of %d samples are gone or damaged (%s) and are made again", out, len(gone), len(frames), gone[:5]
+        )
+    torn = [name for name, read in _BESIDES.items() if not _is_readable(out, read)]
+    if torn:
+        log.warning("%s: %s: gone or damaged, and made again", out, " and ".join(torn))
+    return not gone and not torn
+
+
+_BESIDES: dict[str, Callable[[Path], object]] = {trace.FILE: trace.read, fingerprint.FILE: fingerprint.read}
+"""Files of a prepared folder beside the samples and their table, and who reads them."""
+
+
+def _is_readable(out: Path, read: Callable[[Path], object]) -> bool:
+    try:
+        return read(out) is not None
+    except InputError:
+        return False
 
 
 def _is_whole(out: Path, frame: int, views: tuple[str, ...]) -> bool:
-    """Whether a sample is on disk: its ``_gt.json`` is written last."""
-    return all(path.is_file() for path in _files(out, frame, views))
+    """Whether a sample is on disk, whole: its ``_gt.json`` is written last."""
+    truth, *pictures = _files(out, frame, views)
+    return truth.is_file() and _is_readable(truth, files.read_json) and all(map(_is_whole_picture, pictures))
+
+
+def _is_whole_picture(path: Path) -> bool:
+    """Whether a picture begins and ends as one; what lies between is not read."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        begins = file.read(_HEADER_BYTES)
+        file.seek(max(len(begins), path.stat().st_size - _HEADER_BYTES))
+        return is_jpeg(begins + file.read())
 
 
 def _files(out: Path, frame: int, views: tuple[str, ...]) -> list[Path]:
@@ -274,7 +324,7 @@ def _extract(
     there = len(rows) - len(todo)
     if there:
         log.info("continuing: %d of %d samples are there", there, len(rows))
-    made = (out / fingerprint.FILE).is_file()
+    made = _is_readable(out, fingerprint.read)
     recorder = fingerprint.Recorder(drive.index.seconds, drive.views["driver"], [] if made else list(rows))
     glimpses = trace.Glimpses(drive.views["driver"])
     shown = trace.stretches(drive.labels.measured, drive.index.frames)
@@ -348,7 +398,7 @@ class _Writer:
 def _finish(
     out: Path, plan: dict[str, Any], drive: drives.Drive, picked: pd.DataFrame, lost: dict[int, str], face_asked: str
 ) -> None:
-    """Write ``samples.csv`` and mark the folder complete."""
+    """Write ``samples.csv``, unless an edited one is there, and mark the folder complete."""
     kept = picked[~picked["frame"].isin(list(lost))].reset_index(drop=True)
     if kept.empty:
         raise InputError(f"video {plan['video']['file']}: none of {len(picked)} frames can be used; export it again")
@@ -360,7 +410,8 @@ def _finish(
     seconds = drive.index.seconds[kept["frame"].to_numpy()].round(6)
     table.insert(list(table).index("elevation_deg") + 1, TIME, seconds)
     content = table.to_csv(index=False, lineterminator="\n").encode()
-    files.write_bytes(out / TABLE, content)
+    if not (out / TABLE).is_file():
+        files.write_bytes(out / TABLE, content)
     done = json.loads(json.dumps(plan))
     done["status"] = COMPLETE
     done["samples"] |= {"kept": len(kept), "table_sha256": hashlib.sha256(content).hexdigest()}

@@ -33,6 +33,8 @@ TIME_ROUNDING_S = 1e-3
 COMPLETE = "complete"
 FARTHEST_FRAMES = 1800
 """From one sample of a bare folder to the next, usually: a minute, beyond which numbers in file names are no frames."""
+LAST_FRAME = 10_000_000
+"""Of a bare folder: days, beyond which numbers in file names are times or dates."""
 PREPARE_COMMAND = "python -m training prepare --video VIDEO --labels CSV --out FOLDER"
 
 
@@ -180,10 +182,7 @@ def _load_prepared(folder: Path) -> Samples:
     if about.get("status") != COMPLETE:
         raise InputError(f"samples folder {folder}: its preparation was interrupted; {again}, it continues")
     try:
-        content = _read_table(folder, about)
-        # Python's own float reads back exactly what was written.
-        exact = dict.fromkeys(ground_truth.ANGLES, float)
-        table = pd.read_csv(io.BytesIO(content), dtype=dict.fromkeys(layouts.VIEWS, str), converters=exact)
+        table = _read_table(folder, about)
         angles = table[["driver", "azimuth_deg", "elevation_deg"]].itertuples(index=False, name=None)
         video, fps, recording = about["video"], about["video"]["fps"] or layouts.DEFAULT_FPS, about["recording_sha256"]
         layout = layouts.parse(
@@ -196,6 +195,8 @@ def _load_prepared(folder: Path) -> Samples:
     except (OSError, ValueError, LookupError, TypeError, InputError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"samples folder {folder}: cannot be read ({reason}); delete it and {again}") from None
+    if table.empty:
+        raise InputError(f"samples folder {folder}: {TABLE} holds no samples; delete {TABLE} and {again}")
     if "road" not in table:
         table.insert(2, "road", "")
     table["road"] = table["road"].fillna("")
@@ -203,28 +204,40 @@ def _load_prepared(folder: Path) -> Samples:
     for file, azimuth, elevation in angles:
         _check_row(folder, file, azimuth, elevation)
         picture = _read_bytes(folder / file)
-        if not _is_jpeg(picture):
-            raise InputError(f"{folder / file}: is damaged; delete the folder and {again}")
+        if not is_jpeg(picture):
+            raise InputError(f"{folder / file}: is damaged; {again}")
         _add_to_digest(digest, hashlib.sha256(picture).digest(), azimuth, elevation)
     return Samples(folder, name, table, fps, digest.hexdigest(), recording, rendered, layout, chosen, span=span)
 
 
-def _read_table(folder: Path, about: dict[str, Any]) -> bytes:
-    """The bytes of ``samples.csv``; ``ValueError`` where they are damaged, and a warning where they are others.
-
-    A table may be edited, to leave out samples or to mend angles; one that was cut off where a line ends looks alike.
-    """
+def _read_table(folder: Path, about: dict[str, Any]) -> pd.DataFrame:
+    """``samples.csv``; ``ValueError`` where it is damaged, and a warning where it is not as prepare wrote it."""
     content = (folder / TABLE).read_bytes()
     if why := table_damage(content):
         raise ValueError(f"{TABLE} is damaged: {why}")
+    # Python's own float reads back exactly what was written.
+    exact = dict.fromkeys(ground_truth.ANGLES, float)
+    table = pd.read_csv(io.BytesIO(content), dtype=dict.fromkeys(layouts.VIEWS, str), converters=exact)
+    if is_edited(about, content):
+        log.warning("%s", said_of_edits(folder, about, len(table)))
+    return table
+
+
+def is_edited(about: dict[str, Any], content: bytes) -> bool:
+    """Whether the bytes of ``samples.csv`` are others than prepare wrote, as far as ``drive.json`` says.
+
+    A table may be edited, to leave out samples or to mend angles; one that was cut off where a line ends looks alike.
+    """
     written = about["samples"].get("table_sha256")
-    if written is not None and written != hashlib.sha256(content).hexdigest():
-        log.warning(
-            "%s: is not as prepare wrote it: it holds %d of %d samples; where you did not edit it, it was cut off or "
-            "damaged: delete the folder and prepare it again",
-            *(folder / TABLE, content.count(b"\n") - 1, about["samples"]["kept"]),
-        )
-    return content
+    return written is not None and written != hashlib.sha256(content).hexdigest()
+
+
+def said_of_edits(folder: Path, about: dict[str, Any], rows: int) -> str:
+    """A line about a table, of so many ``rows``, that is not as prepare wrote it."""
+    return (
+        f"{folder / TABLE}: is not as prepare wrote it: it holds {rows} of {about['samples']['kept']} samples; where "
+        f"you did not edit it, it was cut off or damaged: delete it and run prepare again, which makes it anew"
+    )
 
 
 def table_damage(content: bytes) -> str:
@@ -286,13 +299,16 @@ def _load_bare(folder: Path) -> Samples:
     of = len(pictures)
     _check_classes(folder, table, wrong_angles, of)
     _check_blank(folder, table, blank, of)
+    _check_zeros(folder, table)
     drivers = [row["driver"] for row in rows]
     table["frame"], doubt = sample_numbers.frames(drivers, [row["frame"] for row in rows], positions)
     order = np.lexsort((table["driver"], table["frame"]))
     table = table.iloc[order].reset_index(drop=True)
     warnings = (
+        *_said_of_what_is_lost(folder),
         *_said_of_damage(folder, damaged, of),
         *_said_of_files(folder, found),
+        *_said_of_zeros(folder, table),
         *_said_of_numbers(folder, table, doubt),
     )
     for warning in warnings:
@@ -328,6 +344,38 @@ def _check_blank(folder: Path, table: pd.DataFrame, blank: dict[str, list[str]],
             )
 
 
+def _check_zeros(folder: Path, table: pd.DataFrame) -> None:
+    """Refuse a folder whose azimuths of one side were written as 0."""
+    if zeros := badrows.zeros_for_a_side(table["azimuth_deg"], table["elevation_deg"]):
+        raise InputError(
+            f"samples folder {folder}: {_zeros(table, 'azimuth_deg', zeros)}, or remove these samples to go on without"
+        )
+
+
+def _said_of_zeros(folder: Path, table: pd.DataFrame) -> Iterator[str]:
+    """A line where elevations of one side may have been written as 0: trackers may end at the horizon."""
+    if zeros := badrows.zeros_for_a_side(table["elevation_deg"], table["azimuth_deg"]):
+        yield f"{folder}: {_zeros(table, 'elevation_deg', zeros)}; they are used as they are"
+
+
+def _zeros(table: pd.DataFrame, column: str, zeros: int) -> str:
+    first = table["driver"][table[column] == 0].iat[0]
+    return (
+        f"{column} is exactly 0 in {zeros} of {len(table)} samples (the first is {first}), and all others lie on one "
+        f"side of 0, {badrows.ZEROED}"
+    )
+
+
+def _said_of_what_is_lost(folder: Path) -> Iterator[str]:
+    """A line where the folder was prepared, as its table shows, and does not say any more from what."""
+    if (folder / TABLE).is_file():
+        yield (
+            f"{folder}: has {TABLE} and no {DRIVE}, so only its pictures and *{sample_files.TRUTH} are read, as of "
+            f"{layouts.DEFAULT_FPS:g} frames a second: what was edited in the table, layout and face rectangle count "
+            f"for nothing; put {DRIVE} back, or prepare the recording into another folder"
+        )
+
+
 def _said_of_damage(folder: Path, damaged: list[str], of: int) -> Iterator[str]:
     """A line that counts the samples that were left out, where there are any."""
     if damaged:
@@ -354,11 +402,12 @@ def _said_of_numbers(folder: Path, table: pd.DataFrame, doubt: str) -> Iterator[
     if doubt:
         yield f"{folder}: {doubt}; by these numbers the samples are split and joined to their times: {remedy}"
     apart = float(np.median(np.diff(table["frame"]))) if len(table) > 1 else 0.0
-    if apart > FARTHEST_FRAMES:
+    last = int(table["frame"].iat[-1])
+    if apart > FARTHEST_FRAMES or last > LAST_FRAME:
         yield (
             f"{folder}: the numbers in its file names, as in {table['driver'].iat[0]}, are taken for frames at "
-            f"{layouts.DEFAULT_FPS:g} a second, and are {apart:.0f} apart: splits by time and the search for the same "
-            f"recording elsewhere mean nothing with them; {remedy}"
+            f"{layouts.DEFAULT_FPS:g} a second, and are {apart:.0f} apart, up to {last}: splits by time and the search "
+            f"for the same recording elsewhere mean nothing with them; {remedy}"
         )
 
 
@@ -367,7 +416,7 @@ def _add_to_digest(digest: "hashlib._Hash", picture_sha256: bytes, azimuth: floa
     digest.update(f" {float(azimuth)!r} {float(elevation)!r}\n".encode())
 
 
-def _is_jpeg(content: bytes) -> bool:
+def is_jpeg(content: bytes) -> bool:
     """Whether the bytes begin as a JPEG with a size and end as one: a torn file does not."""
     try:
         width, height = preprocess.encoded_size(content)

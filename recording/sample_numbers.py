@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from recording import units
 from recording.sample_files import stem_of
 
 _DIGITS = re.compile(r"\d+")
@@ -22,11 +23,16 @@ def frames(pictures: list[str], said: list[Any], positions: list[int]) -> tuple[
     """
     stems = [stem_of(picture) for picture in pictures]
     by_names, doubt = _by_names(stems, positions)
-    told = [int(value) for value in said if _is_frame(value)]
-    if len(told) < len(stems) or not _is_unique(told):
+    told = [_frame(value) for value in said]
+    there = [number for number in told if number is not None]
+    if len(there) == len(stems) and _is_unique(there):
+        differs = there != by_names and any(map(_DIGITS.search, stems))
+        return there, "the numbers under 'frame' in the JSON files are taken, not those of the names" if differs else ""
+    if all(number in (None, name) for number, name in zip(told, by_names, strict=True)):
         return by_names, doubt
-    differs = told != by_names and any(map(_DIGITS.search, stems))
-    return told, "the numbers under 'frame' in the JSON files are taken, not those of the names" if differs else ""
+    why = f"{len(there)} of {len(stems)} have one" if _is_unique(there) else _shared(there)
+    not_taken = f"the numbers under 'frame' in the JSON files are not taken ({why})"
+    return by_names, f"{not_taken}; {doubt}" if doubt else not_taken
 
 
 def _by_names(stems: list[str], positions: list[int]) -> tuple[list[int], str]:
@@ -34,18 +40,46 @@ def _by_names(stems: list[str], positions: list[int]) -> tuple[list[int], str]:
     ends = [re.search(r"\d+$", stem) for stem in stems]
     at_end = [int(end[0][-_LONGEST:]) if end else at for end, at in zip(ends, positions, strict=True)]
     places = _varying(stems)
-    if not places or (_is_unique(at_end) and any(ends)):
-        return at_end, "" if _is_unique(at_end) else _shared(at_end)
+    if not places:
+        return at_end, _counted(ends) if _is_unique(at_end) else _shared(at_end)
+    if _is_unique(at_end) and any(ends):
+        return at_end, _among(places, at_end, stems)
     unique = [numbers for numbers in places if _is_unique(numbers)]
     if not unique:
         best = max(reversed(places), key=lambda numbers: len(set(numbers)))
         return best, f"{_shared(best)}, whichever number of the names is taken ({best[0]} in {stems[0]})"
-    best = unique[-1]
-    return best, f"of several numbers in the names, {best[0]} in {stems[0]} is taken" if len(places) > 1 else ""
+    return unique[-1], _among(places, unique[-1], stems)
 
 
-def _is_frame(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e18 and value == int(value)
+def _counted(ends: list[re.Match[str] | None]) -> str:
+    """What is to be said where samples have the number of their place in the folder, for their names end in none."""
+    without = ends.count(None)
+    if not without or len(ends) == 1:
+        return ""
+    return f"{without} of {len(ends)} names end in no number, and their place in the folder is taken"
+
+
+def _among(places: list[list[int]], taken: list[int], stems: list[str]) -> str:
+    """What is to be said of the one that is ``taken`` of several numbers that differ from name to name."""
+    if len(places) == 1:
+        return ""
+    line = f"of several numbers in the names, {taken[0]} in {stems[0]} is taken"
+    by_all = sorted(range(len(stems)), key=lambda sample: [numbers[sample] for numbers in places])
+    in_order = [taken[sample] for sample in by_all]
+    if in_order == sorted(in_order):
+        return line
+    return f"{line}, by which the samples come in another order than by all of them, as by a part of a time"
+
+
+def _frame(value: Any) -> int | None:
+    """The number that a JSON says, also as text; None where it says none that a frame may have."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = int(value) if isinstance(value, int) else units.number(str(value))
+    except ValueError:
+        return None
+    return int(number) if 0 <= number < 10**_LONGEST and number == int(number) else None
 
 
 def _is_unique(numbers: list[int]) -> bool:
@@ -62,4 +96,5 @@ def _varying(stems: list[str]) -> list[list[int]]:
     if len({_DIGITS.sub("#", stem) for stem in stems}) != 1:
         return []
     columns = zip(*([int(number[-_LONGEST:]) for number in _DIGITS.findall(stem)] for stem in stems), strict=True)
-    return [list(numbers) for numbers in columns if len(set(numbers)) > 1]
+    # A number that stands there twice is one.
+    return [list(numbers) for numbers in dict.fromkeys(columns) if len(set(numbers)) > 1]

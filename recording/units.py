@@ -25,6 +25,10 @@ MOVING_DEG = 8.0
 """Who moves the eyes up and down by so much also moves them aside."""
 ASIDE_DEG, ASIDE_TO_UP = 30.0, 60.0
 """Who moves the eyes aside by so much does not keep them on one height within a 60th of it: half a degree."""
+WIDEST_RAD = (2.4, 1.2)
+"""From left to right and from top to bottom nobody looks farther than this, but for one look in ten: 137° and 69°."""
+STEADY_DEG = 5.0
+"""From one row of a look to the next the angles are this near each other at most."""
 ROUNDED = 0.01
 """Two columns of one angle may be rounded differently, by no more than this."""
 TURN_RAD = math.tau + 1e-3
@@ -124,23 +128,35 @@ def radians_called_degrees(azimuth: np.ndarray, elevation: np.ndarray) -> str | 
     A driver who never looks farther than 1.6° to a side, and not up or down either or else by many degrees, in a
     recording with movement in it, is none: the mirrors alone are tens of degrees apart. Nor is one who looks tens of
     degrees to the sides and all the while up and down by less than any eye tracker's own error. Radians may count a
-    full turn from 0.
+    full turn from 0. Who looks straight ahead nearly always is told by what would be too far apart for radians, or by
+    single looks that are: several rows in the order (n,) of the file that go on from one to the next.
     """
     if len(azimuth) < 20 or min(len(np.unique(azimuth)), len(np.unique(elevation))) < 10:
         return None
     around = np.stack([_around_zero(azimuth), _around_zero(elevation)])
     sizes = np.abs(around)
     high = np.quantile(sizes, 0.95, axis=1)
-    within = high <= math.pi / 2
+    aside, up = spread = np.diff(np.quantile(around, (0.05, 0.95), axis=1), axis=0)[0]
+    is_far = np.array([_has_looks_beyond_a_turn(values) for values in around])
+    within = (high <= math.pi / 2) & (spread <= WIDEST_RAD) & ~is_far
     most = np.quantile(sizes, 0.99, axis=1, method="lower")  # a few absurd values are in every file
-    aside, up = np.diff(np.quantile(around, (0.05, 0.95), axis=1), axis=0)[0]
     other = (within[1] and most[1] <= math.pi / 2) or up > MOVING_DEG
     if within[0] and most[0] <= math.pi and other:
         turn = " (counted from 0 to 6.28)" if (around[0] != azimuth).any() else ""
         return f"are hardly ever farther from 0 than {high[0]:.3g} and {high[1]:.3g}{turn}"
-    if aside > ASIDE_DEG and up * ASIDE_TO_UP < aside and most[1] <= math.pi / 2:
+    if aside > ASIDE_DEG and up * ASIDE_TO_UP < aside and most[1] <= math.pi / 2 and not is_far[1]:
         return f"move by {aside:.3g} and by only {up:.3g}"
     return None
+
+
+def _has_looks_beyond_a_turn(values: np.ndarray) -> bool:
+    """Whether several values are farther from 0 than radians of a full turn and follow one another as measurements do.
+
+    Absurd values stand alone, or are one and the same.
+    """
+    beyond = (np.abs(values) > TURN_RAD) & (np.abs(values) <= AZIMUTH_LIMIT_DEG)
+    steps = np.abs(np.diff(values))
+    return int((beyond[1:] & beyond[:-1] & (steps > 0) & (steps <= STEADY_DEG)).sum()) >= FEW
 
 
 def _around_zero(values: np.ndarray) -> np.ndarray:

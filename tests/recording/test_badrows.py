@@ -154,6 +154,55 @@ def test_zeros_in_place_of_lost_eyes_are_said(tmp_path: Path, caplog: pytest.Log
     assert not zeros_in(targets, tmp_path, caplog)
 
 
+def gaze(count: int, decimals: int = 3) -> np.ndarray:
+    """(count, 2) looks to all sides, degrees, rounded."""
+    return np.random.default_rng(0).normal([2, -4], [13, 6], (count, 2)).round(decimals)
+
+
+def angles(path: Path, looks: np.ndarray) -> Path:
+    return write(path, [f"{n},{azimuth:g},{elevation:g},1," for n, (azimuth, elevation) in enumerate(looks)])
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 3])
+@pytest.mark.parametrize("cut", [np.maximum, np.minimum])
+def test_looks_to_one_side_that_a_program_wrote_as_zeros_stop(
+    cut: np.ufunc, decimals: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = gaze(900, decimals)
+    looks[:, 0] = cut(looks[:, 0], 0)
+    path, zeros = angles(tmp_path / "l.csv", looks), int((looks[:, 0] == 0).sum())
+    with pytest.raises(
+        DriveError,
+        match=rf"'azimuth \[deg\]' is exactly 0 in {zeros} of 900 frames \(the first is frame \d+\), and all others "
+        r"lie on one side of 0, .*as they are with on_bad_rows=drop",
+    ):
+        labels.read(path, 900)
+    assert len(labels.read(path, 900, on_bad_rows="drop").table) == 900
+    assert "they are used as they are" in caplog.text
+
+
+def test_elevations_that_end_at_the_horizon_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    looks = gaze(900)
+    looks[:, 1] = np.minimum(looks[:, 1], 0)
+    assert len(labels.read(angles(tmp_path / "l.csv", looks), 900).table) == 900
+    assert "'elevation [deg]' is exactly 0 in" in caplog.text
+
+
+def test_angles_of_one_sign_with_zeros_among_them_are_sound(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    looks = gaze(900)
+    right = np.abs(looks)
+    few = np.where(np.arange(900)[:, None] % 40 == 0, 0.0, right * [1, -1])
+    whole = np.round(right * [1, -1])  # whole degrees
+    narrow = np.column_stack([np.round(np.abs(looks[:, 0]) / 6), looks[:, 1]])  # hardly ever aside
+    both = np.where(np.arange(900)[:, None] % 3 == 0, 0.0, looks)  # zeros, and looks to both sides
+    targets = np.column_stack([np.arange(900) % 4 * 10, looks[:, 1]])
+    ahead = np.where(np.arange(900)[:, None] % 3, [0.0, -2.0], right * [1, -1])  # one label for all looks ahead
+    for name, sound in dict(few=few, whole=whole, narrow=narrow, both=both, targets=targets, ahead=ahead).items():
+        caplog.clear()
+        assert len(labels.read(angles(tmp_path / f"{name}.csv", sound), 900).table) == 900
+        assert "side of 0" not in caplog.text, name
+
+
 def drives(count: int) -> list[list[str]]:
     """The rows of several drives that name the same frames."""
     gaze = np.random.default_rng(0).normal(scale=(13, 6), size=(count, 120, 2))

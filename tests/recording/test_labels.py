@@ -4,6 +4,7 @@ import re
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -152,6 +153,23 @@ def test_a_column_that_occurs_twice_is_refused(tmp_path: Path) -> None:
         labels.read(path, 100)
 
 
+def test_degrees_that_look_like_radians_are_taken_where_somebody_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gaze = np.random.default_rng(0).normal(0, (0.3, 0.2), (200, 2))
+    path = write(
+        tmp_path / "l.csv",
+        *[f"{n},{azimuth:.3f},{elevation:.3f}" for n, (azimuth, elevation) in enumerate(gaze)],
+        header="dash_frames,azimuth [deg],elevation [deg]",
+    )
+    with pytest.raises(
+        DriveError, match=r"these are radians; .* hardly looked anywhere else, go on with on_bad_rows=drop"
+    ):
+        labels.read(path, 200)
+    assert labels.read(path, 200, on_bad_rows="drop").table["azimuth_deg"].abs().max() < 2
+    assert "in 200 rows, as radians do; taken as degrees" in caplog.text
+
+
 def test_an_angle_that_two_columns_hold_differently_is_refused(tmp_path: Path) -> None:
     header = "dash_frames,azimuth [deg],elevation [deg],azimuth_deg"
     rows = [f"{n},{n},1,{n + (n == 7)}.001" for n in range(30)]
@@ -161,6 +179,13 @@ def test_an_angle_that_two_columns_hold_differently_is_refused(tmp_path: Path) -
         labels.read(write(tmp_path / "l.csv", *rows, header=header), 100)
     same = [f"{n},{n},1,{n}.001" for n in range(29)] + ["29,29,1,"]
     assert len(labels.read(write(tmp_path / "l.csv", *same, header=header), 100).table) == 30
+    for lost in ("lost", "-nan(ind)"):
+        some = [f"{n},{lost},1,{lost}" if n == 9 else f"{n},{n},1,{n}" for n in range(30)]
+        read = labels.read(write(tmp_path / "l.csv", *some, header=header), 100)
+        assert (len(read.table), read.dropped) == (29, {"angle not a number": 1})
+    one = [f"{n},lost,1,{n}" if n == 9 else f"{n},{n},1,{n}" for n in range(30)]
+    with pytest.raises(DriveError, match=r"\('lost' and '9' in line 11\)"):
+        labels.read(write(tmp_path / "l.csv", *one, header=header), 100)
     radians = [f"{n},{n},1,0.2" for n in range(30)]  # another unit
     header = header.replace("azimuth_deg", "azimuth_rad")
     assert labels.read(write(tmp_path / "l.csv", *radians, header=header), 100).table["azimuth_deg"].iat[29] == 29

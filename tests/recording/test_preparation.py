@@ -174,7 +174,18 @@ def _cut_in_a_row(folder: Path) -> None:
     (folder / "samples.csv").write_bytes(table[: table.rindex(b",", 0, -40)])
 
 
-@pytest.mark.parametrize("damage", [_without_a_picture, _with_zeros, _cut_in_a_row])
+def _with_a_cut_picture(folder: Path) -> None:
+    os.truncate(sorted(folder.glob("*_driver.jpg"))[7], 900)
+
+
+def _cut_to(name: str, size: int) -> Callable[[Path], None]:
+    return lambda folder: os.truncate(folder / name, size)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [_without_a_picture, _with_zeros, _cut_in_a_row, _with_a_cut_picture, _cut_to("frame_00000_driver.jpg", 0)],
+)
 def test_what_is_gone_from_a_complete_folder_is_refused_and_made_again(
     damage: Callable[[Path], None], drive: tuple[Path, Path], ready: Path, tmp_path: Path
 ) -> None:
@@ -187,6 +198,82 @@ def test_what_is_gone_from_a_complete_folder_is_refused_and_made_again(
     assert content(out) == content(ready)
 
 
+def _without(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _cut_to("frame_00599_road.jpg", 500),
+        _cut_to("frame_00000_gt.json", 0),
+        _cut_to("frame_00000_gt.json", 30),
+        _without("trace.npz"),
+        _cut_to("trace.npz", 4000),
+        _without("fingerprint.npz"),
+        _cut_to("fingerprint.npz", 0),
+        _without("samples.csv"),
+    ],
+)
+def test_every_file_that_is_gone_or_damaged_is_made_again(
+    damage: Callable[[Path], None], drive: tuple[Path, Path], ready: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(ready, out)
+    preparation.prepare(Source(*drive), 40, out, face_asked="20,30,64,50")
+    before = content(out)
+    damage(out)
+    preparation.prepare(Source(*drive), 40, out, face_asked=None)  # as it is
+    after = content(out)
+    assert [name for name in after if after[name] != before[name]] == [] and after.keys() == before.keys()
+
+
+def test_a_face_that_was_asked_for_outlives_an_interruption(
+    drive: tuple[Path, Path], ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(ready, out)
+    preparation.prepare(Source(*drive), 40, out, face_asked="20,30,64,50")
+    before = content(out)
+    (out / "trace.npz").unlink()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(decoding, "read", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        preparation.prepare(Source(*drive), 40, out, face_asked=None)
+    preparation.prepare(Source(*drive), 40, out, face_asked=None)
+    assert content(out) == before
+
+
+def test_an_edited_table_stays_when_something_else_is_made_again(
+    drive: tuple[Path, Path], ready: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(ready, out)
+    edited = "".join((out / "samples.csv").read_text().splitlines(keepends=True)[:20])
+    (out / "samples.csv").write_text(edited)
+    preparation.prepare(Source(*drive), 40, out)
+    assert "samples.csv: is not as prepare wrote it: it holds 19 of 40 samples" in caplog.text
+    (out / "trace.npz").unlink()
+    preparation.prepare(Source(*drive), 40, out)
+    assert (out / "trace.npz").read_bytes() == (ready / "trace.npz").read_bytes()
+    assert (out / "samples.csv").read_text() == edited
+    (out / "samples.csv").unlink()
+    preparation.prepare(Source(*drive), 40, out)
+    assert content(out) == content(ready)
+
+
+@pytest.mark.parametrize("about", [{}, {"kept": "all"}])
+def test_a_folder_that_does_not_say_what_it_keeps_is_one_line(
+    about: dict[str, str], drive: tuple[Path, Path], ready: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(ready, out)
+    said = json.loads((out / "drive.json").read_text())
+    said["samples"] = {"asked": 40} | about
+    (out / "drive.json").write_text(json.dumps(said))
+    with pytest.raises(InputError, match=r"drive\.json: was not written by prepare; give another out folder"):
+        preparation.prepare(Source(*drive), 40, out)
+
+
 def test_a_table_that_was_cut_where_a_line_ends_is_said(ready: Path, tmp_path: Path, caplog) -> None:
     """An edited table looks alike, and is read."""
     out = tmp_path / "out"
@@ -196,6 +283,12 @@ def test_a_table_that_was_cut_where_a_line_ends_is_said(ready: Path, tmp_path: P
     (out / "samples.csv").write_text("".join(lines[:21]))
     assert prepared.load(out).table.shape[0] == 20
     assert "it holds 20 of 40 samples" in caplog.text
+    (out / "samples.csv").write_text("".join(lines[:20]).rstrip("\n"))
+    prepared.load(out)
+    assert "it holds 19 of 40 samples" in caplog.text
+    (out / "samples.csv").write_text(lines[0])
+    with pytest.raises(InputError, match=r"samples\.csv holds no samples; delete samples\.csv and run prepare again"):
+        prepared.load(out)
 
 
 def test_a_complete_folder_is_left_alone(drive: tuple[Path, Path], ready: Path) -> None:

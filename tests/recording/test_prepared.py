@@ -116,11 +116,37 @@ def test_times_in_the_names_of_a_bare_folder_are_said_to_be_no_frames(
     )
 
 
+@pytest.mark.parametrize(("first", "step"), [(1_700_000_000_000, 1000), (1_700_000_000, 1), (100_001_337, 40)])
+def test_times_that_are_near_each_other_are_said_to_be_no_frames(first: int, step: int, tmp_path: Path) -> None:
+    for n in range(3):
+        bare(tmp_path, str(first + step * n), {"azimuth": 1.0, "elevation": 2.0}, n)
+    (said,) = prepared.load(tmp_path).warnings
+    assert f"{step} apart, up to {first + 2 * step}: splits by time" in said
+
+
+@pytest.mark.parametrize("ending", ["", "Z"])
+def test_a_part_of_a_time_is_said_to_be_one(ending: str, tmp_path: Path) -> None:
+    for n in range(6):
+        stem = f"2024-03-05_10-00-{n // 3:02d}.{(n * 337) % 1000:03d}{ending}"
+        bare(tmp_path, stem, {"azimuth": n - 3.0, "elevation": 2.0}, n)
+    (said,) = prepared.load(tmp_path).warnings
+    assert "by which the samples come in another order than by all of them, as by a part of a time" in said
+
+
 def test_a_bare_copy_of_a_prepared_folder_holds_the_same_samples(ready: Path, tmp_path: Path) -> None:
     whole, stripped = prepared.load(ready), prepared.load(copy(ready, tmp_path / "bare", "frame_*"))
     assert stripped.digest == whole.digest
     columns = ["frame", "driver", "road", "azimuth_deg", "elevation_deg"]
     assert stripped.table[columns].equals(whole.table[columns])
+
+
+def test_a_prepared_folder_that_lost_what_it_was_made_from_is_said(ready: Path, tmp_path: Path) -> None:
+    folder = copy(ready, tmp_path / "lost")
+    (folder / "drive.json").unlink()
+    loaded = prepared.load(folder)
+    assert len(loaded.table) == 40
+    (said,) = loaded.warnings
+    assert "has samples.csv and no drive.json, so only its pictures and *_gt.json are read" in said
 
 
 @pytest.mark.parametrize(
@@ -285,6 +311,19 @@ def test_a_bare_folder_whose_looks_to_one_side_are_blank_is_refused(left: dict, 
         prepared.load(tmp_path)
 
 
+def test_a_bare_folder_whose_looks_to_one_side_are_zeros_is_refused(tmp_path: Path) -> None:
+    for name in "ae":
+        (tmp_path / name).mkdir()
+    folder = gaze_folder(tmp_path / "a", lambda a, e: {"azimuth_deg": max(a, 0.0), "elevation_deg": e})
+    with pytest.raises(
+        InputError, match=r"azimuth_deg is exactly 0 in \d+ of 60 samples \(the first is frame_.*remove"
+    ):
+        prepared.load(folder)
+    folder = gaze_folder(tmp_path / "e", lambda a, e: {"azimuth_deg": a, "elevation_deg": min(e, 0.0)})
+    (said,) = prepared.load(folder).warnings
+    assert "elevation_deg is exactly 0 in" in said
+
+
 def test_an_angle_under_two_keys_is_refused_where_they_differ(tmp_path: Path) -> None:
     folder, other = tmp_path / "same", tmp_path / "other"
     folder.mkdir()
@@ -346,6 +385,8 @@ def test_files_of_a_bare_folder_that_are_not_read_are_said(tmp_path: Path, caplo
         ("frame_{n:05d}_cam0", ""),
         ("P03_{n:05d}_v2", ""),
         ("frame ({n})", ""),
+        ("P03_{n:05d}_{n:05d}", ""),
+        ("{half}_{n:05d}", "of several numbers in the names, 0 in 0_00000 is taken"),
         ("{n:05d}_take{half}", "of several numbers in the names, 0 in 00000_take0 is taken"),
     ],
 )
@@ -365,7 +406,27 @@ def test_frames_that_every_file_says_go_before_names(tmp_path: Path) -> None:
     assert loaded.table["frame"].tolist() == [0, 30, 60, 90, 120, 150]
     assert "the numbers under 'frame' in the JSON files are taken" in loaded.warnings[0]
     (tmp_path / "sample_3_gt.json").write_text('{"frame": 30, "azimuth_deg": 3, "elevation_deg": 3}')
-    assert prepared.load(tmp_path).table["frame"].tolist() == list(range(6))  # one twice: these are no frames
+    loaded = prepared.load(tmp_path)
+    assert loaded.table["frame"].tolist() == list(range(6))  # one twice: these are no frames
+    assert "under 'frame' in the JSON files are not taken (2 of 6 samples share a number with" in loaded.warnings[0]
+
+
+def test_frames_that_files_say_as_text_are_read(tmp_path: Path) -> None:
+    for n in range(6):
+        bare(tmp_path, f"img{'abcdef'[n]}", {"frame": f"{30 * n:05d}", "azimuth_deg": n, "elevation_deg": n}, n)
+    loaded = prepared.load(tmp_path)
+    assert (loaded.table["frame"].tolist(), loaded.warnings) == ([0, 30, 60, 90, 120, 150], ())
+
+
+@pytest.mark.parametrize("frame", [None, -3, 1.5, "first"])
+def test_places_in_the_folder_that_stand_for_numbers_are_said(frame: object, tmp_path: Path) -> None:
+    for n in range(6):
+        said = frame if n == 3 else 30 * n
+        bare(tmp_path, f"img{'abcdef'[n]}", {"frame": said, "azimuth_deg": n, "elevation_deg": n}, n)
+    loaded = prepared.load(tmp_path)
+    assert loaded.table["frame"].tolist() == list(range(6))
+    (warning,) = loaded.warnings
+    assert "under 'frame' in the JSON files are not taken (5 of 6 have one); 6 of 6 names end in no number" in warning
 
 
 def test_samples_that_share_a_number_are_said(tmp_path: Path) -> None:

@@ -106,3 +106,35 @@ def test_elevation_alone_in_radians() -> None:
     assert not units.radians_called_degrees(*calm.T)
     ahead = np.column_stack([gaze[:, 0] / 3, np.radians(gaze[:, 1])])  # too little movement to say
     assert not units.radians_called_degrees(*ahead.T)
+
+
+@pytest.mark.parametrize("deviation", [(0.75, 0.45), (0.6, 0.4), (0.9, 0.6), (0.5, 0.42)])
+def test_degrees_of_a_driver_who_looks_straight_ahead(deviation: tuple[float, float]) -> None:
+    looks = np.random.default_rng(0).normal([0.1, -0.2], deviation, (2400, 2))
+    assert not units.radians_called_degrees(*looks.T)
+
+
+@pytest.mark.parametrize(("column", "at"), [(0, 35.0), (0, -22.0), (1, -18.0)])
+def test_one_look_that_is_too_far_for_radians(column: int, at: float) -> None:
+    random = np.random.default_rng(0)
+    looks = random.normal([0.1, -0.1], [0.3, 0.2], (2400, 2))
+    assert units.radians_called_degrees(*looks.T)
+    alone = looks.copy()
+    alone[::240, column] = at + random.normal(0, 0.4, 10)
+    assert units.radians_called_degrees(*alone.T), "single values are absurd ones"
+    same = looks.copy()
+    same[700:710, column] = at
+    assert units.radians_called_degrees(*same.T), "one value is what a program writes for none"
+    looks[700:710, column] = at + random.normal(0, 0.4, 10)
+    assert not units.radians_called_degrees(*looks.T)
+
+
+def test_looks_into_every_mirror_in_radians_are_radians() -> None:
+    looks = np.random.default_rng(0).normal([0, -8], [35, 16], (2400, 2)).clip([-110, -80], [110, 60])
+    assert units.radians_called_degrees(*np.radians(looks).T)
+
+
+def test_a_look_below_zero_in_radians_of_a_full_turn_is_none_that_is_too_far() -> None:
+    looks = np.random.default_rng(0).normal([25, 14], [5, 3], (2400, 2)).clip(2, 60)
+    looks[700:712] = np.random.default_rng(1).normal(-3, 0.5, (12, 2))
+    assert units.radians_called_degrees(*(np.radians(looks) % math.tau).round(4).T)

@@ -26,6 +26,7 @@ from sqlalchemy import Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from recording.exceptions import InputError
+from recording.files import is_there
 from registry import database
 from training import sqlite
 from training.orphans import end_run
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 BEAT_S = 10
 GRACE_S = 120  # without a sign of life; a database may be away for a while without anybody being given up
 MOST_RETRIES = 3
+TRIAL = "trial-"
+"""With this the names of a trial's files begin."""
 PATIENCE_S = 180.0
 POLL_S = 1.0
 CONNECT_S = 10
@@ -92,9 +95,22 @@ class StudyFile:
     def opened(self) -> str:
         if fault := database.fault(self.path, _TABLES):
             raise InputError(f"study {self.name!r}: {self.where} cannot be used ({fault}); choose another study name")
+        self._check_not_lost()
         sqlite.be_patient()
         # Quoted: SQLAlchemy reads a %20 in the folder's name as a space, and a ? as the end of the path.
         return f"sqlite:///{quote(str(self.path))}"
+
+    def _check_not_lost(self) -> None:
+        """:class:`InputError` where trials were run and what they found is gone: new ones would overwrite theirs."""
+        if is_there(self.path) and self.path.stat().st_size:
+            return
+        trials = sorted(path.name for path in self.path.parent.glob(f"{TRIAL}*"))
+        if trials:
+            gone = "is empty" if is_there(self.path) else "is gone"
+            raise InputError(
+                f"study {self.name!r}: {self.where} {gone}, and {trials[0]} beside it is of an earlier search, which a "
+                f"new one would overwrite; put the file back, delete {TRIAL}* there, or choose another study name"
+            )
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -162,3 +162,21 @@ def test_a_study_file_that_is_none_is_one_line(tmp_path, content):
         Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000)
     (tmp_path / "study.db").unlink()
     Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000).close()  # the lock was given back
+
+
+@pytest.mark.parametrize("content", [b"", None])
+def test_a_search_whose_study_file_is_lost_is_not_begun_anew_over_its_trials(tmp_path, content):
+    first = Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000)
+    weights = first.checkpoint(0)
+    first.close()
+    file = tmp_path / "study.db"
+    file.unlink() if content is None else file.write_bytes(content)
+    Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000).close()  # nothing was run: nothing is lost
+    weights.write_bytes(b"weights")
+    Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000).close()
+    file.unlink() if content is None else file.write_bytes(content)
+    with pytest.raises(
+        InputError, match=r"study\.db is (empty|gone), and trial-000\.safetensors .*choose another study"
+    ):
+        Study(tmp_path, "one", SearchSpace(), IDENTITY, 1000)
+    assert file.exists() == (content is not None) and weights.read_bytes() == b"weights"
