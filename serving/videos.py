@@ -14,8 +14,8 @@ from recording.detection import spread
 from recording.exceptions import InputError
 from recording.frames import Index
 from registry.crop import Crop
+from registry.faces import Shown, settle
 from serving import crops
-from serving.steady import settle
 
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".m4v": "ipod", ".mkv": "matroska"}
 SUFFIXES = tuple(_FORMATS)
@@ -37,7 +37,9 @@ def settled(path: Path, index: Index, among: Sequence[int], crop: str, promised:
         shown[number] = crops.driver_view(picture, crop, promised)[..., ::-1].copy()
 
     lost = decoding.read(path, index, spread(among), keep)
-    return settle(promised, [shown[number] for number in sorted(shown.keys() - lost)], str(path))
+    views = [shown[number] for number in sorted(shown.keys() - lost)]
+    (found,) = settle(promised, [Shown(str(path), views, lambda view: view)], crops.NO_FACE_ADVICE)
+    return found
 
 
 class Copy:
