@@ -6,7 +6,7 @@ camera. So the rectangle is what many pictures agree on; single missed or false 
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -60,19 +60,27 @@ def find(files: Sequence[Path], asked: str) -> Choice:
         return Choice(None)
     given = parse(asked)
     if given is not None:
-        height, width = _read(files[0]).shape[:2]
+        height, width = read(files[0]).shape[:2]
         return Choice(Face(width, height, given))
-    return choose(*_looks(files))
+    return search(files, read)
 
 
-def borrow(files: Sequence[Path], faces: Sequence[Face]) -> Choice | None:
+def search(shown: Sequence[T], read: Callable[[T], Picture], room: float = 0.0) -> Choice:
+    """What most of some dozens of a drive's pictures, spread evenly, show a face in.
+
+    ``read`` makes a picture of the driver view of what is ``shown``; ``room``: see :func:`choose`.
+    """
+    return choose(*_looks(shown, read), room=room)
+
+
+def borrow(shown: Sequence[T], read: Callable[[T], Picture], faces: Sequence[Face]) -> Choice | None:
     """For a drive in which too few pictures show a face: the rectangle that holds those of other drives, where some of
     its pictures show a face in that very place.
 
     ``None`` where no other drive has a driver view of that size, or hardly a picture has a face there: then it may be
     another camera. Raises :class:`InputError` where a picture cannot be read.
     """
-    looks, width, height = _looks(files)
+    looks, width, height = _looks(shown, read)
     views = [face.view for face in faces if (face.width, face.height) == (width, height)]
     if not views:
         return None
@@ -85,11 +93,11 @@ def borrow(files: Sequence[Path], faces: Sequence[Face]) -> Choice | None:
     return Choice(Face(width, height, View(x, y, right - x, bottom - y)), seen, len(looks), borrowed=True)
 
 
-def _looks(files: Sequence[Path]) -> tuple[list[Boxes], int, int]:
+def _looks(shown: Sequence[T], read: Callable[[T], Picture]) -> tuple[list[Boxes], int, int]:
     """The faces in some dozens of the pictures, in pixels of the largest of them should their sizes differ, and its
     width and height."""
     with ThreadPoolExecutor(2, thread_name_prefix="faces") as pool:
-        looks = list(pool.map(_look, spread(files)))
+        looks = list(pool.map(lambda one: _look(read(one)), spread(shown)))
     width, height = max(size for _, size in looks)
     return [boxes * np.tile([width / w, height / h], 2) for boxes, (w, h) in looks], width, height
 
@@ -249,12 +257,12 @@ def _near(box: npt.NDArray[np.float64], looks: list[Boxes]) -> Boxes:
     return np.array(near).reshape(-1, 4)
 
 
-def _look(file: Path) -> tuple[Boxes, tuple[int, int]]:
-    picture = _read(file)
-    return detect(picture), (picture.shape[1], picture.shape[0])
+def _look(picture: Picture) -> tuple[Boxes, tuple[int, int]]:
+    return detect(np.ascontiguousarray(picture)), (picture.shape[1], picture.shape[0])
 
 
-def _read(file: Path) -> Picture:
+def read(file: Path) -> Picture:
+    """The picture in a file; :class:`InputError` where it cannot be read."""
     try:
         content = file.read_bytes()
     except OSError as error:

@@ -128,6 +128,11 @@ class Choice:
         return said
 
     @property
+    def given(self) -> bool:
+        """Whether somebody gave the rectangle, and it was not looked for."""
+        return self.face is not None and not self.looked_at
+
+    @property
     def failed(self) -> bool:
         """Whether a face was wanted and not found."""
         return self.face is None and (self.looked_at > 0 or bool(self.unfit))
@@ -153,7 +158,7 @@ class Choice:
                 f"FACE RECTANGLE OF THE OTHER DRIVES: {self.face} (x,y,w,h); only {self.seen} of {self.looked_at} "
                 "pictures of this one show a face there, too few to find it by. face=x,y,w,h gives one to all"
             )
-        source = f"found on {self.seen} of {self.looked_at} pictures" if self.looked_at else "as given"
+        source = "as given" if self.given else f"found on {self.seen} of {self.looked_at} pictures"
         said = (
             f"face rectangle {self.face} (x,y,w,h) of the driver view's {self.face.width}x{self.face.height}, {source}"
         )

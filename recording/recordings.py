@@ -192,7 +192,7 @@ def _borrowed(drive: Samples, own: Choice, faces: list[Face]) -> Choice:
     the faces of all."""
     if not own.failed or own.unfit or not faces:
         return own
-    return detection.borrow(drive.driver_files(), faces) or own
+    return detection.borrow(drive.driver_files(), detection.read, faces) or own
 
 
 def _unfit(drive: Samples, asked: str) -> str:

@@ -140,6 +140,12 @@ def _check(what: str, answered: np.ndarray, wanted: np.ndarray) -> None:
     off = angles.absolute_errors(answered, wanted)
     if not (off <= TOLERANCE_DEG).all():  # not (… <= …): NaN is off as well
         raise Unfit(
-            f"a {what} is answered up to {off.max():.2f}° differently than in float32; at most {TOLERANCE_DEG:g}° is "
-            f"let pass, so that no other picture is {contract.GOLDEN_TOLERANCE_DEG:g}° off"
+            f"a {what} is answered up to {_in_digits(off.max())}° differently than in float32; at most "
+            f"{TOLERANCE_DEG:g}° is let pass, so that no other picture is {contract.GOLDEN_TOLERANCE_DEG:g}° off"
         )
+
+
+def _in_digits(off_deg: float) -> str:
+    """What is too much, in as many digits as show that it is."""
+    rounded = (f"{off_deg:.{digits}f}" for digits in range(2, 17))
+    return next((text for text in rounded if not float(text) <= TOLERANCE_DEG), str(off_deg))

@@ -17,10 +17,16 @@ CHOICES: tuple[str, ...] = get_args(CropChoice)
 WHOLE = Crop(layout="driver", rectangles=())
 """The promise of a model whose pictures are the driver and nothing else."""
 
-WIDEST_CAMERA = 2.4
-"""No camera takes pictures longer than this many times their height (or higher): cinema's widest is 2.39."""
 WHERE_TO_SAY = "crop= of /v1/gaze and /v1/stream, --crop of predict, “The picture shows” in the app"
 """Where one says what a picture shows."""
+_ALONE = f"give the driver view alone, and say so ({WHERE_TO_SAY})"
+
+WIDEST_CAMERA = 2.4
+"""No camera takes pictures longer than this many times their height (or higher): cinema's widest is 2.39."""
+NO_FACE_ADVICE = (
+    "give pictures of one drive that show it, or the face alone (--crop face; in the app, “the face alone”)"
+)
+"""What to do where pictures do not agree on a face."""
 ROUNDING = 2
 """Edges of the same view scaled from two sizes differ by so many pixels at most."""
 
@@ -126,13 +132,9 @@ def _agreed(fitting: list[View], width: int, height: int, variants: Sequence[Lay
     if not fitting:
         sizes = " or ".join(f"{variant.width}x{variant.height}" for variant in variants)
         raise InputError(
-            f"a {width}x{height} picture has not the proportions of a composite frame of this model ({sizes}); "
-            "send the driver view alone with crop=driver"
+            f"a {width}x{height} picture has not the proportions of a composite frame of this model ({sizes}); {_ALONE}"
         )
     edges = np.array([[view.x, view.y, view.x + view.w, view.y + view.h] for view in fitting])
     if np.ptp(edges, axis=0).max() > ROUNDING:
-        raise InputError(
-            f"a {width}x{height} picture fits several layouts that this model was trained on; "
-            "send the driver view alone with crop=driver"
-        )
+        raise InputError(f"a {width}x{height} picture fits several layouts that this model was trained on; {_ALONE}")
     return fitting[0]

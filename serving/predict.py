@@ -5,7 +5,7 @@ import csv
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from recording import arrows, decoding, labels, preprocess, sample_files, video
+from recording import arrows, decoding, labels, prepared, preprocess, sample_files, sample_numbers, video
 from recording import frames as indices
 from recording import pictures as encoded
 from recording.badrows import MOVING, ON_BAD_ROWS, STOP
-from recording.detection import spread
 from recording.exceptions import InputError
+from recording.face import Choice
 from recording.files import check_apart, check_ending, given_path, writing_text
 from recording.frames import Index
 from recording.processors import cores
 from registry.crop import Crop
+from registry.faces import Shown, settle
 from serving import crops, pictures, videos
 from serving.batching import Batcher
 from serving.loader import Loader, cache_folder
 from serving.predictor import Predictor
 from serving.selection import add_selector, selector
-from serving.steady import settle
 
 # Pictures that are decoded ahead of their answers: keeps every core busy and bounds memory.
 _AHEAD = 64
@@ -110,7 +110,7 @@ def main(argv: list[str]) -> int:
     with ExitStack() as stack:
         write = stack.enter_context(_writer(given.out, given.format, predictor, framed=bool(clips)))
         session = stack.enter_context(_session(predictor, given.crop))
-        for row in session.images(images):
+        for row in session.images(images, [path for path in given.inputs if path.is_dir()]):
             write(row)
         for clip in clips:
             for row in session.video(clip, index or indices.scan(clip, given.track), given.annotated, gaze):
@@ -128,20 +128,19 @@ class Session:
         self._crop = crop
         self._promised = predictor.contract.crop
 
-    def images(self, files: list[Path]) -> Iterator[Row]:
+    def images(self, files: list[Path], folders: Sequence[Path] = ()) -> Iterator[Row]:
         """One row per file; :class:`InputError` names the first that is no picture.
 
-        Where the version has to find the face, the pictures are taken to be of one drive.
+        Where the version has to find the face, the pictures of each of the ``folders`` are taken to be of one drive, as
+        all others together are.
         """
-        if not files:
-            return
-        shown = (self._view(preprocess.decode(_read(file), str(file))) for file in spread(files))
-        promised = self._promised if self._crop == "face" else settle(self._promised, shown, "the given pictures", _say)
+        drives = [file.parent if file.parent in folders else None for file in files]
+        promised = self._promises(files, drives)
 
-        def answer(file: Path) -> Future[np.ndarray]:
-            return self._submit(pictures.read(_read(file), str(file), crop=self._crop, promised=promised))
+        def answer(file: Path, drive: Path | None) -> Future[np.ndarray]:
+            return self._submit(pictures.read(_read(file), str(file), crop=self._crop, promised=promised[drive]))
 
-        jobs = ((file, self._pool.submit(answer, file)) for file in files)
+        jobs = ((file, self._pool.submit(answer, file, drive)) for file, drive in zip(files, drives, strict=True))
         progress = tqdm(_ahead(jobs), total=len(files), desc="images", unit="image", disable=_quiet(len(files)))
         for file, job in progress:
             azimuth, elevation = job.result().result()
@@ -184,7 +183,28 @@ class Session:
     def _answer_frame(self, frame: np.ndarray, promised: Crop, name: str) -> Future[np.ndarray]:
         return self._submit(preprocess.resize(crops.network_view(frame, self._crop, promised, name)))
 
-    def _view(self, picture: np.ndarray) -> np.ndarray:
+    def _promises(self, files: list[Path], drives: list[Path | None]) -> dict[Path | None, Crop]:
+        """What is read of the pictures of each drive, a folder or ``None``: that of each file."""
+        together: dict[Path | None, list[Path]] = {}
+        for file, drive in zip(files, drives, strict=True):
+            together.setdefault(drive, []).append(file)
+        if self._crop == "face" or not self._promised.detected:
+            return dict.fromkeys(together, self._promised)
+        shown = [self._shown(*one) for one in together.items()]
+        return dict(zip(together, settle(self._promised, shown, crops.NO_FACE_ADVICE, _say_second), strict=True))
+
+    def _shown(self, drive: Path | None, files: list[Path]) -> Shown[Path]:
+        if drive is None:
+            return Shown("the given pictures", files, self._view)
+        if self._crop != "composite" and (drive / prepared.DRIVE).is_file():
+            try:
+                return Shown.of(prepared.load(drive))
+            except InputError as error:
+                print(f"{error}; here its pictures are looked at as they are", file=sys.stderr)
+        return Shown(str(drive), _by_frame(files), self._view)
+
+    def _view(self, file: Path) -> np.ndarray:
+        picture = preprocess.decode(_read(file), str(file))
         return crops.driver_view(picture, self._crop, self._promised)
 
     def _submit(self, picture: np.ndarray) -> Future[np.ndarray]:
@@ -193,6 +213,19 @@ class Session:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
+
+
+def _say_second(name: str, choice: Choice) -> None:
+    crops.say_two_faces(choice, name, _say)
+
+
+def _by_frame(files: list[Path]) -> list[Path]:
+    """The pictures of a folder in the order in which :func:`recording.prepared.load` has those of a bare one."""
+    names = [file.name for file in files]
+    if not all(map(sample_files.is_picture, names)):
+        return files
+    frames, _ = sample_numbers.frames(names, [None] * len(names), list(range(len(names))))
+    return [files[k] for k in np.lexsort((names, frames))]
 
 
 def _read(file: Path) -> bytes:

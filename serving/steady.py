@@ -1,20 +1,15 @@
-"""The face in pictures of one drive, for versions that have to find it: one place for all of them."""
+"""The face in the pictures of a stream, for versions that have to find it: one place for all of them."""
 
 from collections import deque
-from collections.abc import Iterable
 from threading import Lock
 
 import numpy as np
 
 from recording import detection
 from recording.exceptions import InputError
-from recording.face import Choice
 from recording.layouts import Layout
 from registry.crop import Crop
-from serving.crops import Say, say_two_faces, unsaid
 
-LEAST_SEEN = 3
-"""Of given pictures so many (of fewer, all) have to agree; in a stream, which cannot wait, one is enough at first."""
 LOOKED_AT = 24
 """Pictures of a stream after which the rectangle stays where it is, as it does in the drives of the training."""
 
@@ -54,9 +49,9 @@ class Steady:
             return self._promised
         with self._lock:
             if self._settled.rectangle is None or len(self._looks) < LOOKED_AT:
-                face = _chosen(self._promised, self._looks, picture, least=1).face
-                if face is not None:
-                    self._settled = self._promised.settled(face)
+                settled = _settled(self._promised, self._looks, picture)
+                if settled.rectangle is not None:
+                    self._settled = settled
             if self._settled.rectangle is None:
                 raise InputError(
                     f"{name}: no face found so far, where this version needs one; show it from the front, or give the "
@@ -65,29 +60,11 @@ class Steady:
             return self._settled
 
 
-def settle(promised: Crop, views: Iterable[np.ndarray], name: str, say: Say = unsaid) -> Crop:
-    """A contract's promise for pictures of one drive, of which ``views`` are some driver views (h, w, 3).
+def _settled(promised: Crop, looks: deque[np.ndarray], view: np.ndarray) -> Crop:
+    """The promise with the rectangle on which ``looks`` agree, the one at ``view``, which is added, included.
 
-    They are looked at only where the face has to be found. Raises :class:`InputError` when they do not agree on one;
-    ``name`` is what messages call them; ``say`` hears of a second face.
+    A stream cannot wait: one is enough at first.
     """
-    if not promised.detected:
-        return promised
-    looks: deque[np.ndarray] = deque()
-    choice = Choice(None)
-    for view in views:
-        choice = _chosen(promised, looks, view, least=LEAST_SEEN)
-    if choice.face is None:
-        raise InputError(
-            f"{name}: the {len(looks)} pictures looked at do not agree on a face, and this version needs one; give "
-            "pictures of one drive that show it, or the face alone (--crop face; in the app, “the face alone”)"
-        )
-    say_two_faces(choice, name, say)
-    return promised.settled(choice.face)
-
-
-def _chosen(promised: Crop, looks: deque[np.ndarray], view: np.ndarray, least: int) -> Choice:
-    """What ``looks`` agree on, the one at ``view``, which is added, included."""
     looks.append(detection.detect(np.ascontiguousarray(view)))
     height, width = view.shape[:2]
-    return detection.choose(looks, width, height, least, promised.room)
+    return promised.settled(detection.choose(looks, width, height, 1, promised.room).face)

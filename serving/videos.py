@@ -12,10 +12,11 @@ from av.container import OutputContainer
 from recording import decoding, files
 from recording.detection import spread
 from recording.exceptions import InputError
+from recording.face import Choice
 from recording.frames import Index
 from registry.crop import Crop
+from registry.faces import Shown, settle
 from serving import crops
-from serving.steady import settle
 
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".m4v": "ipod", ".mkv": "matroska"}
 SUFFIXES = tuple(_FORMATS)
@@ -40,7 +41,13 @@ def settled(
         shown[number] = crops.driver_view(picture, crop, promised)[..., ::-1].copy()
 
     lost = decoding.read(path, index, spread(among), keep)
-    return settle(promised, [shown[number] for number in sorted(shown.keys() - lost)], str(path), say)
+
+    def second(name: str, choice: Choice) -> None:
+        crops.say_two_faces(choice, name, say)
+
+    views = [shown[number] for number in sorted(shown.keys() - lost)]
+    (found,) = settle(promised, [Shown(str(path), views, lambda view: view)], crops.NO_FACE_ADVICE, second)
+    return found
 
 
 class Copy:

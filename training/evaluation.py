@@ -17,10 +17,9 @@ import numpy as np
 
 from recording import label_frame, relative_to
 from recording.exceptions import InputError
-from recording.face import AUTO
-from recording.recordings import Recordings, with_faces
+from recording.recordings import Recordings
 from recording.scenarios import scenarios
-from registry import lineage, opening, registration, resolving, versions
+from registry import faces, lineage, opening, registration, resolving, versions
 from registry.addresses import Selector, base_name
 from registry.contract import Contract
 from registry.crop import Crop
@@ -70,7 +69,9 @@ def run(config: EvaluateConfig) -> int:
 
 def cut(data: Recordings, crop: Crop) -> Recordings:
     """The drives with the face rectangle that the version reads; each one's own, where it is to be found on each."""
-    return with_faces(data, AUTO) if crop.detected else data.cut_to((crop.rectangle,) * len(data.drives))
+    advice = "give a drive that shows it from the front, or prepare this one with face=x,y,w,h"
+    promised = faces.settle(crop, [faces.Shown.of(drive) for drive in data.drives], advice)
+    return data.cut_to(tuple(one.rectangle for one in promised))
 
 
 def compare_frames(data: Recordings, promised: Contract, kept: Holdout) -> None:

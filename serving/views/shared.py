@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from recording import angles, detection, preprocess
+from recording import angles, preprocess
 from recording.exceptions import GazeError, InputError
-from recording.face import AUTO, Face
-from recording.prepared import TABLE, Samples
+from recording.face import Choice
+from recording.prepared import DRIVE, TABLE, Samples
 from recording.relative_to import HEAD
+from registry import faces
 from registry.addresses import DEFAULT_MODEL_NAME
 from registry.crop import Crop
 from registry.holdout import Holdout
@@ -118,10 +119,11 @@ def _at_home(path: str) -> Path:
 
 
 def _changed(folder: Path) -> float:
-    """When a folder was last changed: its table, or any file of a bare one; 0 where it cannot be read."""
-    table = folder / TABLE
+    """When a folder was last changed: its table or what is said of it, or any file of a bare one; 0 where it cannot be
+    read."""
+    told = [folder / TABLE, folder / DRIVE]
     try:
-        watched = [table] if table.is_file() else [folder, *folder.iterdir()]
+        watched = told if all(path.is_file() for path in told) else [folder, *folder.iterdir()]
         return max(path.stat().st_mtime for path in watched)
     except (OSError, ValueError):
         return 0
@@ -159,20 +161,18 @@ def promised(found: Predictor, drive: Samples) -> Crop:
 
     Raises :class:`InputError` when no face is found there.
     """
-    if not found.contract.crop.detected:
-        return found.contract.crop
-    face = _face(drive.digest, drive)
-    if face is None:
-        raise InputError(
-            f"{drive.folder}: its pictures do not agree on a face, and version {found.version} needs one (it was "
-            "trained on drives with the face in different places); choose another folder or version"
-        )
-    return found.contract.crop.settled(face)
+    crop = found.contract.crop
+    if not crop.detected:
+        return crop
+    chosen = _face(drive.digest, str(drive.chosen and drive.chosen.face), crop.room, crop, drive)
+    advice = "choose another folder or version, or prepare the folder with face=x,y,w,h"
+    return faces.settled(crop, faces.Shown.of(drive), chosen, advice)
 
 
-@st.cache_data(max_entries=4, show_spinner="Looking for the face …")
-def _face(digest: str, _drive: Samples) -> Face | None:
-    return detection.find(_drive.driver_files(), AUTO).face
+@st.cache_data(max_entries=12, show_spinner="Looking for the face …")
+def _face(digest: str, known: str, room: float, _promised: Crop, _drive: Samples) -> Choice:
+    (chosen,) = faces.choose(_promised, [faces.Shown.of(_drive)])
+    return chosen
 
 
 def relative(found: Predictor) -> str:
@@ -201,13 +201,15 @@ def _answer(found: Predictor, read: np.ndarray) -> tuple[float, float]:
 
 def answers(found: Predictor, drive: Samples) -> np.ndarray:
     """(n, 2) degrees for every sample of the folder, with a progress bar the first time."""
-    return _answers(found.model, found.version, found.contract.seal, drive.digest, drive)
+    read = promised(found, drive)
+    return _answers(found.model, found.version, found.contract.seal, drive.digest, read.face_in_words, read, drive)
 
 
 @st.cache_data(max_entries=12, show_spinner=False)
-def _answers(model: str, version: int, seal: str, digest: str, _drive: Samples) -> np.ndarray:
+def _answers(
+    model: str, version: int, seal: str, digest: str, rectangle: str, _read: Crop, _drive: Samples
+) -> np.ndarray:
     found = predictor(model, version)
-    read = promised(found, _drive)
     files = _drive.driver_files()
     said = f"Version {version} of {model} looks at {len(files)} pictures …"
     bar = st.progress(0.0, said)
@@ -215,7 +217,7 @@ def _answers(model: str, version: int, seal: str, digest: str, _drive: Samples) 
     try:
         with ThreadPoolExecutor(2) as pool:
             for start in range(0, len(files), 16):
-                looked = list(pool.map(lambda file: pictures.read_sample(file, read), files[start : start + 16]))
+                looked = list(pool.map(lambda file: pictures.read_sample(file, _read), files[start : start + 16]))
                 given.append(found.predict(np.stack(looked)))
                 bar.progress((start + len(looked)) / len(files), said)
     finally:

@@ -1,6 +1,8 @@
 """*Try it*: a picture, a short video or the webcam, answered by the version in the stage that the app follows."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import altair as alt
@@ -11,7 +13,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from recording import arrows, decoding, frames, pictures, preprocess, video
 from recording.arrows import Arrow
-from recording.exceptions import GazeError
+from recording.exceptions import GazeError, InputError
 from serving import crops, videos
 from serving.predictor import Predictor
 from serving.views import shared
@@ -84,11 +86,7 @@ def _picture(found: Predictor, data: bytes, crop: str) -> None:
 
 
 def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
-    # The decoder wants a file; the name is ours, not the visitor's.
-    with tempfile.NamedTemporaryFile(suffix=Path(given.name).suffix.lower()) as file:
-        file.write(given.getbuffer())
-        file.flush()
-        path = Path(file.name)
+    with _as_file(given) as path:
         index = frames.scan(path)
         first = min(index.frames, _FRAMES)
         with video.opened(path, index.track) as (container, _):
@@ -147,6 +145,18 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
         width="stretch",
     )
     right.download_button("Angles as CSV", table.to_csv(index=False), "gaze.csv", "text/csv")
+
+
+@contextmanager
+def _as_file(given: UploadedFile) -> Iterator[Path]:
+    """An upload as a file, which the decoder wants; its name is ours, but messages have the visitor's."""
+    with tempfile.NamedTemporaryFile(suffix=Path(given.name).suffix.lower()) as file:
+        file.write(given.getbuffer())
+        file.flush()
+        try:
+            yield Path(file.name)
+        except GazeError as error:
+            raise InputError(str(error).replace(file.name, given.name)) from None
 
 
 def _in_words(angle: float, positive: str, negative: str, whose: str = "") -> str:

@@ -129,6 +129,12 @@ def test_what_is_compared_may_differ_by_half_of_the_tolerance(
     assert "this machine computes other angles" not in caplog.text, "that belongs to another failure"
 
 
+@pytest.mark.parametrize(("off_deg", "said"), [(0.0712, "0.07°"), (0.05004, "0.05004°"), (np.nan, "nan°")])
+def test_what_is_too_much_is_said_in_as_many_digits_as_show_it(off_deg, said):
+    with pytest.raises(bfloat16.Unfit, match=f"a sample is answered up to {said} differently .* at most 0.05° is let"):
+        bfloat16._check("sample", np.array([[0.0, 0.0]]), np.array([[off_deg, 0.0]]))
+
+
 class _Off(GazeNetwork):
     """Answers every picture by so many degrees differently."""
 

@@ -46,7 +46,7 @@ def test_auto_cuts_only_what_no_camera_takes_and_composite_refuses_what_is_none(
     assert crops.driver_view(composite, "driver", DASHGAZE).shape == composite.shape
     wide = np.zeros((200, 900, 3), np.uint8)
     assert crops.driver_view(wide, "auto", DASHGAZE).shape == wide.shape
-    with pytest.raises(InputError, match=r"640x480 .* this model \(3008x1080 or 1920x1080\); .* crop=driver"):
+    with pytest.raises(InputError, match=r"640x480 .* this model \(3008x1080 or 1920x1080\); .* in the app\)$"):
         crops.driver_view(np.zeros((480, 640, 3), np.uint8), "composite", DASHGAZE)
 
 

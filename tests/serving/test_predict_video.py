@@ -138,7 +138,9 @@ def test_the_face_is_not_looked_for_in_frames_that_turn_out_to_be_damaged(monkey
 
     monkeypatch.setattr(videos.decoding, "read", read)
     monkeypatch.setattr(videos.crops, "driver_view", lambda picture, *_: picture)
-    monkeypatch.setattr(videos, "settle", lambda promised, shown, *_: [int(picture.max()) for picture in shown])
+    monkeypatch.setattr(
+        videos, "settle", lambda promised, shown, *_: [[int(picture.max()) for picture in shown[0].pictures]]
+    )
     promised: Any = SimpleNamespace(detected=True)
     assert videos.settled(Path("v.mp4"), SimpleNamespace(), range(3), "driver", promised) == [0, 2]  # type: ignore[arg-type]
 

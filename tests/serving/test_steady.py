@@ -1,4 +1,4 @@
-"""Versions of several drives: the face is found per stream, per picture, or on all pictures given."""
+"""Versions of several drives: the face is found per stream, or per picture."""
 
 import time
 from collections.abc import Sequence
@@ -15,8 +15,9 @@ from recording.exceptions import InputError
 from recording.face import Choice, Face
 from recording.layouts import DASHGAZE, View
 from registry.crop import Crop
+from registry.faces import Shown, settle
 from serving import crops, predict, steady, videos
-from serving.views import shared, try_it
+from serving.views import try_it
 from tests import faces
 
 FOUND = Crop.of("dashgaze", DASHGAZE, [Face(320, 360, View(20, 30, 100, 100)), Face(320, 360, View(90, 80, 120, 120))])
@@ -55,7 +56,6 @@ def test_a_face_is_shown_no_closer_than_in_the_drives_of_the_training() -> None:
     assert len(cut) == pytest.approx(len(closer) * 1.7 / (1 + 2 * detection.MARGIN), abs=1)
     assert np.array_equal(steady.Steady(roomy).cut(picture, "frame 1"), cut)
     assert np.array_equal(crops.settled(picture, "driver", roomy).cut(picture), cut), "an uploaded picture of the app"
-    assert np.array_equal(steady.settle(roomy, [picture], "picture").cut(picture), cut)
 
 
 def test_over_a_stream_the_rectangle_stays_where_it_was_found() -> None:
@@ -93,31 +93,19 @@ def test_two_frames_at_once_are_looked_at_one_after_the_other(monkeypatch: pytes
         assert len(set(sizes)) == 1
 
 
-def test_the_app_says_of_a_folder_that_it_shows_no_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "_face", lambda *_: None)
-    version: Any = SimpleNamespace(version=3, contract=SimpleNamespace(crop=FOUND))
-    drive: Any = SimpleNamespace(folder=tmp_path, digest="")
-    with pytest.raises(InputError, match="its pictures do not agree on a face, and version 3 needs one"):
-        shared.promised(version, drive)
-
-
-def test_pictures_of_one_drive_have_one_rectangle_as_in_training() -> None:
-    settled = steady.settle(FOUND, [moved(-20), NOBODY, moved(0), moved(20)], "the given pictures")
-    assert settled.rectangle is not None and not settled.detected
-    one = settled.rectangle.view
-    assert one.x < 160 - 20 - 50 and one.x + one.w > 160 + 20 + 50
-    with pytest.raises(InputError, match="the given pictures: the 3 pictures looked at do not agree on a face"):
-        steady.settle(FOUND, [NOBODY] * 3, "the given pictures")
-    assert steady.settle(FIXED, [NOBODY], "these") is FIXED
-
-
 BESIDE = np.hstack([faces.portrait(at=(160, 180)), faces.portrait(at=(160, 180))])
 """Driver and passenger."""
 
 
+def settled(promised: Crop, picture: np.ndarray, said: list[str]) -> list[Crop]:
+    """Of five such pictures that are given together."""
+    shown = Shown("the given pictures", [picture] * 5, lambda one: one)
+    return settle(promised, [shown], "", lambda name, choice: crops.say_two_faces(choice, name, said.append))
+
+
 def test_of_two_faces_it_is_said_once_which_was_taken() -> None:
     said: list[str] = []
-    given = steady.settle(FOUND, [BESIDE] * 5, "the given pictures", said.append)
+    (given,) = settled(FOUND, BESIDE, said)
     alone = crops.settled(BESIDE, "driver", FOUND, "the picture", said.append)
     assert given.rectangle == alone.rectangle
     both, one = said
@@ -125,9 +113,9 @@ def test_of_two_faces_it_is_said_once_which_was_taken() -> None:
     assert both.startswith(f"the given pictures: {start}5 of 5 pictures; the other one, ")
     assert one.startswith(f"the picture: {start}1 of 1 pictures; the other one, ")
     assert "If that is the driver, give that face alone" in both and "\n" not in both
-    steady.settle(FOUND, [moved(0)] * 5, "the given pictures", said.append)
+    settled(FOUND, moved(0), said)
     crops.settled(moved(0), "driver", FOUND, "the picture", said.append)
-    steady.settle(FIXED, [BESIDE] * 5, "the given pictures", said.append)
+    settled(FIXED, BESIDE, said)
     assert len(said) == 2
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from recording import arrows, detection, preprocess
+from recording.exceptions import InputError
 from registry.crop import Crop
 from serving.views import try_it
 from tests import faces, recordings
@@ -44,3 +45,9 @@ def test_the_bar_of_a_video_says_until_the_end_what_is_waited_for(tmp_path: Path
     found = SimpleNamespace(version=1, contract=contract, predict=lambda pictures: np.zeros((len(pictures), 2)))
     try_it._video(found, SimpleNamespace(name="v.mp4", getbuffer=video.read_bytes), "driver")
     assert bar_texts == ["Looking at the frames …"] * 4
+
+
+def test_a_video_that_cannot_be_read_has_the_visitors_name() -> None:
+    upload = SimpleNamespace(name="my drive.mp4", getbuffer=lambda: b"no film")
+    with pytest.raises(InputError, match=r"^video my drive\.mp4: cannot be opened"):
+        try_it._video(SimpleNamespace(), upload, "driver")
