@@ -151,6 +151,8 @@ _DATABASE_ADVICE = {
     "full": "make room on its disk",
     "malformed": "put a backup in the file's place",
     "not a database": "put a backup in the file's place",
+    "no such table": "put a backup in the file's place",
+    "no such column": "it is of another MLflow than this one; put a backup in its place",
 }
 
 

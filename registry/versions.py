@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
@@ -11,7 +12,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from recording.exceptions import NoRegistry, NoSuchVersion, RegistryError
 from recording.face import NONE
-from registry import database, store
+from registry import connections, database, store
 from registry.addresses import check_readable
 from registry.command_line import no_mlflow
 
@@ -169,19 +170,30 @@ def registered(model_name: str) -> RegisteredModel:
 
 
 def check_store() -> None:
-    """:class:`NoRegistry` where the registry is a database file that is not there, :class:`RegistryError` where
-    that is none of MLflow's.
+    """:class:`NoRegistry` where the registry is a database file that is not there or empty, :class:`RegistryError`
+    where that is none of MLflow's.
 
-    MLflow would make an empty one, of which nobody knows later whose it is.
+    MLflow would make an empty one, of which nobody knows later whose it is. A file that was put in the place of the one
+    that this process has asked before is the one that is asked from now on.
     """
+    connections.follow_files()
     address = mlflow.get_registry_uri()
     file = store.database_file(address)
-    if file is not None and not database.hidden(file) and not file.exists():
+    if file is not None and (missing := _missing(file)):
         raise NoRegistry(
-            f"there is no registry: {file} does not exist; train a model with `mlflow run .` in this folder, go to the "
+            f"there is no registry: {file} {missing}; train a model with `mlflow run .` in this folder, go to the "
             "folder of the one that is wanted, or set MLFLOW_TRACKING_URI"
         )
     store.check(address)
+
+
+def _missing(file: Path) -> str:
+    """Why a file holds no registry; "" where it may."""
+    if database.hidden(file):
+        return ""
+    if not file.exists():
+        return "does not exist"
+    return "is empty" if file.is_file() and not file.stat().st_size else ""
 
 
 def parse_number(number: int | str) -> int:
