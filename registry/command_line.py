@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -65,13 +64,14 @@ def _upload_problem(error: Any) -> str:
 
 
 def _is_trackings(error: BaseException) -> bool:
-    """Whether MLflow raised it, or its database file let it through."""
+    """Whether MLflow raised it, or let it through as its database's driver did."""
     # Not imported at the top: MLflow takes seconds, and a server is up before it needs it. Whatever raises one of its
     # exceptions has imported it.
     mlflow_exceptions = sys.modules.get("mlflow.exceptions")
     if mlflow_exceptions is not None and isinstance(error, mlflow_exceptions.MlflowException):
         return True
-    return isinstance(getattr(error, "orig", None), sqlite3.Error)
+    sqlalchemy = sys.modules.get("sqlalchemy.exc")
+    return sqlalchemy is not None and isinstance(error, sqlalchemy.DBAPIError)
 
 
 def one_line(error: BaseException) -> str:
@@ -137,10 +137,17 @@ def _database_problem(text: str) -> str:
     """What is wrong with MLflow's database, where it is that; without the statement that failed on it."""
     if made := re.search(r"out-of-date database schema \(found version (\w+)", text):
         return _of_another_mlflow(made[1])
-    if not (said := re.search(r"\(sqlite3\.\w+\) (.*?)(?= \[SQL:| \(Background on|$)", text)):
+    if not (found := re.search(rf"\(({_DRIVERS})\.[\w.]+\) (.*?)(?= \[SQL:| \(Background on|$)", text)):
         return ""
-    advice = next((advice for word, advice in _DATABASE_ADVICE.items() if word in said[1]), "look at the file")
-    return f"{said[1]}; {advice}, or set MLFLOW_TRACKING_URI to another"
+    driver, said = found.groups()
+    known = _DATABASE_ADVICE if driver == "sqlite3" else _SERVER_ADVICE
+    otherwise = "look at the file" if driver == "sqlite3" else "look at the database and its log"
+    advice = next((advice for word, advice in known.items() if word in said), otherwise)
+    return f"{said}; {advice}, or set MLFLOW_TRACKING_URI to another"
+
+
+# As SQLAlchemy names the drivers of the databases that MLflow knows.
+_DRIVERS = "sqlite3|psycopg2|psycopg|pg8000|pymysql|MySQLdb|mysql|pyodbc|pymssql"
 
 
 # What to do about what SQLite says, by a word in it.
@@ -153,6 +160,17 @@ _DATABASE_ADVICE = {
     "not a database": "put a backup in the file's place",
     "no such table": "put a backup in the file's place",
     "no such column": "it is of another MLflow than this one; put a backup in its place",
+}
+
+# The same of databases that are servers.
+_SERVER_ADVICE = {
+    "duplicate key": "another program may have made the same at the same time: run the same again",
+    "already exists": "another program may have made the same at the same time: run the same again",
+    "lock timeout": "end the program that holds it, and try again",
+    "refused": "start it",
+    "authentication failed": "check the user and the password in the address",
+    "does not exist": "make it (PostgreSQL: createdb)",
+    "permission denied": "give this user the right to make tables in it",
 }
 
 

@@ -6,6 +6,7 @@ mlflow.db`` it would read and write the old one for as long as the process lives
 
 import os
 import sqlite3
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -31,7 +32,7 @@ def follow_files() -> None:
 
 
 def _before_connect(_: Any, record: Any, arguments: list[Any], *__: object) -> None:
-    """Note which file lies there before it is opened: one that is put there meanwhile is then found by the next look."""
+    """Note which file lies there before it is opened: one that is put there meanwhile is found by the next look."""
     if record is not None and arguments and isinstance(arguments[0], str | os.PathLike):
         record.info[_PATH] = path = _path(os.fspath(arguments[0]))
         record.info[_OPENED] = _identity(path)
@@ -50,7 +51,7 @@ def _on_checkout(_: Any, record: Any, __: object) -> None:
     if record.info.pop(_NEW, False) or not (path := record.info.get(_PATH)):
         return
     lies_there = _identity(path)
-    # Nothing there: whoever puts a file in the place of another may just be doing so, and SQLite would make an empty one.
+    # Nothing there: somebody may just be putting another file in its place, and SQLite would make an empty one.
     if lies_there is not None and lies_there != record.info[_OPENED]:
         raise DisconnectionError(f"{path} is another file than the one that was opened")
 
@@ -63,7 +64,7 @@ def _path(name: str) -> str:
 def _identity(path: str) -> Identity | None:
     """What tells a file from another at the same path; ``None`` where there is none, or none can be seen."""
     try:
-        found = os.stat(path)
+        found = Path(path).stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -48,7 +48,7 @@ def test_a_file_put_in_the_place_of_another_is_read(tmp_path, opened) -> None:
 
 def test_a_file_moved_over_another_is_read(tmp_path, opened) -> None:
     _write(tmp_path / "two.db", 2)
-    os.replace(tmp_path / "two.db", tmp_path / "one.db")
+    (tmp_path / "two.db").replace(tmp_path / "one.db")
     assert _held(opened) == 2
 
 
@@ -90,7 +90,7 @@ def test_with_a_write_ahead_log(tmp_path) -> None:
             database.execute("PRAGMA journal_mode = WAL")
     engine = create_engine(f"sqlite:///{tmp_path / '1.db'}")
     assert _held(engine) == 1
-    os.replace(tmp_path / "2.db", tmp_path / "1.db")
+    (tmp_path / "2.db").replace(tmp_path / "1.db")
     assert _held(engine) == 2
     engine.dispose()
 
