@@ -127,7 +127,7 @@ def _read(path: Path) -> dict[str, Any]:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise InputError(f"gate {path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"gate {path}: not YAML ({' '.join(str(error).split())[:120]})") from error
     if not isinstance(found, dict):
         raise InputError(f"gate {path}: holds a {type(found).__name__}, not sections like those of {DEFAULTS.name}")
