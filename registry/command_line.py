@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 from recording import files
 from recording.exceptions import GazeError
 from recording.output import stand_in_for_closed
-from registry import store
+from registry import certificate, store
+from registry.logins import hide
 
 
 def leave(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> None:
@@ -58,7 +59,7 @@ def _upload_problem(error: Any) -> str:
     """One line for the HTTP error of an artifact, which MLflow lets through as it is."""
     import mlflow
 
-    status, address = error.response.status_code, mlflow.get_tracking_uri()
+    status, address = error.response.status_code, hide(mlflow.get_tracking_uri())
     what = unquote(urlsplit(str(error.response.url)).path.rpartition("/")[2])
     return f"MLflow at {address} refused the artifact {what} (HTTP {status}): {refusal(status, error.response.text)}"
 
@@ -75,15 +76,15 @@ def _is_trackings(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """The text of ``error`` on one line."""
-    return " ".join(str(error).split())
+    """The text of ``error`` on one line, without the passwords of the addresses in it."""
+    return hide(" ".join(str(error).split()))
 
 
 def tracking_problem(error: BaseException) -> str:
     """One line for what MLflow raised, with the address it talked to."""
     import mlflow
 
-    address = mlflow.get_tracking_uri()
+    address = hide(mlflow.get_tracking_uri())
     where = f"MLflow at {address}"
     text = one_line(error)
     if stopped := _database_problem(text):
@@ -96,8 +97,8 @@ def tracking_problem(error: BaseException) -> str:
         return f"{where} {_no_json(wrong[1])}"
     if given_up := re.search(r"too many (\d+) error responses", text):  # asked again and again, always with that answer
         return f"{where}: {_busy(int(given_up[1]))}"
-    if "SSLError" in text or "CERTIFICATE_VERIFY_FAILED" in text:
-        return f"{where}: its certificate is not trusted here; set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's file"
+    if untrusted := certificate.refused(text):
+        return f"{where}: {untrusted}"
     if "Max retries exceeded" in text or "Connection refused" in text or "API request to" in text:
         return f"{where} does not answer; start it, or set MLFLOW_TRACKING_URI to the one that runs"
     if text.startswith("PERMISSION_DENIED"):
@@ -107,7 +108,7 @@ def tracking_problem(error: BaseException) -> str:
 
 def no_mlflow(address: str) -> str:
     """One line for a server that answers, and not as MLflow does."""
-    return f"what answers at {address} is no MLflow server; set MLFLOW_TRACKING_URI to the address of one"
+    return f"what answers at {hide(address)} is no MLflow server; set MLFLOW_TRACKING_URI to the address of one"
 
 
 def _no_json(body: str) -> str:
@@ -182,7 +183,7 @@ def _of_another_mlflow(revision: str) -> str:
     if list(known.glob(f"{revision}_*.py")):
         return (
             f"its database is of an older MLflow than this one ({mlflow.__version__}); keep a copy of it, then run "
-            f"`mlflow db upgrade {shlex.quote(mlflow.get_tracking_uri())}`"
+            f"`mlflow db upgrade {shlex.quote(hide(mlflow.get_tracking_uri()))}`"
         )
     return (
         f"its database is of a newer MLflow than this one ({mlflow.__version__}), or another program's (its version "

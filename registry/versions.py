@@ -15,6 +15,7 @@ from recording.face import NONE
 from registry import connections, database, store
 from registry.addresses import check_readable
 from registry.command_line import no_mlflow
+from registry.logins import hide
 
 # The tag that repeats the contract's seal: a whole package put in the place of another is found by it.
 SEAL_TAG = "contract_seal"
@@ -161,7 +162,7 @@ def registered(model_name: str) -> RegisteredModel:
             raise
         known = ", ".join(sorted(model.name for model in MlflowClient().search_registered_models())) or "none"
         raise NoSuchVersion(
-            f"no registered model is named {model_name!r} at {mlflow.get_registry_uri()} (there: {known}); "
+            f"no registered model is named {model_name!r} at {hide(mlflow.get_registry_uri())} (there: {known}); "
             "train one with `mlflow run .`, or name another with --model-name"
         ) from None
     if not found.name:  # MLflow's client takes any JSON, and an empty answer, for a model without one

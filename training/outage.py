@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from registry.command_line import tracking_problem
+from registry.logins import hide
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def _say(record: logging.LogRecord) -> bool:
 
         status = counted[0].status
         said = f"answers HTTP {status}" if status else "does not answer"
-        log.warning("MLflow at %s %s; waiting for it", mlflow.get_tracking_uri(), said)
+        log.warning("MLflow at %s %s; waiting for it", hide(mlflow.get_tracking_uri()), said)
     return False
 
 
