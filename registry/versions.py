@@ -1,5 +1,6 @@
 """Versions of a registered gaze model, as the registry lists them."""
 
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,9 +59,10 @@ class Version:
     def error(self, name: str) -> float | None:
         """A figure from the version's tags, degrees, such as ``azimuth_error_deg``; ``None`` without one."""
         try:
-            return float(self.tags[name])
+            figure = float(self.tags[name])
         except (KeyError, ValueError):
             return None
+        return figure if math.isfinite(figure) else None
 
 
 def get(model_name: str, number: int | str) -> Version:

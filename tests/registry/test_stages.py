@@ -268,3 +268,14 @@ def test_the_history_survives_a_renamed_model(three: mlflow.MlflowClient) -> Non
 def test_names_that_mlflow_cannot_search_are_refused(tracking: str) -> None:
     with pytest.raises(InputError, match="model name"):
         resolving.resolve("o'brien")
+
+
+def test_a_moved_alias_is_not_said_to_have_moved_before_the_line_that_it_contradicts(make_version: Callable) -> None:
+    for _ in range(2):
+        make_version()
+    stages.promote("gaze-tracker", 2, force=True, why="the better one")
+    (last,) = history.read("gaze-tracker")
+    mlflow.MlflowClient().set_registered_model_alias("gaze-tracker", "production", "1")
+    (drift,) = drifts(State.read("gaze-tracker"))
+    assert drift.line.after == 1
+    assert drift.line.time >= last.time

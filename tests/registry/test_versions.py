@@ -197,3 +197,10 @@ def test_the_advised_commands_take_a_name_with_a_space(make_version: Callable[..
     make_version(model_name="my model")
     with pytest.raises(NoSuchVersion, match=r"promote --version 1 --stage Production --model-name 'my model'$"):
         resolving.resolve("my model")
+
+
+@pytest.mark.parametrize("figure", ["nan", "inf", "about 3"])
+def test_a_figure_that_is_no_number_is_none(make_version: Callable, figure: str) -> None:
+    make_version()
+    mlflow.MlflowClient().set_model_version_tag("gaze-tracker", "1", "azimuth_error_deg", figure)
+    assert versions.get("gaze-tracker", 1).error("azimuth_error_deg") is None

@@ -173,8 +173,8 @@ class Cluster:
             raise InputError(f"{self._name(node)} has other code of this project; check out the same commit there")
         if said.unreachable:
             raise InputError(
-                f"{self._name(node)} cannot reach MLflow at {hide(mlflow.get_tracking_uri())} ({said.unreachable}); give "
-                "an address that all nodes reach"
+                f"{self._name(node)} cannot reach MLflow at {hide(mlflow.get_tracking_uri())} ({said.unreachable}); "
+                "give an address that all nodes reach"
             )
         if self.shared and not said.sees_work:
             raise InputError(f"{self._name(node)} does not see work={self.work}; mount it there")
