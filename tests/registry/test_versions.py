@@ -133,11 +133,13 @@ def test_pyfunc_takes_whatever_holds_bytes_and_names_what_does_not(make_version:
     assert (same == same.iloc[0]).all(axis=None)
     text = base64.b64encode(sound).decode()
     for cell, says in (
-        (text, "str, not bytes; decode its base64"),
-        (None, "NoneType, not bytes; give what a JPEG"),
-        (np.zeros((8, 8, 3), np.uint8), "ndarray, not bytes; give what a JPEG"),
+        (text, "is of the type str, not bytes; decode its base64"),
+        (text.encode(), "neither JPEG nor PNG but base64 text .*in dataframe_split and"),
+        (b"data:image/jpeg;base64," + text.encode(), "neither JPEG nor PNG but base64 text .*in dataframe_split and"),
+        (None, "is of the type NoneType, not bytes; give what a JPEG"),
+        (np.zeros((8, 8, 3), np.uint8), "is of the type ndarray, not bytes; give what a JPEG"),
     ):
-        with pytest.raises(InputError, match=f"image in row 1: is of the type {says}"):
+        with pytest.raises(InputError, match=f"image in row 1: {says}"):
             model.predict(pd.DataFrame({"image": [sound, cell]}))
 
 
