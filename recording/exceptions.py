@@ -31,7 +31,7 @@ class NoSuchVersion(RegistryError):
 
 
 class NoRegistry(NoSuchVersion):
-    """The registry is a database file that is not there."""
+    """The registry is a database file that is not there, or empty."""
 
 
 class ContractError(RegistryError):

@@ -214,12 +214,20 @@ def write_text(path: Path, text: str) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file; :class:`InputError` when it is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_object)
+        content = parse_json(path.read_text(encoding="utf-8-sig"), _object)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error}); delete it or mend it") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: is no JSON object; delete it or mend it")
     return content
+
+
+def parse_json(text: str | bytes, hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """What JSON says, each of its objects as ``hook`` makes it; :class:`ValueError` where it is none, however deep."""
+    try:
+        return json.loads(text, object_pairs_hook=hook)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

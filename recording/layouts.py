@@ -4,7 +4,6 @@ A layout is measured on one reference size. A video of the same proportions (wit
 round odd sizes) uses the same rectangles, scaled.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from recording import files
 from recording.exceptions import InputError
 
 VIEWS = ("driver", "road", "camera")
@@ -129,8 +129,8 @@ def read(path: Path) -> Layout:
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
-        fields = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        fields = files.parse_json(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"layout file {path}: cannot be read as YAML or JSON ({reason}); mend it") from None
     return parse(fields, str(path))

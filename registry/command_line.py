@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import sqlite3
 import sys
 import threading
 from collections.abc import Callable
@@ -15,8 +14,9 @@ from urllib.parse import unquote, urlsplit
 from recording import files
 from recording.exceptions import GazeError
 from recording.output import stand_in_for_closed
-from registry import store
+from registry import certificate, store
 from registry.interruption import Interruption, status
+from registry.logins import hide
 
 GRACE_S = 10.0
 """How long a command that was interrupted waits for its threads, when all that it has to do is done."""
@@ -80,31 +80,32 @@ def _upload_problem(error: Any) -> str:
     """One line for the HTTP error of an artifact, which MLflow lets through as it is."""
     import mlflow
 
-    status, address = error.response.status_code, mlflow.get_tracking_uri()
+    status, address = error.response.status_code, hide(mlflow.get_tracking_uri())
     what = unquote(urlsplit(str(error.response.url)).path.rpartition("/")[2])
     return f"MLflow at {address} refused the artifact {what} (HTTP {status}): {refusal(status, error.response.text)}"
 
 
 def _is_trackings(error: BaseException) -> bool:
-    """Whether MLflow raised it, or its database file let it through."""
+    """Whether MLflow raised it, or let it through as its database's driver did."""
     # Not imported at the top: MLflow takes seconds, and a server is up before it needs it. Whatever raises one of its
     # exceptions has imported it.
     mlflow_exceptions = sys.modules.get("mlflow.exceptions")
     if mlflow_exceptions is not None and isinstance(error, mlflow_exceptions.MlflowException):
         return True
-    return isinstance(getattr(error, "orig", None), sqlite3.Error)
+    sqlalchemy = sys.modules.get("sqlalchemy.exc")
+    return sqlalchemy is not None and isinstance(error, sqlalchemy.DBAPIError)
 
 
 def one_line(error: BaseException) -> str:
-    """The text of ``error`` on one line."""
-    return " ".join(str(error).split())
+    """The text of ``error`` on one line, without the passwords of the addresses in it."""
+    return hide(" ".join(str(error).split()))
 
 
 def tracking_problem(error: BaseException) -> str:
     """One line for what MLflow raised, with the address it talked to."""
     import mlflow
 
-    address = mlflow.get_tracking_uri()
+    address = hide(mlflow.get_tracking_uri())
     where = f"MLflow at {address}"
     text = one_line(error)
     if stopped := _database_problem(text):
@@ -117,8 +118,8 @@ def tracking_problem(error: BaseException) -> str:
         return f"{where} {_no_json(wrong[1])}"
     if given_up := re.search(r"too many (\d+) error responses", text):  # asked again and again, always with that answer
         return f"{where}: {_busy(int(given_up[1]))}"
-    if "SSLError" in text or "CERTIFICATE_VERIFY_FAILED" in text:
-        return f"{where}: its certificate is not trusted here; set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's file"
+    if untrusted := certificate.refused(text):
+        return f"{where}: {untrusted}"
     if "Max retries exceeded" in text or "Connection refused" in text or "API request to" in text:
         return f"{where} does not answer; start it, or set MLFLOW_TRACKING_URI to the one that runs"
     if text.startswith("PERMISSION_DENIED"):
@@ -128,7 +129,7 @@ def tracking_problem(error: BaseException) -> str:
 
 def no_mlflow(address: str) -> str:
     """One line for a server that answers, and not as MLflow does."""
-    return f"what answers at {address} is no MLflow server; set MLFLOW_TRACKING_URI to the address of one"
+    return f"what answers at {hide(address)} is no MLflow server; set MLFLOW_TRACKING_URI to the address of one"
 
 
 def _no_json(body: str) -> str:
@@ -158,10 +159,17 @@ def _database_problem(text: str) -> str:
     """What is wrong with MLflow's database, where it is that; without the statement that failed on it."""
     if made := re.search(r"out-of-date database schema \(found version (\w+)", text):
         return _of_another_mlflow(made[1])
-    if not (said := re.search(r"\(sqlite3\.\w+\) (.*?)(?= \[SQL:| \(Background on|$)", text)):
+    if not (found := re.search(rf"\(({_DRIVERS})\.[\w.]+\) (.*?)(?= \[SQL:| \(Background on|$)", text)):
         return ""
-    advice = next((advice for word, advice in _DATABASE_ADVICE.items() if word in said[1]), "look at the file")
-    return f"{said[1]}; {advice}, or set MLFLOW_TRACKING_URI to another"
+    driver, said = found.groups()
+    known = _DATABASE_ADVICE if driver == "sqlite3" else _SERVER_ADVICE
+    otherwise = "look at the file" if driver == "sqlite3" else "look at the database and its log"
+    advice = next((advice for word, advice in known.items() if word in said), otherwise)
+    return f"{said}; {advice}, or set MLFLOW_TRACKING_URI to another"
+
+
+# As SQLAlchemy names the drivers of the databases that MLflow knows.
+_DRIVERS = "sqlite3|psycopg2|psycopg|pg8000|pymysql|MySQLdb|mysql|pyodbc|pymssql"
 
 
 # What to do about what SQLite says, by a word in it.
@@ -172,6 +180,19 @@ _DATABASE_ADVICE = {
     "full": "make room on its disk",
     "malformed": "put a backup in the file's place",
     "not a database": "put a backup in the file's place",
+    "no such table": "put a backup in the file's place",
+    "no such column": "it is of another MLflow than this one; put a backup in its place",
+}
+
+# The same of databases that are servers.
+_SERVER_ADVICE = {
+    "duplicate key": "another program may have made the same at the same time: run the same again",
+    "already exists": "another program may have made the same at the same time: run the same again",
+    "lock timeout": "end the program that holds it, and try again",
+    "refused": "start it",
+    "authentication failed": "check the user and the password in the address",
+    "does not exist": "make it (PostgreSQL: createdb)",
+    "permission denied": "give this user the right to make tables in it",
 }
 
 
@@ -183,7 +204,7 @@ def _of_another_mlflow(revision: str) -> str:
     if list(known.glob(f"{revision}_*.py")):
         return (
             f"its database is of an older MLflow than this one ({mlflow.__version__}); keep a copy of it, then run "
-            f"`mlflow db upgrade {shlex.quote(mlflow.get_tracking_uri())}`"
+            f"`mlflow db upgrade {shlex.quote(hide(mlflow.get_tracking_uri()))}`"
         )
     return (
         f"its database is of a newer MLflow than this one ({mlflow.__version__}), or another program's (its version "

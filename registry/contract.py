@@ -8,7 +8,6 @@ the sha256 of its own bytes with the seal blanked out, so that one flipped byte 
 
 import base64
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -326,7 +325,7 @@ def read(folder: Path) -> Contract:
     path = Path(folder) / FILE_NAME
     raw = _read(path)
     try:
-        fields = json.loads(raw)
+        fields = files.parse_json(raw)
         found = fields.get("contract_version") if isinstance(fields, dict) else None
         if isinstance(found, int) and found not in KNOWN_VERSIONS and _seal_holds(raw, fields):
             raise ContractError(

@@ -105,6 +105,12 @@ class Decision:
         """The checks that failed, on one line."""
         return "; ".join(check.describe() for check in self.checks if not check.passed)
 
+    @property
+    def champion_opens(self) -> bool:
+        """False where the champion's files are missing or damaged, so that nothing could be compared with it."""
+        opened = _opens(f"champion v{self.champion}")
+        return all(check.passed for check in self.checks if check.name == opened)
+
     def to_json(self) -> list[dict[str, Any]]:
         """For the history."""
         return [{"check": c.name, "found": c.found, "limit": c.limit, "passed": c.passed} for c in self.checks]
@@ -127,7 +133,7 @@ def _read(path: Path) -> dict[str, Any]:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise InputError(f"gate {path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"gate {path}: not YAML ({' '.join(str(error).split())[:120]})") from error
     if not isinstance(found, dict):
         raise InputError(f"gate {path}: holds a {type(found).__name__}, not sections like those of {DEFAULTS.name}")
@@ -295,7 +301,11 @@ def _opened(version: Version, who: str, scratch: Path, required: bool) -> tuple[
         return comparison.open_package(version, scratch), []
     except (ContractError, RegistryError) as error:
         found, limit = " ".join(str(error).split())[:300], "intact files" if required else "said only"
-        return None, [Check(f"{who} opens", found, limit, not required)]
+        return None, [Check(_opens(who), found, limit, not required)]
+
+
+def _opens(who: str) -> str:
+    return f"{who} opens"
 
 
 def _on_other_recordings(earlier: Sequence[Version], known: Sequence[Version]) -> list[Version]:

@@ -10,17 +10,23 @@ closing tag is a change that was interrupted.
 
 import getpass
 import json
+import logging
 import os
 import platform
+import re
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from mlflow import MlflowClient
+from pydantic import TypeAdapter
 
 from recording.exceptions import InputError
 from registry import versions
+
+log = logging.getLogger(__name__)
 
 PREFIX = "history."
 _END = ".end"
@@ -30,6 +36,8 @@ MAX_WHY = 1000
 
 UNKNOWN_PERSON = "unknown (changed in MLflow itself)"
 GONE = "Deleted"
+
+_KEY = re.compile(r"history\.(\d+)\.([^.]+)")
 
 # Outcomes after which the change holds.
 HELD = ("done", "finished later")
@@ -65,8 +73,16 @@ class Line:
     @property
     def gate_said(self) -> str:
         """What the gate came to, the failed checks by name; empty where it was not asked."""
-        failed = [check["check"] for check in self.gate if not check["passed"]]
+        failed = [str(check.get("check")) for check in self.gate if not check.get("passed")]
         return f"gate failed: {', '.join(failed)}" if failed else "gate passed" if self.gate else ""
+
+
+@dataclass(frozen=True)
+class _Ending:
+    outcome: str
+
+
+_LINE, _ENDING = TypeAdapter(Line), TypeAdapter(_Ending)
 
 
 def who() -> str:
@@ -92,15 +108,43 @@ def read(model_name: str) -> list[Line]:
 
 
 def parse(tags: dict[str, str]) -> list[Line]:
-    """The lines among a registered model's tags, oldest first; other tags are left alone."""
+    """The lines among a registered model's tags, oldest first; other tags are left alone.
+
+    So are those that begin as a line's do and are none, which a person has made: the log names each of them once. Of a
+    line that a later release wrote, the fields that are known here are read.
+    """
     lines = []
     for key, value in sorted(tags.items()):
         if not key.startswith(PREFIX) or key.endswith(_END):
             continue
-        _, number, identity = key.split(".")
-        end = json.loads(tags.get(key + _END, "{}"))
-        lines.append(Line(**json.loads(value), number=int(number), id=identity, outcome=end.get("outcome")))
+        named = _KEY.fullmatch(key)
+        try:
+            if not named:
+                raise ValueError("is not named as its lines are")
+            line = _LINE.validate_json(value)
+        except ValueError:
+            warn_of_foreign(key, "a line of the history")
+            continue
+        outcome = _outcome(key + _END, tags.get(key + _END))
+        lines.append(replace(line, number=int(named[1]), id=named[2], outcome=outcome))
     return lines
+
+
+def _outcome(key: str, value: str | None) -> str | None:
+    """How the closing tag ``key`` says that a line has ended; one that says nothing leaves it open."""
+    if value is None:
+        return None
+    try:
+        return _ENDING.validate_json(value).outcome
+    except ValueError:
+        warn_of_foreign(key, "the end of a line of the history")
+        return None
+
+
+@cache
+def warn_of_foreign(key: str, what: str) -> None:
+    """Say once that the model's tag ``key``, named as if it were ``what``, is not."""
+    log.warning("the model's tag %r is not %s and is left alone; give it another name, in MLflow's page", key, what)
 
 
 def begin(model_name: str, line: Line, after: list[Line]) -> Line:

@@ -14,6 +14,7 @@ before, and asks :meth:`Turn.check` before every step.
 import json
 import platform
 import random
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -28,11 +29,14 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
+from recording import files
 from recording.exceptions import RegistryError
 from registry import versions
-from registry.history import who
+from registry.history import warn_of_foreign, who
 
 PREFIX = "lock."
+_KEY = re.compile(r"lock\.[0-9a-f]{12}")
+_UNREADABLE = {"number": None, "who": "a ticket that cannot be read", "machine": "", "pid": 0, "started": 0.0, "at": ""}
 LEASE_S = 60.0
 # A live ticket must never look dead: what it does has to end in half the lease.
 _FRESH_S = LEASE_S / 2
@@ -134,8 +138,34 @@ def _before(key: str, ticket: dict[str, Any], mine: Turn) -> bool:
 
 
 def _tickets(model_name: str) -> dict[str, dict[str, Any]]:
-    tags = versions.registered(model_name).tags
-    return {key: json.loads(value) for key, value in tags.items() if key.startswith(PREFIX)}
+    """The tickets that are up.
+
+    One that cannot be read (damaged, or of a later release) may hold the turn: it counts as one that is choosing its
+    number, which is waited for until it is dead. A tag that neither is named as a ticket nor reads as one is a
+    person's.
+    """
+    found = {}
+    for key, value in versions.registered(model_name).tags.items():
+        if key.startswith(PREFIX):
+            ticket = _read(value)
+            if ticket is None and not _KEY.fullmatch(key):
+                warn_of_foreign(key, "the ticket of a command at work")
+                continue
+            found[key] = ticket or _UNREADABLE | {"content": value}
+    return found
+
+
+def _read(text: str) -> dict[str, Any] | None:
+    """The ticket that a tag holds; ``None`` where it is none."""
+    try:
+        found = files.parse_json(text)
+    except ValueError:
+        return None
+    number = found.get("number", "") if isinstance(found, dict) else ""
+    if not isinstance(found, dict) or not _UNREADABLE.keys() <= found.keys():
+        return None
+    fits = number is None or type(number) is int
+    return found if fits and type(found["pid"]) is int and isinstance(found["started"], int | float) else None
 
 
 def _remove(model_name: str, key: str) -> None:

@@ -4,6 +4,7 @@ The one way in which a version is opened, by the server, the gate, ``evaluate`` 
 MLflow loads as a pyfunc model checks its own folder: :mod:`registry.pyfunc_model`.)
 """
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,6 +15,8 @@ from mlflow.exceptions import MlflowException
 from recording.exceptions import ContractError, RegistryError
 from registry import contract, versions
 from registry.contract import Contract, VerifiedPackage
+
+_REASON = 300  # characters of what MLflow says
 
 
 def fetch(model_name: str, number: int, seal: str, into: Path) -> VerifiedPackage:
@@ -47,7 +50,7 @@ def _download(model_name: str, number: int, into: Path) -> Path:
             stored = mlflow.MlflowClient().get_model_version_download_uri(model_name, str(number))
             fetched = mlflow.artifacts.download_artifacts(artifact_uri=f"{stored}/artifacts", dst_path=scratch)
         except (MlflowException, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = _reason(error)
             raise RegistryError(
                 f"{model_name} version {number}: its files cannot be fetched from "
                 f"{versions.get(model_name, number).source} ({reason}); check that the artifact store is reachable "
@@ -59,3 +62,9 @@ def _download(model_name: str, number: int, into: Path) -> Path:
             if (Path(fetched) / name).is_file():
                 shutil.move(Path(fetched) / name, folder / name)
     return folder
+
+
+def _reason(error: Exception) -> str:
+    """Why files could not be fetched, on one line, without MLflow's frame around it (``##### File … #####``)."""
+    said = " ".join(re.sub(r"#{5} File .*? #{5}", "", str(error)).split())
+    return said if len(said) <= _REASON else f"{said[: _REASON - 1]}…"

@@ -14,6 +14,9 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from recording import exceptions
 from registry import contract
 
+# How a JPEG, a PNG and a data URI begin in base64.
+_BASE64 = (b"/9j/", b"iVBORw0KGgo", b"data:")
+
 
 class GazePyfunc(PythonModel):
     """A table with one binary column ``image`` (JPEG or PNG bytes) → columns ``azimuth_deg``, ``elevation_deg``.
@@ -44,7 +47,14 @@ class GazePyfunc(PythonModel):
 def _bytes(cell: Any, name: str) -> bytes:
     """The bytes in a cell of the table; MLflow's schema lets anything through."""
     if isinstance(cell, bytes | bytearray | memoryview):
-        return bytes(cell)
+        given = bytes(cell)
+        if given.startswith(_BASE64):
+            raise exceptions.InputError(
+                f"{name}: neither JPEG nor PNG but base64 text ({given[:12]!r}…); MLflow's server decodes base64 (the "
+                "standard alphabet, padded, without 'data:') in dataframe_split and dataframe_records only: send one "
+                "of these, not inputs or instances; from Python, decode it (base64.b64decode)"
+            )
+        return given
     advice = "decode its base64 (base64.b64decode)" if isinstance(cell, str) else "give what a JPEG or PNG file holds"
     raise exceptions.InputError(f"{name}: is of the type {type(cell).__name__}, not bytes; {advice}")
 

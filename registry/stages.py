@@ -282,8 +282,14 @@ def _refuses(outcome: gate.Decision | None) -> bool:
 
 
 def _refusal(model_name: str, number: int, stage: str, outcome: gate.Decision) -> str:
+    better = "Train a better one"
+    if not outcome.champion_opens:
+        better = (
+            f"Nothing can be compared with version {outcome.champion} in {stage}, whose files are missing or damaged: "
+            "put them back where they were"
+        )
     return (
-        f"{model_name} version {number} is not promoted to {stage}: {outcome.failures()}. Train a better one, or "
+        f"{model_name} version {number} is not promoted to {stage}: {outcome.failures()}. {better}, or "
         f'overrule the gate: python -m registry promote --version {number} --stage {stage} --force --why "…"'
     )
 

@@ -10,6 +10,7 @@ from registry.history import GONE, Line
 from registry.versions import Version
 
 STAGES = tuple(ALIASES)
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
@@ -115,5 +116,10 @@ def _meant(state: State, stage: str, known: int | None) -> tuple[int | None, str
 
 
 def _changed_at(state: State, number: int) -> str:
-    updated = state.versions[number].updated if number in state.versions else datetime.now(UTC)
-    return updated.strftime("%Y-%m-%dT%H:%M:%SZ")
+    """When MLflow changed the version, or now, when that is noticed: an alias that moves leaves no time.
+
+    What contradicts the history came after its last line.
+    """
+    last = max((line.time for line in state.lines), default="")
+    updated = f"{state.versions[number].updated:{_TIME}}" if number in state.versions else ""
+    return updated if updated > last else f"{datetime.now(UTC):{_TIME}}"

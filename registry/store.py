@@ -8,11 +8,13 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from recording.exceptions import RegistryError
-from registry import database
+from registry import certificate, database
+from registry.logins import hide
 
 _SQLITE = "sqlite:///"
 _ADDRESS = "MLFLOW_TRACKING_URI"
 _BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+_NO_LINKS = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
 # Of the first tables that MLflow makes, with a column of each: it may have been cut off while it made them. Its list of
 # schema versions is Alembic's, which others use as well.
 _TABLES = {"experiments": "artifact_location", "runs": "run_uuid", "registered_models": "last_updated_time"}
@@ -26,9 +28,14 @@ def database_file(address: str) -> Path | None:
 
 
 def check(address: str, *, write: bool = False) -> None:
-    """:class:`RegistryError` where ``address`` is a file that MLflow cannot use, or ``write`` to; a new one is fine."""
+    """:class:`RegistryError` where ``address`` is a file that MLflow cannot use, or ``write`` to; a new one is fine.
+
+    Or where it is a server whose certificate is not trusted here.
+    """
     if meant := _meant(address):
         raise RegistryError(f"MLFLOW_TRACKING_URI={address}: is a path, not an address; write {shlex.quote(meant)}")
+    if address.startswith("https://"):
+        certificate.check(address)
     file = database_file(address)
     if file is None:
         return
@@ -73,6 +80,9 @@ def settle() -> None:
     """
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     os.environ.setdefault(_BARS, "false")
+    given = os.environ.get(_ADDRESS, "")
+    if hide(given) != given:  # MLflow prints a run's link with the password that is in its address
+        os.environ.setdefault(_NO_LINKS, "true")
     quoted = Path(quote(str(Path.cwd())))
     if os.environ.get(_ADDRESS):
         address = os.environ[_ADDRESS]

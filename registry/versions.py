@@ -1,7 +1,9 @@
 """Versions of a registered gaze model, as the registry lists them."""
 
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
@@ -11,9 +13,10 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from recording.exceptions import NoRegistry, NoSuchVersion, RegistryError
 from recording.face import NONE
-from registry import database, store
+from registry import connections, database, store
 from registry.addresses import check_readable
 from registry.command_line import no_mlflow
+from registry.logins import hide
 
 # The tag that repeats the contract's seal: a whole package put in the place of another is found by it.
 SEAL_TAG = "contract_seal"
@@ -56,9 +59,10 @@ class Version:
     def error(self, name: str) -> float | None:
         """A figure from the version's tags, degrees, such as ``azimuth_error_deg``; ``None`` without one."""
         try:
-            return float(self.tags[name])
+            figure = float(self.tags[name])
         except (KeyError, ValueError):
             return None
+        return figure if math.isfinite(figure) else None
 
 
 def get(model_name: str, number: int | str) -> Version:
@@ -160,7 +164,7 @@ def registered(model_name: str) -> RegisteredModel:
             raise
         known = ", ".join(sorted(model.name for model in MlflowClient().search_registered_models())) or "none"
         raise NoSuchVersion(
-            f"no registered model is named {model_name!r} at {mlflow.get_registry_uri()} (there: {known}); "
+            f"no registered model is named {model_name!r} at {hide(mlflow.get_registry_uri())} (there: {known}); "
             "train one with `mlflow run .`, or name another with --model-name"
         ) from None
     if not found.name:  # MLflow's client takes any JSON, and an empty answer, for a model without one
@@ -169,19 +173,30 @@ def registered(model_name: str) -> RegisteredModel:
 
 
 def check_store() -> None:
-    """:class:`NoRegistry` where the registry is a database file that is not there, :class:`RegistryError` where
-    that is none of MLflow's.
+    """:class:`NoRegistry` where the registry is a database file that is not there or empty, :class:`RegistryError`
+    where that is none of MLflow's.
 
-    MLflow would make an empty one, of which nobody knows later whose it is.
+    MLflow would make an empty one, of which nobody knows later whose it is. A file that was put in the place of the one
+    that this process has asked before is the one that is asked from now on.
     """
+    connections.follow_files()
     address = mlflow.get_registry_uri()
     file = store.database_file(address)
-    if file is not None and not database.hidden(file) and not file.exists():
+    if file is not None and (missing := _missing(file)):
         raise NoRegistry(
-            f"there is no registry: {file} does not exist; train a model with `mlflow run .` in this folder, go to the "
+            f"there is no registry: {file} {missing}; train a model with `mlflow run .` in this folder, go to the "
             "folder of the one that is wanted, or set MLFLOW_TRACKING_URI"
         )
     store.check(address)
+
+
+def _missing(file: Path) -> str:
+    """Why a file holds no registry; "" where it may."""
+    if database.hidden(file):
+        return ""
+    if not file.exists():
+        return "does not exist"
+    return "is empty" if file.is_file() and not file.stat().st_size else ""
 
 
 def parse_number(number: int | str) -> int:

@@ -76,7 +76,7 @@ class Loader:
     def last_good(self) -> tuple[Found, Predictor] | None:
         """What answered when this machine last ran, for a start without the registry; ``None`` without a copy."""
         try:
-            found = Found(**json.loads(self._last.read_text(encoding="utf-8")))
+            found = Found(**files.parse_json(self._last.read_text(encoding="utf-8")))
             place = self._place(found)
             kept = self._predictor(VerifiedPackage(place, contract.verify(place, found.seal)), found)
             _give_back_memory()

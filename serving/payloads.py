@@ -7,13 +7,13 @@ one table with the binary column ``image``, whose values travel as base64.
 import base64
 import csv
 import io
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from recording import files
 from serving import wishes
 from serving.limits import Refused
 
@@ -137,8 +137,8 @@ def check_unpacked(body: bytes) -> None:
 def parse(body: bytes) -> Any:
     """JSON bytes → objects; :class:`Refused` (400) for anything else, however deep or long."""
     try:
-        content = json.loads(body, object_pairs_hook=_object)
-    except (ValueError, RecursionError):
+        content = files.parse_json(body, _object)
+    except ValueError:
         raise malformed("the body is not JSON") from None
     if isinstance(content, str) and content.lstrip()[:1] in ("{", "["):
         raise malformed("the body is JSON that was encoded twice, a string that holds JSON; encode it once")

@@ -21,10 +21,7 @@ def write(path: Path, answers_deg: Floats, **said: Any) -> None:
 
 def read(path: Path, samples: int) -> tuple[Floats, dict[str, Any]]:
     """The answers (``samples``, 2), in degrees, and what else was said; ``ValueError`` where it is not as written."""
-    try:
-        content = json.loads(path.read_text())
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    content = files.parse_json(path.read_text())
     if not isinstance(content, dict) or content.pop(_SUM, None) != _sum(content):
         raise ValueError("it is damaged, or of an earlier version")
     answers = np.array(content.pop(_ANSWERS), dtype=np.float64)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from registry.command_line import tracking_problem
+from registry.logins import hide
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def _say(record: logging.LogRecord) -> bool:
 
         status = counted[0].status
         said = f"answers HTTP {status}" if status else "does not answer"
-        log.warning("MLflow at %s %s; waiting for it", mlflow.get_tracking_uri(), said)
+        log.warning("MLflow at %s %s; waiting for it", hide(mlflow.get_tracking_uri()), said)
     return False
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, event
 
 from recording.exceptions import RegistryError
 from registry.store import database_file
+from training import postgres
 
 PATIENCE_S = 180
 """How long a write waits for a file that another program holds: a backup or a database browser, say."""
@@ -41,14 +42,15 @@ def _pragma() -> str:
 
 @contextmanager
 def alone(uri: str) -> Iterator[None]:
-    """Nobody else is inside with the same ``sqlite:///…`` address; no-op for any other address.
+    """Nobody else is inside with the same ``sqlite:///…`` or PostgreSQL address; no-op for any other address.
 
     For the first access: two processes that both find no tables both create them, and one of them fails. Raises
     :class:`RegistryError` where the database's folder knows no file locks.
     """
     file = database_file(uri)
     if file is None:
-        yield
+        with postgres.alone(uri):
+            yield
         return
     folder = file.parent
     with ExitStack() as stack:

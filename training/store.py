@@ -1,4 +1,4 @@
-"""MLflow's database in an SQLite file, made once, by one process: ``python -m training.store``.
+"""MLflow's database, in an SQLite file or PostgreSQL, made once, by one process: ``python -m training.store``.
 
 Two programs that find no tables both create them, and one or both of them fail; MLflow has no lock for it. Commands of
 this project wait for each other. ``mlflow run`` opens the database before it starts a command, so `make train`
@@ -15,20 +15,21 @@ from registry.store import check, database_file
 from training import sqlite
 
 EXPERIMENT = "gaze-finetuning"
+_DATABASES = ("postgresql", "mysql", "mssql")
 
 
 def ensure(address: str) -> None:
-    """Make the tables and the experiment :data:`EXPERIMENT` where ``address`` is an SQLite file without them.
+    """Make the tables and the experiment :data:`EXPERIMENT` where ``address`` is a database without them.
 
-    Several at once wait for each other. A no-op for any other address. Raises
+    Several at once wait for each other, on SQLite and PostgreSQL. A no-op for a server, which has made its own. Raises
     :class:`~recording.exceptions.RegistryError` where the file cannot be used.
     """
     check(address, write=True)
     file = database_file(address)
-    if file is None:
+    if file is None and address.partition(":")[0].partition("+")[0] not in _DATABASES:
         return
     with sqlite.alone(address):
-        if not _is_made(file):
+        if file is None or not _is_made(file):
             import mlflow  # takes seconds, and is not needed the next time
 
             mlflow.set_tracking_uri(address)

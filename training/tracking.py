@@ -17,6 +17,7 @@ from recording.exceptions import GazeError, RegistryError
 from recording.recordings import Recordings
 from registry import store
 from registry.command_line import foreseen, no_mlflow, one_line
+from registry.logins import hide
 from training import interruption, outage, sqlite
 from training.orphans import end_run
 from training.store import EXPERIMENT, set_experiment
@@ -52,7 +53,7 @@ def tracked_run(name: str, resume: str = "") -> Iterator[str]:
             raise KeyboardInterrupt  # `mlflow run` was told to end before this process could notice
         yield run.info.run_id
     except GazeError as error:
-        end_active_run("FAILED", error=" ".join(str(error).split())[:4900])
+        end_active_run("FAILED", error=one_line(error)[:4900])
         raise
     except KeyboardInterrupt:
         end_active_run("KILLED", ended="interrupted")
@@ -105,7 +106,7 @@ def _was_started_here(run: mlflow.entities.Run) -> bool:
 def end_unstarted(status: str, why: str) -> None:
     """End the run of ``mlflow run`` when a command ends before :func:`tracked_run` has taken it up."""
     if inside_project():
-        run_id, line = os.environ["MLFLOW_RUN_ID"], " ".join(why.split())[:4900]
+        run_id, line = os.environ["MLFLOW_RUN_ID"], hide(" ".join(why.split()))[:4900]
         outage.attempt(lambda: _end_unstarted(run_id, status, line), run_id)
 
 

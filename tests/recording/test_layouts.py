@@ -113,6 +113,13 @@ def test_a_layout_file_that_is_no_yaml_is_refused_in_one_line(tmp_path: Path) ->
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["mine.json", "mine.yaml"])
+def test_a_layout_file_nested_too_deeply_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("[" * 100_000)
+    with pytest.raises(InputError, match="cannot be read as YAML or JSON"):
+        layouts.read(tmp_path / name)
+
+
 def test_an_unknown_layout_names_the_known_ones() -> None:
     with pytest.raises(InputError, match="'dashgase' is neither dashgaze nor driver nor a file"):
         layouts.views_for("dashgase", 3008, 1080)

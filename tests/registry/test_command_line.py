@@ -1,6 +1,7 @@
 """How commands end: one line that says what a server's refusal means, and nothing left beside the project's folder."""
 
 import http.server
+import importlib
 import os
 import subprocess
 import sys
@@ -192,6 +193,16 @@ RAISED = [
     ("(sqlite3.OperationalError) database or disk is full [SQL: INSERT INTO x]", "make room"),
     ("(sqlite3.DatabaseError) database disk image is malformed [SQL: PRAGMA x] (Background on this: …)", "a backup"),
     ("(sqlite3.OperationalError) database is locked (Background on this: …)", "holds the file"),
+    ("(sqlite3.OperationalError) no such table: registered_models [SQL: SELECT x]", "a backup"),
+    (
+        '(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint "pg_type" [SQL: CREATE x]',
+        "run the same again",
+    ),
+    (
+        '(psycopg2.OperationalError) FATAL:  password authentication failed for user "ann" (Background on this: …)',
+        "check the user and the password in the address",
+    ),
+    ("(pymysql.err.OperationalError) (1205, 'Lock wait timeout exceeded') [SQL: INSERT x]", "look at the database"),
     ("Detected out-of-date database schema (found version ffffffffffff, but expected x). Take", "newer MLflow"),
     ("Detected out-of-date database schema (found version 451aebb31d03, but expected x). Take", "`mlflow db upgrade "),
 ]
@@ -220,17 +231,18 @@ def test_the_advised_upgrade_takes_a_path_with_a_space(monkeypatch: pytest.Monke
     assert "`mlflow db upgrade 'sqlite:////srv/my drive/mlflow.db'`" in line
 
 
+@pytest.mark.parametrize("driver", ["sqlite3", "psycopg2"])
 def test_what_the_database_raises_past_mlflow_is_one_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    driver: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sqlite3
-
     from sqlalchemy.exc import DatabaseError
 
     from registry import command_line
 
+    raised = importlib.import_module(driver).DatabaseError
+
     def stumble(argv: list[str] | None) -> int:
-        raise DatabaseError("SELECT 1", None, sqlite3.DatabaseError("database disk image is malformed"))
+        raise DatabaseError("SELECT 1", None, raised("it is malformed"))
 
     monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "sqlite:///mlflow.db")
     with pytest.raises(SystemExit) as ended:

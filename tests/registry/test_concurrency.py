@@ -202,6 +202,30 @@ def test_a_ticket_of_another_machine_is_dead_when_it_stays_unchanged(
         assert "lock.far" not in client.get_registered_model(MODEL).tags
 
 
+@pytest.mark.parametrize("value", ["someone", "{}", "[1]", '{"number": 1}'])
+def test_a_persons_tag_that_begins_as_a_ticket_is_left_alone(make_version: Callable, value: str) -> None:
+    make_version()
+    client = mlflow.MlflowClient()
+    client.set_registered_model_tag(MODEL, "lock.me", value)
+    with lock.turn(MODEL, wait_s=5) as turn:
+        turn.check()
+    assert client.get_registered_model(MODEL).tags["lock.me"] == value
+
+
+def test_a_ticket_that_cannot_be_read_is_waited_for_as_one_of_another_machine(
+    make_version: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_version()
+    client = mlflow.MlflowClient()
+    key = "lock.0123456789ab"
+    client.set_registered_model_tag(MODEL, key, '{"number": "3 of 7"}')
+    with pytest.raises(RegistryError, match="cannot be read"), lock.turn(MODEL, wait_s=0.5):
+        pytest.fail("a ticket that may be alive was passed over")
+    monkeypatch.setattr(lock, "LEASE_S", 0.5)
+    with lock.turn(MODEL, wait_s=10):
+        assert key not in client.get_registered_model(MODEL).tags
+
+
 def test_a_holder_that_lost_its_ticket_stops_before_the_next_step(make_version: Callable) -> None:
     make_version()
     with lock.turn(MODEL) as turn:

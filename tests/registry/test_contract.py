@@ -162,6 +162,14 @@ def test_contracts_of_the_releases_before_are_read_without_what_came_after_them(
     assert (read.contract_version, read.crop.face, read.digests.weights, read.seen) == (1, None, None, {})
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[]", "", "\ufeff{}"])
+def test_a_contract_that_is_no_contract_is_refused_in_one_line(folder: Path, text: str) -> None:
+    (folder / contract.FILE_NAME).write_text(text)
+    with pytest.raises(ContractError, match=r"contract\.json: ") as refused:
+        contract.verify(folder)
+    assert len(str(refused.value).splitlines()) == 1
+
+
 def test_a_promise_this_software_does_not_know_is_refused(folder: Path) -> None:
     reseal(folder, head_pose=True)
     with pytest.raises(ContractError, match="head_pose"):

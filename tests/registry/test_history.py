@@ -1,5 +1,6 @@
 """The history: append-only lines in tags, ordered, within what every database keeps."""
 
+import json
 from collections.abc import Callable
 
 import mlflow
@@ -101,3 +102,43 @@ def test_the_person_is_known_even_without_a_name(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
     monkeypatch.setattr(history.getpass, "getuser", nameless)
     assert history.who().startswith("uid ")
+
+
+FOREIGN = {
+    "history.note": "hello",
+    "history.2026.autumn": "{}",
+    "history.000099.zz": "{}",
+    "history.000098.ab12cd34": "[" * 100_000,
+    "history.000097.ab12cd34": '{"action": "promote"}',
+    "history.x.y.z": "x",
+}
+
+
+@pytest.mark.parametrize("key", FOREIGN)
+def test_a_persons_tag_that_begins_as_a_line_is_named_once_and_left_alone(make_version: Callable, key, caplog) -> None:
+    history.warn_of_foreign.cache_clear()
+    make_version()
+    history.end(MODEL, history.begin(MODEL, line("promote", 1), []), "done")
+    mlflow.MlflowClient().set_registered_model_tag(MODEL, key, FOREIGN[key][:5000])
+    for _ in range(2):
+        assert [entry.action for entry in history.read(MODEL)] == ["promote"]
+    assert [key in record.message for record in caplog.records].count(True) == 1
+
+
+def test_a_line_of_a_later_release_is_read(make_version: Callable) -> None:
+    make_version()
+    key = history.begin(MODEL, line("promote", 1, why="first"), []).key
+    client = mlflow.MlflowClient()
+    fields = json.loads(client.get_registered_model(MODEL).tags[key]) | {"ticket": "GAZE-12", "number": 77}
+    client.set_registered_model_tag(MODEL, key, json.dumps(fields))
+    client.set_registered_model_tag(MODEL, f"{key}.end", '{"outcome": "done", "took_s": 3}')
+    (found,) = history.read(MODEL)
+    assert (found.why, found.number, found.outcome) == ("first", 1, "done")
+
+
+@pytest.mark.parametrize("end", ["", "[]", "done", '{"time": "now"}'])
+def test_a_line_whose_end_says_nothing_is_open(make_version: Callable, end) -> None:
+    make_version()
+    key = history.begin(MODEL, line("promote", 1), []).key
+    mlflow.MlflowClient().set_registered_model_tag(MODEL, f"{key}.end", end)
+    assert history.read(MODEL)[0].outcome is None

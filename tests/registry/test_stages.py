@@ -1,13 +1,15 @@
 """Stages: stage, alias and resolver agree after every command, and what others did is found and taken over."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import mlflow
 import packages
 import pandas as pd
 import pytest
 
-from recording.exceptions import ContractError, InputError, NoSuchVersion, RegistryError
+from recording.exceptions import ContractError, GateRefused, InputError, NoSuchVersion, RegistryError
 from registry import history, resolving, stages
 from registry.state import State, drifts
 
@@ -268,3 +270,26 @@ def test_the_history_survives_a_renamed_model(three: mlflow.MlflowClient) -> Non
 def test_names_that_mlflow_cannot_search_are_refused(tracking: str) -> None:
     with pytest.raises(InputError, match="model name"):
         resolving.resolve("o'brien")
+
+
+def test_a_moved_alias_is_not_said_to_have_moved_before_the_line_that_it_contradicts(make_version: Callable) -> None:
+    for _ in range(2):
+        make_version()
+    stages.promote("gaze-tracker", 2, force=True, why="the better one")
+    (last,) = history.read("gaze-tracker")
+    mlflow.MlflowClient().set_registered_model_alias("gaze-tracker", "production", "1")
+    (drift,) = drifts(State.read("gaze-tracker"))
+    assert drift.line.after == 1
+    assert drift.line.time >= last.time
+
+
+def test_a_champion_whose_files_are_gone_is_what_is_to_be_mended(make_version: Callable, tmp_path: Path) -> None:
+    for _ in range(2):
+        make_version()
+    stages.promote("gaze-tracker", 1, force=True, why="first")
+    stored = mlflow.MlflowClient().get_model_version_download_uri("gaze-tracker", "1")
+    shutil.rmtree(Path(stored.removeprefix("file://")) / "artifacts")
+    with pytest.raises(GateRefused, match=r"version 1 in Production, whose files are missing .*put them back") as said:
+        stages.promote("gaze-tracker", 2)
+    assert "Train a better one" not in str(said.value)
+    assert "####" not in str(said.value)

@@ -133,11 +133,13 @@ def test_pyfunc_takes_whatever_holds_bytes_and_names_what_does_not(make_version:
     assert (same == same.iloc[0]).all(axis=None)
     text = base64.b64encode(sound).decode()
     for cell, says in (
-        (text, "str, not bytes; decode its base64"),
-        (None, "NoneType, not bytes; give what a JPEG"),
-        (np.zeros((8, 8, 3), np.uint8), "ndarray, not bytes; give what a JPEG"),
+        (text, "is of the type str, not bytes; decode its base64"),
+        (text.encode(), "neither JPEG nor PNG but base64 text .*in dataframe_split and"),
+        (b"data:image/jpeg;base64," + text.encode(), "neither JPEG nor PNG but base64 text .*in dataframe_split and"),
+        (None, "is of the type NoneType, not bytes; give what a JPEG"),
+        (np.zeros((8, 8, 3), np.uint8), "is of the type ndarray, not bytes; give what a JPEG"),
     ):
-        with pytest.raises(InputError, match=f"image in row 1: is of the type {says}"):
+        with pytest.raises(InputError, match=f"image in row 1: {says}"):
             model.predict(pd.DataFrame({"image": [sound, cell]}))
 
 
@@ -197,3 +199,10 @@ def test_the_advised_commands_take_a_name_with_a_space(make_version: Callable[..
     make_version(model_name="my model")
     with pytest.raises(NoSuchVersion, match=r"promote --version 1 --stage Production --model-name 'my model'$"):
         resolving.resolve("my model")
+
+
+@pytest.mark.parametrize("figure", ["nan", "inf", "about 3"])
+def test_a_figure_that_is_no_number_is_none(make_version: Callable, figure: str) -> None:
+    make_version()
+    mlflow.MlflowClient().set_model_version_tag("gaze-tracker", "1", "azimuth_error_deg", figure)
+    assert versions.get("gaze-tracker", 1).error("azimuth_error_deg") is None

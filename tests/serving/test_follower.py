@@ -1,3 +1,4 @@
+import shutil
 import signal
 import subprocess
 import sys
@@ -362,3 +363,24 @@ def test_what_only_training_needs_is_not_loaded(module) -> None:
 def test_server_module_waits_with_mlflow() -> None:
     code = "import sys; import serving.server; assert 'mlflow' not in sys.modules and 'pandas' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_server_follows_a_database_file_that_takes_the_place_of_another(make_version, tmp_path, start_server) -> None:
+    for _ in range(2):
+        make_version()
+    _move(1)
+    shutil.copyfile(tmp_path / "mlflow.db", tmp_path / "backup.db")
+    _move(2)
+    server = start_server("--poll", "0.2")
+    server.wait_ready(2)
+    file = tmp_path / "mlflow.db"
+    file.rename(tmp_path / "damaged.db")
+    shutil.copyfile(tmp_path / "backup.db", file)
+    server.wait_ready(1)
+    file.rename(tmp_path / "away.db")
+    file.touch()
+    said = server.wait_until(lambda said: said["stale"])
+    assert "mlflow.db is empty" in said["problem"]
+    assert said["ready"] and said["version"] == 1
+    (tmp_path / "damaged.db").replace(file)
+    server.wait_ready(2)

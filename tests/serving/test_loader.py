@@ -84,6 +84,18 @@ def test_what_answered_last_is_known_by_its_seal(make_version, tmp_path) -> None
     assert found.seal == seal == predictor.contract.seal
 
 
+def test_a_local_copy_nested_too_deeply_is_not_used(make_version, tmp_path, caplog) -> None:
+    make_version()
+    loader(tmp_path).load(loader(tmp_path).find())
+    (copy,) = (tmp_path / "cache").glob("*/1-*/contract.json")
+    copy.write_text("[" * 100_000)
+    assert loader(tmp_path).last_good() is None
+    assert "contract.json: damaged (it is nested too deeply)" in caplog.text
+    (last,) = (tmp_path / "cache").glob("*/last-*.json")
+    last.write_text("[" * 100_000)
+    assert loader(tmp_path).last_good() is None
+
+
 # Two projects with the same relative address have two registries: neither's copy answers for the other.
 def test_a_relative_address_is_another_registry_in_each_folder(make_version, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from contextlib import closing
 from pathlib import Path
 
@@ -73,9 +74,18 @@ def _make_train(barrier) -> None:
     assert mlflow.MlflowClient().get_experiment_by_name(store.EXPERIMENT) is not None
 
 
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def fresh(request, tmp_path) -> str:
+    """The address of a database without tables."""
+    if request.param == "SQLite":
+        return f"sqlite:///{tmp_path}/mlflow.db"
+    return request.getfixturevalue("postgres").create(f"fresh_{uuid.uuid4().hex}")
+
+
 @pytest.mark.parametrize("begin", [_job, _make_train])
-def test_two_jobs_at_once_on_a_fresh_store_both_go_on(begin, tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+def test_two_jobs_at_once_on_a_fresh_store_both_go_on(begin, fresh, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", fresh)
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(2)
@@ -87,7 +97,7 @@ def test_two_jobs_at_once_on_a_fresh_store_both_go_on(begin, tmp_path, monkeypat
     assert [process.exitcode for process in both] == [0, 0]
 
 
-@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "postgresql://x/y"])
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "mysql://x/y", "databricks", "mlruns"])
 def test_other_stores_need_no_lock(uri):
     with sqlite.alone(uri):
         pass

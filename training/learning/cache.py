@@ -228,7 +228,7 @@ def _is_sound(path: Path, shape: tuple[int, ...], dtype: str) -> bool:
     if not path.exists():
         return False
     try:
-        said = json.loads(path.with_suffix(".json").read_text())
+        said = files.parse_json(path.with_suffix(".json").read_text())
     except (OSError, ValueError):
         log.warning("cache %s: no readable note beside it (an interrupted write?); making it again", path.name)
         return False

@@ -26,6 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from recording import fleet
 from recording.exceptions import GazeError, InputError
 from recording.fleet import Outcome, Task
+from registry.logins import hide
 from training.searching import nodes
 from training.searching.nodes import About
 from training.searching.shares import Node, Share, share
@@ -172,8 +173,8 @@ class Cluster:
             raise InputError(f"{self._name(node)} has other code of this project; check out the same commit there")
         if said.unreachable:
             raise InputError(
-                f"{self._name(node)} cannot reach MLflow at {mlflow.get_tracking_uri()} ({said.unreachable}); give an "
-                "address that all nodes reach"
+                f"{self._name(node)} cannot reach MLflow at {hide(mlflow.get_tracking_uri())} ({said.unreachable}); "
+                "give an address that all nodes reach"
             )
         if self.shared and not said.sees_work:
             raise InputError(f"{self._name(node)} does not see work={self.work}; mount it there")
