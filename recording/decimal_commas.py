@@ -114,8 +114,15 @@ def _may_be_apart(file: CsvFile, header: Header, columns: Columns) -> bool:
 
 
 def _have_zeros(pairs: list[tuple[str, str]]) -> bool:
-    """Whether second numbers begin with a zero, as decimals do and whole angles do not: ``05``."""
-    return any(len(two.strip()) > 1 and two.strip().startswith("0") for _, two in pairs)
+    """Whether second numbers begin with a zero, as decimals do and whole angles do not: ``05``. Where first ones do,
+    all are written so."""
+    first, second = (any(map(_is_padded, numbers)) for numbers in zip(*pairs, strict=True)) if pairs else (False, False)
+    return second and not first
+
+
+def _is_padded(number: str) -> bool:
+    digits = number.strip().lstrip("+-")
+    return len(digits) > 1 and digits.startswith("0")
 
 
 def _are_as_long(pairs: list[tuple[str, str]]) -> bool:

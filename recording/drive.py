@@ -89,7 +89,13 @@ def read(source: Source) -> Drive:
     views = layouts.views_for(source.layout, index.width, index.height, f"video {video}")
     unshown = len(index.beginning.unshown)
     table = labels.read(
-        labels_file, index.frames, source.on_bad_rows, index.seconds, source.label_offset_frames, unshown
+        labels_file,
+        index.frames,
+        source.on_bad_rows,
+        index.seconds,
+        source.label_offset_frames,
+        unshown,
+        index.assumed,
     )
     if table.table.empty:
         raise DriveError(_nothing_usable(video, index.frames, labels_file, table))

@@ -23,6 +23,8 @@ ENOUGH_S = 2.0
 """Nor do fewer seconds."""
 SAID_SHARE = 0.2
 """Of the different numbers past the end: more than what recorders run on after the camera."""
+SAME = 0.03
+"""By so much, as a share, numbers end from where those of a film with another rate would."""
 NEAR, CLOSE = 0.15, 0.05
 """By so much, as shares, rows and video may begin and end apart for their lengths to be the same, and to be just so."""
 ALIKE = 0.01
@@ -89,15 +91,16 @@ def rate(named: np.ndarray, times: np.ndarray) -> float | None:
 def check_rate(path: Path, column: str, named: np.ndarray, counted: float, seconds: np.ndarray, stop: bool) -> bool:
     """Refuse, where ``stop``, numbers (n,) that count the frames of a film with another rate of as many seconds as this
     one: :class:`DriveError`. ``counted``: numbers a second (:func:`rate`); ``seconds`` (frames,): when each frame of
-    the video is shown. Returns whether they count at the video's rate.
+    the video is shown, by its own times. Returns whether they count at the video's rate.
 
-    A video that plays slower or faster than it was taken has another rate, too, but just as many frames as numbers.
+    A video that plays slower or faster than it was taken has another rate, too, but just as many frames as numbers; or
+    more, or fewer, where the one ended before the other. Only numbers that end where the film does are another's.
     """
     shown = (len(seconds) - 1) / float(seconds[-1])
     faster, longer = counted / shown, (int(named.max()) + 1) / len(seconds)
     if abs(faster - 1) < CLOSE:
         return True
-    if stop and abs(longer / faster - 1) < NEAR and abs(longer - 1) > CLOSE:
+    if stop and abs(longer / faster - 1) < SAME and abs(longer - 1) > CLOSE:
         raise DriveError(
             f"labels {path}: {column!r} counts {counted:.3g} frames a second, by the times beside it, up to "
             f"{int(named.max())}, and the video shows {shown:.3g} a second and has {len(seconds)}: the numbers are "

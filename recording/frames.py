@@ -84,6 +84,8 @@ class Index:
     even: bool = False
     cut: bool = False
     """Whether the file goes on behind the last frame, where nothing can be counted."""
+    assumed: bool = False
+    """Whether ``seconds`` are of a rate that the file only names, or not even that: its pictures have no times."""
     beginning: Beginning = field(default_factory=Beginning)
     """Not the usual one where the film was cut between two key frames, or leads in with pictures that refer to such."""
 
@@ -142,7 +144,7 @@ def scan(path: Path, track: int | None = None) -> Index:
         shown = video.shown(stream, picture, path)
         begins = _beginning(path, number, stream, packets, picture)
         exact = begins == Beginning() and _is_exact(container, stream, packets, times)
-        fps, seconds = _clock(path, container, stream, packets, begins)
+        fps, seconds, assumed = _clock(path, container, stream, packets, begins)
         _say_count(path, stream, packets)
         if said := begins.describe():
             log.warning("video %s: %s", path, said)
@@ -165,6 +167,7 @@ def scan(path: Path, track: int | None = None) -> Index:
         strict,
         even,
         packets.cut,
+        assumed,
         begins,
     )
 
@@ -293,8 +296,8 @@ def _is_exact(
 
 def _clock(
     path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: _Packets, begins: Beginning
-) -> tuple[float, np.ndarray]:
-    """The usual rate, and the time of every frame that is shown in seconds after the first one.
+) -> tuple[float, np.ndarray, bool]:
+    """The usual rate, the time of every frame that is shown in seconds after the first one, and whether it is assumed.
 
     The pictures' own times count: browsers write no rate at all, and cameras change theirs with the light. Where
     they are those of the header's constant rate, rounded to the container's clock, they are what was rounded. Streams
@@ -315,15 +318,15 @@ def _clock(
         count = np.arange(len(seconds))
         for rate in rates:
             if np.all(np.abs(seconds - count / rate) <= 1.01 * tick):
-                return rate, np.arange(len(seconds) + begins.made_up) / rate
+                return rate, np.arange(len(seconds) + begins.made_up) / rate, False
         if len(seconds) > 1:
             rate = _usual_rate(seconds)
             lead = np.arange(begins.made_up) / rate
-            return rate, np.concatenate([lead, seconds + begins.made_up / rate])
+            return rate, np.concatenate([lead, seconds + begins.made_up / rate]), False
     rate = next((rate for rate in rates if math.isfinite(rate) and rate > 0), layouts.DEFAULT_FPS)
     said = "video %s: its pictures have no times of their own, or their clock was set back; %g per second are assumed"
     log.warning(said, path, rate)
-    return rate, np.arange(len(packets.presented) - len(hidden) + begins.made_up) / rate
+    return rate, np.arange(len(packets.presented) - len(hidden) + begins.made_up) / rate, True
 
 
 def _usual_rate(seconds: np.ndarray) -> float:

@@ -97,6 +97,7 @@ def read(
     seconds: np.ndarray | None = None,
     offset_frames: float = 0.0,
     unshown: int = 0,
+    assumed: bool = False,
 ) -> Labels:
     """Read a labels CSV for a video of ``frames`` frames; None: how many there are does not matter.
 
@@ -104,9 +105,10 @@ def read(
     median is taken, and frames are left out as :mod:`recording.cleaning` says; the rules in time only where ``seconds``
     (frames,), when each is shown, are given. ``offset_frames``: by how many frames the rows come too late: the row of
     frame n is taken for frame n − offset. ``unshown``: how many pictures the video has before its first frame that
-    cannot be decoded, and so have no number. Raises :class:`InputError` for a fraction of a frame where rows name
-    frames, and :class:`DriveError` when the file cannot be read, lacks a column, holds other units than its columns
-    say, or when a whole class of rows would be dropped: the last not with ``on_bad_rows="drop"``.
+    cannot be decoded, and so have no number. ``assumed``: the ``seconds`` are of a rate that the video only names, or
+    not even that. Raises :class:`InputError` for a fraction of a frame where rows name frames, and :class:`DriveError`
+    when the file cannot be read, lacks a column, holds other units than its columns say, or when a whole class of rows
+    would be dropped: the last not with ``on_bad_rows="drop"``.
     """
     if on_bad_rows not in ON_BAD_ROWS:
         raise InputError(f"on_bad_rows={on_bad_rows!r} is unknown: choose one of {', '.join(ON_BAD_ROWS)}")
@@ -137,6 +139,7 @@ def read(
     later: list[str] = []  # of all rows of a frame but the first: their text is not wanted, and would fill the memory
     rows, first, last = 0, math.inf, -math.inf
     clock = next(((at, tick) for at, name in enumerate(header.names) if (tick := seconds_per_tick(name))), None)
+    clock = None if assumed else clock
     named: list[int] = []
     moments: list[float] = []  # of the rows in ``named``, where a column says when they were measured
     rounded: list[tuple[int, str, int]] = []

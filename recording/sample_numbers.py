@@ -11,6 +11,7 @@ from recording import units
 from recording.sample_files import stem_of
 
 _DIGITS = re.compile(r"\d+")
+_SIGNED = re.compile(r"[-+]?\d+")
 _LONGEST = 18
 """Digits; a longer number does not fit the table."""
 
@@ -40,6 +41,8 @@ def _by_names(stems: list[str], positions: list[int]) -> tuple[list[int], str]:
     ends = [re.search(r"\d+$", stem) for stem in stems]
     at_end = [int(end[0][-_LONGEST:]) if end else at for end, at in zip(ends, positions, strict=True)]
     places = _varying(stems)
+    if places and at_end not in places and any(ends):
+        at_end = places[-1]  # those at the end are decimals, or the same everywhere
     if not places:
         return at_end, _counted(ends) if _is_unique(at_end) else _shared(at_end)
     if _is_unique(at_end) and any(ends):
@@ -92,9 +95,18 @@ def _shared(numbers: list[int]) -> str:
 
 
 def _varying(stems: list[str]) -> list[list[int]]:
-    """The numbers in the names at each place at which they differ; none where the names differ in more than numbers."""
-    if len({_DIGITS.sub("#", stem) for stem in stems}) != 1:
+    """The numbers in the names at each place at which they differ; none where the names differ in more than numbers and
+    signs. Decimals are part of the number before their point, where that differs, too."""
+    if len({_SIGNED.sub("#", stem) for stem in stems}) != 1:
         return []
-    columns = zip(*([int(number[-_LONGEST:]) for number in _DIGITS.findall(stem)] for stem in stems), strict=True)
+    columns = list(zip(*([int(number[-_LONGEST:]) for number in _DIGITS.findall(stem)] for stem in stems), strict=True))
+    differ = [len(set(numbers)) > 1 for numbers in columns]
+    texts = _SIGNED.split(stems[0])  # what stands before each number
+    decimals = [at > 0 and texts[at] == "." and differ[at - 1] for at in range(len(columns))]
     # A number that stands there twice is one.
-    return [list(numbers) for numbers in dict.fromkeys(columns) if len(set(numbers)) > 1]
+    return [list(numbers) for numbers in dict.fromkeys(_of(columns, differ, decimals))]
+
+
+def _of(columns: list[tuple[int, ...]], differ: list[bool], decimals: list[bool]) -> list[tuple[int, ...]]:
+    """The columns that differ and are no decimals."""
+    return [numbers for numbers, one, other in zip(columns, differ, decimals, strict=True) if one and not other]

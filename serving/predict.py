@@ -245,7 +245,7 @@ def measured(
     ``offset_frames`` as in :func:`recording.labels.read`.
     """
     unshown = len(index.beginning.unshown)
-    read = labels.read(labels_file, index.frames, on_bad_rows, index.seconds, offset_frames, unshown)
+    read = labels.read(labels_file, index.frames, on_bad_rows, index.seconds, offset_frames, unshown, index.assumed)
     moving = int(read.moving.sum())
     print(f"{labels_file}: {read.summary()}{f'; not drawn: {moving} {MOVING}' if moving else ''}", file=sys.stderr)
     columns = ["frame", "azimuth_deg", "elevation_deg"]

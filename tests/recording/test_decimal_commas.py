@@ -153,3 +153,13 @@ def test_whole_angles_of_which_some_are_below_zero_are_read_without_a_word(
     (tmp_path / "l.csv").write_text("\n".join([f"{HEADER},target,note", *rows]))
     assert len(labels.read(tmp_path / "l.csv", 600).table) == 5
     assert not [line for line in caplog.messages if "decimal" in line]
+
+
+def test_whole_angles_that_are_all_padded_with_zeros_are_read(tmp_path: Path) -> None:
+    angles = [(n % 13 - 6, n % 11 - 5) for n in range(60)]
+    rows = [f"{n},{azimuth:+03d},{elevation:+03d}".replace("+0", "0") for n, (azimuth, elevation) in enumerate(angles)]
+    path = tmp_path / "l.csv"
+    path.write_text("\n".join(["dash_frames,azimuth [deg],elevation [deg]", *rows]) + "\n", encoding="utf-8")
+    assert labels.read(path).table[["azimuth_deg", "elevation_deg"]].to_numpy().tolist() == [
+        [*map(float, one)] for one in angles
+    ]

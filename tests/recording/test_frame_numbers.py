@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recording import labels
+from recording import frame_numbers, labels
 from recording.exceptions import DriveError
 from tests import recordings
 
@@ -119,7 +119,7 @@ def timed(
     random = np.random.default_rng(0)
     rows = [
         f"{number},{round(17e8 / tick + time / tick)},{azimuth:.2f},{azimuth / 3:.2f}"
-        for number, time, azimuth in zip(numbers, times, np.cumsum(random.normal(0, 0.1, len(times))), strict=True)
+        for number, time, azimuth in zip(numbers, times, np.cumsum(random.normal(0, 0.4, len(times))), strict=True)
     ]
     path.write_text("\n".join([f"dash_frames,{column},azimuth [deg],elevation [deg]", *rows]) + "\n", encoding="utf-8")
     return path
@@ -163,3 +163,17 @@ def test_numbers_of_the_video_are_read_whatever_their_times(
     read = labels.read(path, length, seconds=np.arange(length) / shown)
     assert len(read.table) == min(length, int(times[-1] * counted) + 1)
     assert "wrong pictures" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("counted", "shown", "rows"),
+    [(30, 25, 160), (30, 25, 170), (30, 25, 190), (25, 30, 140), (25, 30, 130), (25, 30, 120)],
+)
+def test_a_rate_that_a_video_only_names_refuses_no_labels(counted: int, shown: int, rows: int, tmp_path: Path) -> None:
+    """150 pictures: a dump of a stream, or a file whose writer was told another rate than the camera's."""
+    times = np.arange(rows) / counted
+    path = timed(tmp_path / "l.csv", np.arange(rows), times)
+    seconds = np.arange(150) / shown
+    assert len(labels.read(path, 150, seconds=seconds, assumed=True).table) == min(rows, 150)
+    if abs(rows / 150 / (counted / shown) - 1) > frame_numbers.SAME:
+        assert len(labels.read(path, 150, seconds=seconds).table) == min(rows, 150)

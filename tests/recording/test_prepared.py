@@ -124,13 +124,20 @@ def test_times_that_are_near_each_other_are_said_to_be_no_frames(first: int, ste
     assert f"{step} apart, up to {first + 2 * step}: splits by time" in said
 
 
+@pytest.mark.parametrize(
+    ("point", "says"),
+    [
+        ("_", "by which the samples come in another order than by all of them, as by a part of a time"),
+        (".", "6 of 6 samples share a number with another, whichever number of the names is taken"),
+    ],
+)
 @pytest.mark.parametrize("ending", ["", "Z"])
-def test_a_part_of_a_time_is_said_to_be_one(ending: str, tmp_path: Path) -> None:
+def test_a_part_of_a_time_is_said_to_be_one(ending: str, point: str, says: str, tmp_path: Path) -> None:
     for n in range(6):
-        stem = f"2024-03-05_10-00-{n // 3:02d}.{(n * 337) % 1000:03d}{ending}"
+        stem = f"2024-03-05_10-00-{n // 3:02d}{point}{(n * 337) % 1000:03d}{ending}"
         bare(tmp_path, stem, {"azimuth": n - 3.0, "elevation": 2.0}, n)
     (said,) = prepared.load(tmp_path).warnings
-    assert "by which the samples come in another order than by all of them, as by a part of a time" in said
+    assert says in said
 
 
 def test_a_bare_copy_of_a_prepared_folder_holds_the_same_samples(ready: Path, tmp_path: Path) -> None:
@@ -397,6 +404,18 @@ def test_the_number_that_differs_is_the_frame(stem: str, says: str, tmp_path: Pa
     assert loaded.table["frame"].tolist() == [3 * n for n in range(12)]
     assert loaded.table["azimuth_deg"].tolist() == [n - 5 for n in range(12)]
     assert (len(loaded.warnings) == bool(says)) and all(says in warning for warning in loaded.warnings)
+
+
+def test_decimals_and_signed_angles_in_names_are_no_frames(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    for n in range(12):
+        azimuth, elevation = random.normal(0, 8, 2)
+        stem = f"{5 * n:05d}_az{azimuth:.3f}_el{elevation:.3f}"
+        bare(tmp_path, stem, {"azimuth_deg": azimuth, "elevation_deg": elevation}, n)
+    loaded = prepared.load(tmp_path)
+    assert loaded.table["frame"].tolist() == [5 * n for n in range(12)]
+    (warning,) = loaded.warnings
+    assert "of several numbers in the names, 0 in 00000_az" in warning and "another order" not in warning
 
 
 def test_frames_that_every_file_says_go_before_names(tmp_path: Path) -> None:
