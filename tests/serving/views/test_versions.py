@@ -16,4 +16,5 @@ def test_the_table_and_the_history_show_times_in_one_zone(make_version, opened, 
     assert created.str.endswith(" ABC").all()
     assert when.str.endswith(" ABC").all()
     apart = pd.to_datetime(when.str[:19]) - pd.to_datetime(created.str[:19])
-    assert apart.between(pd.Timedelta(0), pd.Timedelta(minutes=5)).all()
+    # Another zone is hours away; a machine that was suspended in between, some minutes.
+    assert apart.between(pd.Timedelta(0), pd.Timedelta(minutes=55)).all()
