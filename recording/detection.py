@@ -73,6 +73,14 @@ def search(shown: Sequence[T], read: Callable[[T], Picture], room: float = 0.0) 
     return choose(*_looks(shown, read), room=room)
 
 
+def own_or_borrowed(own: Choice, shown: Sequence[T], read: Callable[[T], Picture], faces: Sequence[Face]) -> Choice:
+    """A drive's own choice, or where it shows too few faces the rectangle of others, of which these are the ``faces``:
+    one dark drive must not take the faces of all."""
+    if not own.failed or own.unfit or not faces:
+        return own
+    return borrow(shown, read, faces) or own
+
+
 def borrow(shown: Sequence[T], read: Callable[[T], Picture], faces: Sequence[Face]) -> Choice | None:
     """For a drive in which too few pictures show a face: the rectangle that holds those of other drives, where some of
     its pictures show a face in that very place.

@@ -168,7 +168,10 @@ def with_faces(recordings: Recordings, asked: str | Sequence[str]) -> Recordings
     each = [asked] * len(recordings.drives) if isinstance(asked, str) else asked
     chosen = tuple(choice(drive, wanted) for drive, wanted in zip(recordings.drives, each, strict=True))
     faces = [one.face for one in chosen if one.face is not None]
-    chosen = tuple(_borrowed(*one, faces) for one in zip(recordings.drives, chosen, strict=True))
+    chosen = tuple(
+        detection.own_or_borrowed(own, drive.driver_files(), detection.read, faces)
+        for drive, own in zip(recordings.drives, chosen, strict=True)
+    )
     for drive, found in zip(recordings.drives, chosen, strict=True):
         log.log(logging.WARNING if found.is_loud else logging.INFO, "%s: %s", drive.name, found.describe())
     if len({one.face is None for one in chosen}) > 1:
@@ -185,14 +188,6 @@ def choice(drive: Samples, asked: str) -> Choice:
     if asked != NONE and drive.layout is None and (unfit := _unfit(drive, asked)):
         return Choice(None, unfit=unfit)
     return detection.find(drive.driver_files(), asked)
-
-
-def _borrowed(drive: Samples, own: Choice, faces: list[Face]) -> Choice:
-    """Its own choice, or where that drive shows too few faces the rectangle of the others: one dark drive must not take
-    the faces of all."""
-    if not own.failed or own.unfit or not faces:
-        return own
-    return detection.borrow(drive.driver_files(), detection.read, faces) or own
 
 
 def _unfit(drive: Samples, asked: str) -> str:

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from recording import detection
 from recording.exceptions import InputError
-from recording.face import Choice, Face
+from recording.face import Choice
 from recording.pictures import Picture
 from recording.prepared import Samples
 from registry.crop import Crop
@@ -66,7 +66,10 @@ def choose(
     """
     own = [_own(promised, drive) for drive in drives]
     faces = [one.face for one in own if one.face is not None]
-    chosen = [_borrowed(*one, faces) for one in zip(drives, own, strict=True)]
+    chosen = [
+        detection.own_or_borrowed(one, drive.pictures, drive.read, faces)
+        for drive, one in zip(drives, own, strict=True)
+    ]
     for drive, one in zip(drives, chosen, strict=True):
         if second is not None and one.two_faces:
             second(drive.name, one)
@@ -89,7 +92,3 @@ def _own(promised: Crop, drive: Shown[T]) -> Choice:
     if drive.chosen is not None and drive.chosen.given:
         return drive.chosen
     return detection.search(drive.pictures, drive.read, promised.room)
-
-
-def _borrowed(drive: Shown[T], own: Choice, faces: list[Face]) -> Choice:
-    return detection.borrow(drive.pictures, drive.read, faces) or own if own.face is None and faces else own
