@@ -1,8 +1,6 @@
 """Films that begin between two key frames: what cannot be decoded is left out, the rest has its number and time."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -10,9 +8,8 @@ import pytest
 
 from recording import decoding, drive, frames, labels, preparation
 from recording.exceptions import DriveError
-from serving.views import try_it
 from tests import recordings
-from tests.serving.test_predict_video import Sides, answers
+from tests.serving.test_predict_video import answers, uploaded
 
 X264, X265 = "keyint=30:repeat-headers=1:bframes=2", "keyint=30:repeat-headers=1:log-level=none"
 OPEN = ":open-gop=1:scenecut=0:bframes=3"
@@ -166,13 +163,7 @@ def test_predict_and_the_app_answer_what_can_be_decoded(
     _, smeared = whole_and_cut(tmp_path, "mpeg4.avi")
     assert [row.frame for row in answers(smeared)] == list(range(20, 110))
     assert f"20 of 110 frames left out ({decoding.BEFORE}" in capsys.readouterr().err
-    answered: list[np.ndarray] = []
-    said: list[str] = []
-    monkeypatch.setattr(try_it.shared, "answer", lambda *given: answered.append(given[1]) or (0.0, 0.0))
-    for place in ("warning", "caption"):
-        monkeypatch.setattr(try_it.st, place, said.append)
-    upload: Any = SimpleNamespace(name="v.ts", getbuffer=video.read_bytes)
-    try_it._video(Sides(), upload, "driver")  # type: ignore[arg-type]
+    answered, said = uploaded(video, monkeypatch)
     assert recordings.number(answered[0]) == 30
     assert any(line.startswith("The video begins between two key frames: 20 of its pictures") for line in said)
 

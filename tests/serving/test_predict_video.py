@@ -43,6 +43,18 @@ def answers(video: Path, annotated: Path | None = None, track: int | None = None
         return list(session.video(video, frames.scan(video, track), annotated))
 
 
+def uploaded(video: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[np.ndarray], list[str]]:
+    """The pictures that the app answers of an uploaded video, and what it says beside them."""
+    answered: list[np.ndarray] = []
+    said: list[str] = []
+    monkeypatch.setattr(try_it.shared, "answer", lambda *given: answered.append(given[1]) or (0.0, 0.0))
+    for place in ("warning", "caption"):
+        monkeypatch.setattr(try_it.st, place, said.append)
+    upload: Any = SimpleNamespace(name=video.name, getbuffer=video.read_bytes)
+    try_it._video(Sides(), upload, "driver")  # type: ignore[arg-type]
+    return answered, said
+
+
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_a_recording_stored_lying_is_one_picture_everywhere(
     rotation: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -110,13 +122,7 @@ def test_the_app_leaves_out_damaged_frames_and_says_so_and_which_film_it_takes(
 ) -> None:
     films = [recordings.video(tmp_path / f"{n}.mp4", 90, options={"x264-params": "scenecut=0"}) for n in range(2)]
     video = recordings.damage(recordings.joined(tmp_path / "v.mp4", *films), [40, 41, 42], seed=0)
-    answered: list[np.ndarray] = []
-    said: list[str] = []
-    monkeypatch.setattr(try_it.shared, "answer", lambda *given: answered.append(given[1]) or (0.0, 0.0))
-    for place in ("warning", "caption"):
-        monkeypatch.setattr(try_it.st, place, said.append)
-    upload: Any = SimpleNamespace(name="v.mp4", getbuffer=video.read_bytes)
-    try_it._video(Sides(), upload, "driver")  # type: ignore[arg-type]
+    answered, said = uploaded(video, monkeypatch)
     assert 30 <= len(answered) < 90
     assert f"{90 - len(answered)} of 90 frames left out ({decoding.DAMAGED})." in said
     assert any(line.startswith("The file holds 2 films; number 0 is answered here") for line in said)
