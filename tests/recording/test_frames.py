@@ -130,6 +130,7 @@ def test_a_clock_that_was_set_back_changes_no_frame(how, tmp_path: Path, caplog:
         range(60)
     )
     assert "their clock was set back; 30 per second are assumed" in caplog.text
+    assert frames.scan(video).assumed
 
 
 def test_a_recording_that_paused_keeps_the_pause(tmp_path: Path) -> None:
@@ -209,6 +210,7 @@ def test_that_a_stream_without_a_container_has_no_times_is_said(
     index = frames.scan(recordings.video(tmp_path / name, 40, **how))
     assert (index.frames, index.fps) == (40, rate), "H.264 and H.265 may name a rate in the pictures' own settings"
     assert f"have no times of their own, or their clock was set back; {rate} per second are assumed" in caplog.text
+    assert index.assumed
 
 
 def test_what_an_edit_trimmed_away_is_not_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -376,3 +378,10 @@ def test_memory_stays_bounded_when_all_frames_are_read(tmp_path: Path) -> None:
     )
     grown = subprocess.run([sys.executable, "-c", code, str(video)], capture_output=True, text=True, check=True)
     assert int(grown.stdout) < 120
+
+
+def test_times_of_a_file_that_has_them_are_not_assumed(tmp_path: Path) -> None:
+    assert not frames.scan(recordings.video(tmp_path / "v.mp4", 40)).assumed
+    assert not frames.scan(
+        recordings.video(tmp_path / "w.mkv", 30, times_ms=[n * n + 33 * n for n in range(30)])
+    ).assumed
