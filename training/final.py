@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 MORE_EPOCHS = 0.5  # of those that led to the chosen trial's best epoch
 CUT_OFF_EPOCHS = 1.5  # the same, where the time ended that trial: it had not learnt what it could
 FEWEST_EPOCHS = 2
-LATE_EPOCHS = 0.5  # where there is no time for more
+LATE_EPOCHS, LATEST_EPOCHS = 1.0, 0.5  # where there is no time for more; the second where it is short for the samples
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
     """The chosen configuration on ``split.final``, and with ``final=all`` then on all samples; ``deadline`` is on
     ``time.monotonic``'s clock.
 
-    However late it is, half an epoch is run of each. Where the chosen trial's answers scatter more than gaze, those of
-    the network are drawn towards the mean (:mod:`training.learning.shrinkage`). Raises :class:`GazeError` when not even
-    single samples fit into memory.
+    However late it is, one epoch is run of each, or half of one where ``timeout`` is short for the samples. Where the
+    chosen trial's answers scatter more than gaze, those of the network are drawn towards the mean
+    (:mod:`training.learning.shrinkage`). Raises :class:`GazeError` when not even single samples fit into memory.
     """
     config, result = found.config(), found.best.user_attrs["result"]
     parts = [job.split.final, *([np.arange(len(job.recordings))] if job.config.final == ALL else [])]
@@ -70,6 +70,7 @@ def train(job: Job, starts: Bases, found: SearchResult, deadline: float) -> Fina
             result["sample_seconds"] * sum(len(samples.train) for samples in sets),
             deadline - time.monotonic(),
             cut_off=result["ended"] == "timeout",
+            least=LATE_EPOCHS if job.few is None else LATEST_EPOCHS,
         )
     networks, kept = [], found.kept()
     if kept != shrinkage.WHOLE:
@@ -100,13 +101,15 @@ def in_words(head: str, epochs: float, samples: int, of: int | None = None) -> s
     return f"{how} on {samples}{'' if of is None else f' of {of}'} samples"
 
 
-def planned_epochs(best_epoch: int, epoch_seconds: float, seconds_left: float, *, cut_off: bool) -> float:
+def planned_epochs(
+    best_epoch: int, epoch_seconds: float, seconds_left: float, *, cut_off: bool, least: float = LATE_EPOCHS
+) -> float:
     """Half as many epochs as led to the best one, more than these where that trial was ``cut_off`` by the time; two at
-    least. As far as the time goes, in parts of epochs too, but half of one in any case."""
+    least. As far as the time goes, in parts of epochs too, but ``least`` in any case."""
     wanted = max(FEWEST_EPOCHS, math.ceil((CUT_OFF_EPOCHS if cut_off else MORE_EPOCHS) * best_epoch))
     if seconds_left == math.inf:
         return wanted
-    return max(LATE_EPOCHS, min(wanted, seconds_left / max(epoch_seconds, 1e-6)))
+    return max(least, min(wanted, seconds_left / max(epoch_seconds, 1e-6)))
 
 
 def _solved(job: Job, starts: Bases, found: SearchResult, samples: Dataset) -> nn.Module:

@@ -20,11 +20,16 @@ from training.learning.memory import OutOfMemory
         (12, True, math.inf, 18),  # more: the time had ended that trial
         (1, False, math.inf, 2),  # two at least
         (12, False, 35.5, 3.55),  # as far as the time goes, in parts of epochs too
-        (12, False, -5.0, 0.5),  # however late it is, half of the samples are to be seen
+        (12, False, -5.0, 1),  # however late it is, the samples are to be seen once
     ],
 )
 def test_the_final_training_is_as_long_as_validation_and_the_time_say(best_epoch, cut_off, seconds_left, epochs):
     assert planned_epochs(best_epoch, 10.0, seconds_left, cut_off=cut_off) == epochs
+
+
+def test_where_the_time_is_short_for_the_samples_half_an_epoch_is_enough():
+    assert planned_epochs(12, 10.0, -5.0, cut_off=False, least=final.LATEST_EPOCHS) == 0.5
+    assert planned_epochs(12, 10.0, 8.0, cut_off=False, least=final.LATEST_EPOCHS) == 0.8
 
 
 def test_a_head_in_closed_form_is_solved_and_has_no_epochs():
