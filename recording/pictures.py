@@ -30,6 +30,7 @@ SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
 MAX_PIXELS = 50_000_000
 # At quality 95 with half the colours, networks answer 0.15 degrees off what they answer to a grainy video's own pixels.
 _NEARLY_EXACT = [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+_BLOCK = 8  # a JPEG's, where it keeps all its colours
 _FOR_PEOPLE = [cv2.IMWRITE_JPEG_QUALITY, 90]
 MAX_SCANS = 100
 """A progressive JPEG may repeat its scans thousands of times at a few bytes each; cameras write about ten."""
@@ -117,6 +118,32 @@ def encode(picture: npt.NDArray[Any], *, for_people: bool = False) -> bytes:
     if not done:
         raise ValueError(f"a picture of shape {picture.shape} cannot be encoded as JPEG")
     return encoded.tobytes()
+
+
+def is_lossless(data: bytes) -> bool:
+    """Whether encoded bytes, JPEG or PNG, are the very pixels that were saved."""
+    return data.startswith(_PNG)
+
+
+def as_kept(part: Picture, view: Picture) -> Picture:
+    """A part of a driver view as it comes out of the JPEG that ``prepare`` keeps of the whole: (h, w, 3) uint8 RGB.
+
+    ``part``: a view into the memory of ``view``, which is uint8 RGB. Blocks of a JPEG do not depend on each other where
+    it keeps all colours, so that only those which the part lies in are encoded.
+    """
+    rows, columns = _place(part, view)
+    top, left = rows.start // _BLOCK * _BLOCK, columns.start // _BLOCK * _BLOCK
+    blocks = view[top : -(-rows.stop // _BLOCK) * _BLOCK, left : -(-columns.stop // _BLOCK) * _BLOCK]
+    kept: Picture = simplejpeg.decode_jpeg(encode(cv2.cvtColor(blocks, cv2.COLOR_RGB2BGR)), "RGB")
+    return kept[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+
+
+def _place(part: Picture, view: Picture) -> tuple[slice, slice]:
+    """Rows and columns of a view into the memory of another picture."""
+    (first, _), (origin, _) = np.lib.array_utils.byte_bounds(part), np.lib.array_utils.byte_bounds(view)
+    row, rest = divmod(first - origin, view.strides[0])
+    column = rest // view.strides[1]
+    return slice(row, row + part.shape[0]), slice(column, column + part.shape[1])
 
 
 def encoded_size(data: bytes, name: str = "image") -> tuple[int, int]:

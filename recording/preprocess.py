@@ -2,6 +2,8 @@
 
 Training, evaluation, the registered model and the server all go through :func:`resize`, so that a picture
 gets the same angles everywhere. Its first step, encoded bytes to pixels, is :func:`recording.pictures.decode`.
+A video's frame goes through the JPEG first that ``prepare`` keeps of it (:func:`recording.pictures.as_kept`): networks
+learn from these, and may answer the frame itself some tenths of a degree differently.
 """
 
 import cv2

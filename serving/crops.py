@@ -9,11 +9,13 @@ from recording import arrows, detection
 from recording.exceptions import InputError
 from recording.face import Choice
 from recording.layouts import Layout, View
-from recording.pictures import Picture
+from recording.pictures import Picture, as_kept
 from registry.crop import Crop
 
 CropChoice = Literal["driver", "composite", "face", "auto"]
 CHOICES: tuple[str, ...] = get_args(CropChoice)
+Came = Literal["jpeg", "png", "video"]
+"""How a picture came here: as a file, or as a video's frame."""
 WHOLE = Crop(layout="driver", rectangles=())
 """The promise of a model whose pictures are the driver and nothing else."""
 
@@ -103,9 +105,13 @@ def say_two_faces(choice: Choice, name: str, say: Say) -> None:
         say(f"{name}: {choice.two_faces}. If that is the driver, give that face alone, and say so ({WHERE_TO_SAY})")
 
 
-def network_view(picture: np.ndarray, crop: str, promised: Promise, name: str = "picture") -> np.ndarray:
-    """What the network reads of ``picture`` (h, w, 3): the driver view cut to the face rectangle that is promised.
+def network_view(
+    picture: np.ndarray, crop: str, promised: Promise, name: str = "picture", *, came: Came = "jpeg"
+) -> np.ndarray:
+    """What the network reads of ``picture`` (h, w, 3) RGB: the driver view cut to the face rectangle that is promised.
 
+    A video's frame, and a composite frame in a PNG, which was one, come out of the JPEG that training read of them
+    (:mod:`recording.preprocess`); a PNG of the driver view alone is left as it is, as in training.
     Raises :class:`InputError` as :func:`driver_slices`, where a picture that should be the driver view has other
     proportions, and for the face alone where the whole driver view is read. ``name`` stands for the picture in
     messages.
@@ -116,12 +122,17 @@ def network_view(picture: np.ndarray, crop: str, promised: Promise, name: str = 
                 f"{name}: said to be the face alone, but this version reads the whole driver view; give that, "
                 f"and say so ({WHERE_TO_SAY})"
             )
-        return picture
+        return as_kept(picture, picture) if came == "video" else picture
     view = driver_view(picture, crop, promised)
-    if view.shape != picture.shape:  # cut out just now, rounded to whole pixels
-        return promised.cut_driver_view(view, name)
+    is_composite = view.shape != picture.shape
+    part = promised.cut_driver_view(view, name) if is_composite else _part_of_whole(picture, promised, name)
+    return as_kept(part, view) if came == "video" or (came == "png" and is_composite) else part
+
+
+def _part_of_whole(picture: np.ndarray, promised: Promise, name: str) -> np.ndarray:
+    """What is promised of a picture that should be the driver view."""
     try:
-        return promised.cut(view, name)
+        return promised.cut(picture, name)
     except InputError as error:
         said = f"{error}, or say that it is a composite frame or the face alone ({WHERE_TO_SAY})"
         raise InputError(said) from None

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from recording import pictures as recorded
 from recording import preprocess
 from registry.crop import Crop
-from serving.crops import WHOLE, Promise, network_view
+from serving.crops import WHOLE, Came, Promise, network_view
 
 
 def read(
@@ -23,7 +24,9 @@ def read(
     :func:`serving.crops.network_view`. Raises :class:`~recording.exceptions.InputError` where
     :func:`recording.pictures.decode` and :func:`~serving.crops.network_view` do.
     """
-    return preprocess.resize(network_view(preprocess.decode(data, name, max_pixels=max_pixels), crop, promised, name))
+    picture = preprocess.decode(data, name, max_pixels=max_pixels)
+    came: Came = "png" if recorded.is_lossless(data) else "jpeg"
+    return preprocess.resize(network_view(picture, crop, promised, name, came=came))
 
 
 def read_sample(path: Path, promised: Crop) -> np.ndarray:

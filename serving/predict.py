@@ -181,7 +181,7 @@ class Session:
             print(f"{path}: {count - answered} of {count} frames left out ({decoding.reasons(index)})", file=sys.stderr)
 
     def _answer_frame(self, frame: np.ndarray, promised: Crop, name: str) -> Future[np.ndarray]:
-        return self._submit(preprocess.resize(crops.network_view(frame, self._crop, promised, name)))
+        return self._submit(preprocess.resize(crops.network_view(frame, self._crop, promised, name, came="video")))
 
     def _promises(self, files: list[Path], drives: list[Path | None]) -> dict[Path | None, Crop]:
         """What is read of the pictures of each drive, a folder or ``None``: that of each file."""

@@ -181,12 +181,12 @@ def relative(found: Predictor) -> str:
     return f"{said}: how the eyes stand in it." if found.contract.output.label_frame == HEAD else f"{said}."
 
 
-def answer(found: Predictor, picture: np.ndarray, crop: str, promise: Promise) -> tuple[float, float]:
+def answer(found: Predictor, picture: np.ndarray, crop: str, promise: Promise, came: crops.Came) -> tuple[float, float]:
     """Azimuth and elevation, degrees, of one (h, w, 3) RGB picture; ``crop`` says what it shows.
 
-    ``promise``: what the version reads of it.
+    ``promise``: what the version reads of it; ``came``: as :func:`serving.crops.network_view`.
     """
-    return _answer(found, preprocess.resize(crops.network_view(picture, crop, promise)))
+    return _answer(found, preprocess.resize(crops.network_view(picture, crop, promise, came=came)))
 
 
 def answer_sample(found: Predictor, drive: Samples, row: int) -> tuple[float, float]:

@@ -68,7 +68,7 @@ def _picture(found: Predictor, data: bytes, crop: str) -> None:
     picture = preprocess.decode(data, "the picture")
     promise = crops.settled(picture, crop, found.contract.crop, "the picture", st.warning)
     view = crops.driver_view(picture, crop, promise)
-    azimuth, elevation = shared.answer(found, picture, crop, promise)
+    azimuth, elevation = shared.answer(found, picture, crop, promise, "png" if pictures.is_lossless(data) else "jpeg")
     left, right = st.columns([2, 1])
     left.image(
         arrows.show(
@@ -102,7 +102,7 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
         shown: np.ndarray | None = None
         for number, frame in decoding.in_order_rgb(path, index, _FRAMES):
             view = crops.driver_view(frame, crop, found.contract.crop)
-            azimuth, elevation = shared.answer(found, frame, crop, promise)
+            azimuth, elevation = shared.answer(found, frame, crop, promise, "video")
             rows.append({"time": float(index.seconds[number]), "azimuth": azimuth, "elevation": elevation})
             shown = (
                 shown

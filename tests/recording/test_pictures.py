@@ -12,6 +12,8 @@ import drives
 import numpy as np
 import pytest
 import simplejpeg
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from recording import pictures, preprocess
@@ -409,3 +411,15 @@ def test_what_networks_see_is_nearly_the_pixels_of_the_video_grain_included():
 
     assert rms(pictures.encode(grainy)) < 2  # 4.3 at quality 95 with half the colours
     assert len(pictures.encode(grainy, for_people=True)) < 0.4 * len(pictures.encode(grainy))
+
+
+@given(st.data())
+def test_a_part_of_a_frame_comes_out_as_of_the_jpeg_that_is_kept_of_the_whole_view(data):
+    width, height = data.draw(st.integers(8, 90)), data.draw(st.integers(8, 90))
+    left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    right, bottom = data.draw(st.integers(left + 1, width)), data.draw(st.integers(top + 1, height))
+    composite = np.random.default_rng(width * 100 + height).integers(0, 256, (120, 150, 3), dtype=np.uint8)
+    view = composite[11 : 11 + height, 23 : 23 + width]
+    kept = pictures.decode(pictures.encode(view[..., ::-1].copy()))
+    np.testing.assert_array_equal(pictures.as_kept(view[top:bottom, left:right], view), kept[top:bottom, left:right])
+    assert not np.array_equal(kept, view), "noise does not survive a JPEG"

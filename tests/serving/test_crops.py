@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 
-from recording import frames, layouts, preparation, recordings
+from recording import frames, layouts, preparation, preprocess, recordings
+from recording import pictures as recorded
 from recording.drive import Source
 from recording.exceptions import InputError
 from recording.face import Face
@@ -146,8 +147,27 @@ def test_a_made_up_layout_answers_the_same_angles_everywhere(make_version, tmp_p
     served = [ask_server(picture, crop, tmp_path / "cache") for picture, crop in sent]
 
     for answers in (followed, shown, scored):
-        np.testing.assert_allclose(answers, trained, atol=0.1)
-    np.testing.assert_allclose(served, [trained[5]] * len(sent), atol=0.1)
+        np.testing.assert_allclose(answers, trained, atol=1e-3)
+    # What the client made of a prepared JPEG, the face alone, is another picture.
+    np.testing.assert_allclose(served[:4], [trained[5]] * 4, atol=1e-3)
+    np.testing.assert_allclose(served[4:], [trained[5]] * (len(sent) - 4), atol=0.1)
+
+
+@pytest.mark.parametrize("crop", ["driver", "composite", "face"])
+def test_a_frame_is_read_as_the_jpeg_that_is_kept_of_it(crop: str) -> None:
+    """To the very pixel, from a video and, where it is a composite frame, from a PNG."""
+    inside = Face(160, 160, FACE)
+    promised = Crop.of("mine.yaml", [Layout("mine.yaml", 640, 200, {"driver": View(300, 20, 160, 160)})], [inside])
+    random = np.random.default_rng(8)
+    frame = random.integers(0, 256, (200, 640, 3) if crop == "composite" else (160, 160, 3), dtype=np.uint8)
+    view = crops.driver_view(frame, crop, promised)
+    kept = preprocess.decode(recorded.encode(np.ascontiguousarray(view[..., ::-1])))
+    wanted = kept if crop == "face" else inside.cut(kept)
+
+    np.testing.assert_array_equal(crops.network_view(frame, crop, promised, came="video"), wanted)
+    png = pictures.read(cv2.imencode(".png", frame[..., ::-1])[1].tobytes(), "a", crop=crop, promised=promised)
+    alone = frame if crop == "face" else inside.cut(view)  # of a PNG of the view alone nothing is lost
+    np.testing.assert_array_equal(png, preprocess.resize(wanted if crop == "composite" else alone))
 
 
 def test_a_picture_of_other_proportions_than_the_driver_view_is_refused() -> None:
