@@ -299,7 +299,8 @@ def _counted(path: Path, index: Index, threads: int, wanted: int) -> Iterator[tu
             return
         if not looked_again:
             looked_again, index = True, _with_hidden_damage(path, index, given, given - 1)
-    log.warning("video %s: damaged after frame %d; what follows cannot be counted", path, given - 1)
+    where = f"after frame {given - 1}" if given else "in its first frame"
+    log.warning("video %s: damaged %s; what follows cannot be counted", path, where)
 
 
 def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.VideoFrame | None, bool]]:

@@ -115,6 +115,7 @@ def test_a_server_that_does_not_answer_is_left_to_mlflow() -> None:
             "at postgresql+psycopg2://ann:…@db/mlflow: x",
         ),
         ("postgresql://db/mlflow?user=ann&password=secret&sslmode=require", None),
+        ("https://glpat-12_ab@host:5000/api failed", "https://…@host:5000/api failed"),
         ("http://127.0.0.1:5000 (models:/gaze@production)", "http://127.0.0.1:5000 (models:/gaze@production)"),
         ("sqlite:////srv/a b/mlflow.db and ann@host", "sqlite:////srv/a b/mlflow.db and ann@host"),
     ],
