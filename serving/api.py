@@ -110,8 +110,16 @@ def _add_gaze(app: FastAPI, service: Service) -> None:
         said = wishes.in_address(request.query_params)
         asked = await _asked(request, service)
         images = asked.pictures
-        predictor, angles = await service.answer(images, crop=wishes.crop([*said, *asked.crops]))
-        answers = [{"name": image.name} | answer for image, answer in zip(images, gaze(angles), strict=True)]
+        warnings: dict[int, dict[str, str]] = {}
+
+        def tell(place: int, line: str) -> None:
+            warnings[place] = {"warning": line}
+
+        predictor, angles = await service.answer(images, crop=wishes.crop([*said, *asked.crops]), tell=tell)
+        answers = [
+            {"name": image.name} | answer | warnings.get(place, {})
+            for place, (image, answer) in enumerate(zip(images, gaze(angles), strict=True))
+        ]
         return JSONResponse(predictor.identity | {"answers": answers}, headers=_origin(predictor))
 
 

@@ -102,7 +102,12 @@ def settled(picture: np.ndarray, crop: str, promised: Crop, name: str = "picture
 def say_two_faces(choice: Choice, name: str, say: Say) -> None:
     """Tell ``say`` which of two faces was taken, and what to give where it is the other one."""
     if choice.two_faces:
-        say(f"{name}: {choice.two_faces}. If that is the driver, give that face alone, and say so ({WHERE_TO_SAY})")
+        say(two_faces(choice, name))
+
+
+def two_faces(choice: Choice, name: str) -> str:
+    """The same as a line."""
+    return f"{name}: {choice.two_faces}. If that is the driver, give that face alone, and say so ({WHERE_TO_SAY})"
 
 
 def network_view(

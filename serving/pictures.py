@@ -7,7 +7,7 @@ import numpy as np
 from recording import pictures as recorded
 from recording import preprocess
 from registry.crop import Crop
-from serving.crops import WHOLE, Came, Promise, network_view
+from serving.crops import WHOLE, Came, Promise, Say, network_view, settled, unsaid
 
 
 def read(
@@ -17,14 +17,18 @@ def read(
     crop: str = "driver",
     promised: Promise = WHOLE,
     max_pixels: int = preprocess.MAX_PIXELS,
+    say: Say = unsaid,
 ) -> np.ndarray:
     """JPEG or PNG bytes → (224, 224, 3) uint8 RGB: what the network reads of it, as training saw it.
 
     ``name`` stands for the picture in messages; ``crop`` and the contract's ``promised`` as in
-    :func:`serving.crops.network_view`. Raises :class:`~recording.exceptions.InputError` where
-    :func:`recording.pictures.decode` and :func:`~serving.crops.network_view` do.
+    :func:`serving.crops.network_view`; ``say`` hears of a second face, where one has to be found. Raises
+    :class:`~recording.exceptions.InputError` where :func:`recording.pictures.decode` and
+    :func:`~serving.crops.network_view` do.
     """
     picture = preprocess.decode(data, name, max_pixels=max_pixels)
+    if isinstance(promised, Crop):
+        promised = settled(picture, crop, promised, name, say)
     came: Came = "png" if recorded.is_lossless(data) else "jpeg"
     return preprocess.resize(network_view(picture, crop, promised, name, came=came))
 

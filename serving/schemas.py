@@ -23,6 +23,10 @@ class GazeAnswer(BaseModel):
     vector: list[float] = Field(
         description="Unit vector: right, up, ahead, as seen from the driver.", min_length=3, max_length=3
     )
+    warning: str | None = Field(
+        default=None,
+        description="What a person should read, such as which of two faces was taken; mostly not there.",
+    )
 
 
 class GazeAnswers(BaseModel):

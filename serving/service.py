@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -30,6 +31,10 @@ def contracted(predictor: Predictor) -> Promise:
     return predictor.contract.crop
 
 
+def unheard(place: int, line: str) -> None:
+    """For those who have nobody to tell."""
+
+
 class Service:
     """The predictor in use behind the limits, the decoders and the batching queue."""
 
@@ -51,11 +56,13 @@ class Service:
         promise: Callable[[Predictor], Promise] = contracted,
         called: str = "image",
         first: int = 1,
+        tell: Callable[[int, str], object] = unheard,
     ) -> tuple[Predictor, np.ndarray]:
         """The predictor that answered all of ``images`` and its (n, 2) degrees; :class:`Refused` otherwise.
 
         ``promise``: what a version reads of a picture, its contract's by default. Refusals name a picture by what it is
-        ``called`` and its number, counted on from ``first``.
+        ``called`` and its number, counted on from ``first``. ``tell`` is told what a person should read of a picture,
+        by its place in the request.
         """
         predictor = self._ready()
         self._check_count(images)
@@ -66,7 +73,7 @@ class Service:
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
                 names = [f"{called} {number}" for number in range(first, first + len(images))]
-                decoded = await self._decode(images, names, crop, promise(predictor))
+                decoded = await self._decode(images, names, crop, promise(predictor), tell)
                 answers = await self._batcher.answer(predictor, decoded)
         except InputError as error:
             raise Refused(422, str(error), reason="picture") from None
@@ -104,11 +111,20 @@ class Service:
                 413, f"{len(images)} pictures in one request; at most {self.limits.max_images}", reason="count"
             )
 
-    async def _decode(self, images: list[Encoded], names: list[str], crop: str, promised: Promise) -> list[np.ndarray]:
-        def one(name: str, image: Encoded) -> np.ndarray:
-            return pictures.read(image.data, name, crop=crop, promised=promised, max_pixels=self.limits.max_pixels)
+    async def _decode(
+        self,
+        images: list[Encoded],
+        names: list[str],
+        crop: str,
+        promised: Promise,
+        tell: Callable[[int, str], object],
+    ) -> list[np.ndarray]:
+        def one(place: int, name: str, image: Encoded) -> np.ndarray:
+            most, say = self.limits.max_pixels, partial(tell, place)
+            return pictures.read(image.data, name, crop=crop, promised=promised, max_pixels=most, say=say)
 
-        jobs = [self.in_background(one, name, image) for name, image in zip(names, images, strict=True)]
+        given = enumerate(zip(names, images, strict=True))
+        jobs = [self.in_background(one, place, name, image) for place, (name, image) in given]
         try:
             return await asyncio.gather(*jobs)
         finally:

@@ -7,6 +7,7 @@ import numpy as np
 
 from recording import detection
 from recording.exceptions import InputError
+from recording.face import Choice
 from recording.layouts import Layout
 from registry.crop import Crop
 
@@ -25,6 +26,8 @@ class Steady:
     def __init__(self, promised: Crop) -> None:
         self._promised, self._settled = promised, promised
         self._looks: deque[np.ndarray] = deque(maxlen=LOOKED_AT)
+        self.two_faces: Choice | None = None
+        """The rectangle of the stream, where another face might be the driver's."""
         self._lock = Lock()  # a frame that took too long to answer is looked at beside the next one
 
     @property
@@ -49,9 +52,10 @@ class Steady:
             return self._promised
         with self._lock:
             if self._settled.rectangle is None or len(self._looks) < LOOKED_AT:
-                settled = _settled(self._promised, self._looks, picture)
-                if settled.rectangle is not None:
-                    self._settled = settled
+                chosen = _chosen(self._promised, self._looks, picture)
+                if chosen.face is not None:
+                    self._settled = self._promised.settled(chosen.face)
+                    self.two_faces = chosen if chosen.two_faces else None
             if self._settled.rectangle is None:
                 raise InputError(
                     f"{name}: no face found so far, where this version needs one; show it from the front, or give the "
@@ -60,11 +64,11 @@ class Steady:
             return self._settled
 
 
-def _settled(promised: Crop, looks: deque[np.ndarray], view: np.ndarray) -> Crop:
-    """The promise with the rectangle on which ``looks`` agree, the one at ``view``, which is added, included.
+def _chosen(promised: Crop, looks: deque[np.ndarray], view: np.ndarray) -> Choice:
+    """The rectangle on which ``looks`` agree, the one at ``view``, which is added, included.
 
     A stream cannot wait: one is enough at first.
     """
     looks.append(detection.detect(np.ascontiguousarray(view)))
     height, width = view.shape[:2]
-    return promised.settled(detection.choose(looks, width, height, 1, promised.room).face)
+    return detection.choose(looks, width, height, 1, promised.room)

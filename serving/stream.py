@@ -8,7 +8,7 @@ from contextlib import suppress
 from fastapi import WebSocket, WebSocketDisconnect
 
 from serving import wishes
-from serving.crops import Promise
+from serving.crops import Promise, two_faces
 from serving.limits import Refused
 from serving.payloads import Encoded
 from serving.predictor import Predictor
@@ -51,8 +51,8 @@ async def answer_latest(socket: WebSocket, service: Service) -> None:
     What they show, ``crop`` of the address says.
 
     Each answer is JSON: ``frame`` (counted from 1), ``dropped`` (frames passed over so far), the angles and the
-    version; or ``frame``, ``dropped`` and ``error``. A frame over the size limit ends the connection, and so does an
-    error of the server's own.
+    version, and ``warning`` where the stream shows two faces; or ``frame``, ``dropped`` and ``error``. A frame over the
+    size limit ends the connection, and so does an error of the server's own.
     """
     await socket.accept()
     try:
@@ -115,6 +115,8 @@ async def _answer(socket: WebSocket, service: Service, slot: Slot, crop: str) ->
             images = [Encoded(data, f"frame {number}")]
             predictor, angles = await service.answer(images, crop=crop, promise=promise, called="frame", first=number)
             answer |= gaze(angles)[0] | predictor.identity
+            if second := following[predictor.version].two_faces:
+                answer["warning"] = two_faces(second, "the stream")
         except Refused as refused:
             answer["error"] = refused.message
         try:

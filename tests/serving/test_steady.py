@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 from recording import detection, frames
 from recording.exceptions import InputError
 from recording.face import Choice, Face
 from recording.layouts import DASHGAZE, View
+from registry import stages
+from registry.addresses import Selector
 from registry.crop import Crop
 from registry.faces import Shown, settle
-from serving import crops, predict, steady, videos
+from serving import crops, predict, server, steady, videos
 from serving.views import try_it
 from tests import faces
 
@@ -142,3 +145,22 @@ def test_predict_says_it_on_the_standard_error_and_the_app_as_a_warning(
     try_it._picture(found, pictures[0].read_bytes(), "driver")
     try_it._video(found, SimpleNamespace(name="v.mp4", getbuffer=film.read_bytes), "driver")  # type: ignore[arg-type]
     assert [line.partition("TWO FACES IN VIEW")[0] for line in warned] == ["the picture: ", ""]
+
+
+def test_http_and_websocket_say_it_beside_the_angles(make_version, tmp_path: Path) -> None:
+    make_version(crop=FOUND)
+    stages.promote("gaze-tracker", 1, force=True, why="its held-out pictures are painted all over")
+    with TestClient(server.assemble(server.Settings(selector=Selector(), poll=0.2, cache=str(tmp_path)))) as client:
+        while client.get("/readyz").status_code != 200:
+            time.sleep(0.05)
+        one, two = faces.jpeg(moved(0)), faces.jpeg(BESIDE)
+        sent = [("image", ("one.jpg", one)), ("image", ("two.jpg", two))]
+        first, second = client.post("/v1/gaze", files=sent).json()["answers"]
+        assert "warning" not in first
+        assert second["warning"].startswith("image 2: TWO FACES IN VIEW, the larger was taken for the driver's: ")
+        with client.websocket_connect("/v1/stream") as stream:
+            stream.send_bytes(two)
+            assert stream.receive_json()["warning"].startswith("the stream: TWO FACES IN VIEW, ")
+        with client.websocket_connect("/v1/stream") as stream:
+            stream.send_bytes(one)
+            assert "warning" not in stream.receive_json()
