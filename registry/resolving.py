@@ -27,7 +27,8 @@ def find(selector: Selector) -> Found:
 def resolve(model_name: str, *, stage: str = "Production") -> Found:
     """The version in a stage: the stage's, and where no version holds it, the alias of that name.
 
-    Where stage and alias name different versions the stage's is taken and ``warning`` names both. One request.
+    Where stage and alias name different versions the stage's is taken and ``warning`` names both; it names an alias
+    in other letters, too, which nobody follows. One request.
     Raises :class:`NoSuchVersion` that says how to promote one.
     """
     stage = parse_stage(stage)
@@ -36,7 +37,7 @@ def resolve(model_name: str, *, stage: str = "Production") -> Found:
     staged = [int(v.version) for v in model.latest_versions if v.current_stage == stage]
     aliased = model.aliases.get(alias)
     if not staged and aliased is None:
-        raise NoSuchVersion(_nothing_in(model_name, stage))
+        raise NoSuchVersion(_nothing_in(model_name, stage) + _in_other_letters(model.aliases, alias, None))
     # With two versions in one stage the highest answers, as in MLflow itself.
     number = max(staged) if staged else int(aliased)
     holder = next((v for v in model.latest_versions if int(v.version) == number), None)
@@ -48,8 +49,19 @@ def resolve(model_name: str, *, stage: str = "Production") -> Found:
             f"version {number} is used. `python -m registry sync --model-name {shlex.quote(model_name)}` brings them "
             "together"
         )
+    if misspelt := _in_other_letters(model.aliases, alias, number):
+        warning = f"{warning or f'{model_name}: stage {stage} is version {number}'}{misspelt}"
     since = datetime.fromtimestamp((holder.last_updated_timestamp or 0) / 1000, UTC).isoformat(timespec="seconds")
     return _found(holder, stage, since, warning)
+
+
+def _in_other_letters(aliases: dict[str, str], alias: str, number: int | None) -> str:
+    """What to say of an alias that differs in capitals alone from the one of a stage, and names another version than
+    ``number``; "" where there is none."""
+    for name, version in aliases.items():
+        if name != alias and name.casefold() == alias and int(version) != number:
+            return f"; alias {name!r} is on version {version}, but the stage's alias is {alias!r}: put that one there"
+    return ""
 
 
 @contextmanager

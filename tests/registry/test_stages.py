@@ -188,6 +188,22 @@ def test_where_alias_and_stage_disagree_the_stage_answers_with_a_warning_that_na
     assert_agreed(3, 1.0)
 
 
+def test_an_alias_in_other_letters_is_named_as_nobody_follows_it(make_version: Callable[..., int]) -> None:
+    make_version(), make_version()
+    client = mlflow.MlflowClient()
+    client.set_registered_model_alias(MODEL, "Production", "2")
+    with pytest.raises(
+        NoSuchVersion, match=r"; alias 'Production' is on version 2, but the stage's alias is 'production'"
+    ):
+        resolving.resolve(MODEL)
+    client.set_registered_model_alias(MODEL, "production", "1")
+    found = resolving.resolve(MODEL)
+    assert found.version == 1
+    assert found.warning.startswith(f"{MODEL}: stage Production is version 1; alias 'Production' is on version 2, but")
+    client.set_registered_model_alias(MODEL, "Production", "1")
+    assert resolving.resolve(MODEL).warning == ""
+
+
 def test_a_second_version_put_into_production_without_archiving_is_what_was_meant(three: mlflow.MlflowClient) -> None:
     """MLflow goes on answering as the higher number; sync makes the newcomer the only one."""
     stages.promote(MODEL, 3)
