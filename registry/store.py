@@ -30,11 +30,11 @@ def database_file(address: str) -> Path | None:
 def check(address: str, *, write: bool = False) -> None:
     """:class:`RegistryError` where ``address`` is a file that MLflow cannot use, or ``write`` to; a new one is fine.
 
-    Or where it is a server whose certificate is not trusted here.
+    Or where it is a server to which no secure connection comes about, and waiting would not help.
     """
     if meant := _meant(address):
         raise RegistryError(f"MLFLOW_TRACKING_URI={address}: is a path, not an address; write {shlex.quote(meant)}")
-    if address.startswith("https://"):
+    if address.lower().startswith(("https://", "http://")):
         certificate.check(address)
     file = database_file(address)
     if file is None:
