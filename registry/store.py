@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from recording.exceptions import RegistryError
-from registry import certificate, database
+from registry import certificate, database, leftover
 from registry.logins import hide
 
 _SQLITE = "sqlite:///"
@@ -44,6 +44,7 @@ def check(address: str, *, write: bool = False) -> None:
             f"{file}: {'it' if closed == file else closed} cannot be written; make it writable, or set "
             "MLFLOW_TRACKING_URI to another database"
         )
+    leftover.check(file)
     if hidden := database.hidden(file):
         raise RegistryError(
             f"{file}: cannot be looked at ({hidden}); give this user the right to enter its folder, or set "
