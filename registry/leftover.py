@@ -47,8 +47,7 @@ def check(file: str | Path, owner: Identity | None = None) -> None:
     before = _known.get(path)
     if before and (before[0] != log or before[1] == lies_there):
         _known.pop(path, None)
-    # A second look: the list of locks is not of one moment.
-    if path not in _known and not (_is_anothers(path) and (time.sleep(_AGAIN_S) or _is_anothers(path))):
+    if path not in _known and not _stays_anothers(path):
         return
     if owner:
         _known[path] = log, owner
@@ -64,6 +63,14 @@ def _holds_pages(log: str) -> bool:
         return Path(log).stat().st_size > 0
     except OSError:
         return False
+
+
+def _stays_anothers(path: str) -> bool:
+    """Looked at twice: the list of locks is not of one moment."""
+    if not _is_anothers(path):
+        return False
+    time.sleep(_AGAIN_S)
+    return _is_anothers(path)
 
 
 def _is_anothers(path: str) -> bool:
