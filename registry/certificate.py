@@ -69,14 +69,28 @@ def _check_own(path: Path) -> None:
     asked: list[bool] = []
 
     def passphrase() -> str:
-        asked.append(True)  # whoever sits there will be asked for it when MLflow opens the file
+        asked.append(True)
         return ""
 
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(path, password=passphrase)
     except ssl.SSLError as error:
-        if not asked:
-            raise RegistryError(f"{_OWN}={path}: {_no_pair(path.read_bytes(), path, error)}") from None
+        if asked and _has_terminal():
+            return  # whoever sits there is asked for it when MLflow opens the file
+        if asked:
+            raise RegistryError(
+                f"{_OWN}={path}: its key has a passphrase, and there is no terminal to ask for it; give a file with "
+                "the key without one (`openssl pkey -in client.key`)"
+            ) from None
+        raise RegistryError(f"{_OWN}={path}: {_no_pair(path.read_bytes(), error)}") from None
+
+
+def _has_terminal() -> bool:
+    try:
+        Path("/dev/tty").open("rb").close()
+    except OSError:
+        return False
+    return True
 
 
 def _check_there(variable: str, path: Path) -> None:
@@ -106,7 +120,7 @@ def _no_certificate(content: bytes, path: Path) -> str:
     return "holds no certificate that can be read (-----BEGIN CERTIFICATE-----); give the path of one in the format PEM"
 
 
-def _no_pair(content: bytes, path: Path, error: ssl.SSLError) -> str:
+def _no_pair(content: bytes, error: ssl.SSLError) -> str:
     """Why a file gives no certificate with its key, and what to do."""
     if b"PRIVATE KEY-----" not in content and b"CERTIFICATE-----" in content:
         return "holds no private key; give a file with both (`cat client.pem client.key > both.pem`)"

@@ -186,6 +186,21 @@ def test_a_file_that_holds_no_certificate_with_its_key_is_named(
     assert said_of(secured).startswith(f"MLFLOW_TRACKING_CLIENT_CERT_PATH={path}: {says}")
 
 
+def test_a_key_with_a_passphrase_needs_a_terminal(secured: str, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(own))
+    locked = own.with_name("locked.pem")
+    words = ["openssl", "rsa", "-aes256", "-passout", "pass:secret", "-in", own.with_name("key.pem"), "-out", locked]
+    subprocess.run(words, check=True, capture_output=True)
+    locked.write_text(own.read_text() + locked.read_text())
+    monkeypatch.setenv("MLFLOW_TRACKING_CLIENT_CERT_PATH", str(locked))
+    monkeypatch.setattr(certificate, "_has_terminal", lambda: False)
+    assert said_of(secured).startswith(
+        f"MLFLOW_TRACKING_CLIENT_CERT_PATH={locked}: its key has a passphrase, and there is no terminal to ask for it"
+    )
+    monkeypatch.setattr(certificate, "_has_terminal", lambda: True)
+    certificate._check_own(locked)
+
+
 def said_of(address: str) -> str:
     """The one line with which an address is refused, in seconds."""
     began = time.monotonic()
