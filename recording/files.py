@@ -174,14 +174,22 @@ def check_ending(given: str, path: Path, endings: Iterable[str]) -> None:
         raise InputError(f"{given}: is a folder; give the path of a file in it")
 
 
-def make_folder(given: str, path: Path) -> None:
-    """Make the folder in which a file is to be written later; :class:`InputError` where it could not be."""
+def check_folder(given: str, path: Path) -> None:
+    """:class:`InputError` where the folder in which a file is to be written later, with it, cannot be made.
+
+    What is not there is made to see, and removed: a command that fails before it writes leaves no empty folder.
+    """
+    missing = [folder for folder in path.parents if not is_there(folder)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise InputError(f"{given}: its folder cannot be written to ({error.strerror}); choose another one") from None
+    finally:
+        for folder in missing:
+            with suppress(OSError):  # somebody else has put something there meanwhile
+                folder.rmdir()
 
 
 @contextmanager

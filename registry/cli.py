@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recording.exceptions import GateRefused, RegistryError
-from recording.files import check_ending, given_path, make_folder
+from recording.files import check_ending, check_folder, given_path
 from registry import addresses, baseline_errors, card, comparison, gate, history, opening, stages, versions
 from registry.history import Line
 from registry.rule import BASELINES
@@ -167,7 +167,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         check_ending(f"--figure {figure}", figure, comparison.FIGURES)
     pair = [versions.get(name, number) for number in (arguments.first, arguments.second)]
     figure = figure or Path("outputs") / f"compare-v{pair[0].number}-v{pair[1].number}.png"
-    make_folder(f"--figure {figure}", figure)
+    check_folder(f"--figure {figure}", figure)
     with tempfile.TemporaryDirectory() as scratch:
         first, second = (comparison.open_package(version, Path(scratch)) for version in pair)
         parts = [comparison.compare(first, second, samples) for samples in comparison.both_holdouts(first, second)]
@@ -193,6 +193,8 @@ def _print_comparison(compared: comparison.Comparison) -> None:
     rows = [[angle, f"{x:.2f}°", f"{y:.2f}°", change.describe(), change.answer] for angle, x, y, change in changes]
     change = f"{compared.second} - {compared.first} [95 % interval]"
     print(_table(["mean error", compared.first, compared.second, change, f"{compared.second} is"], rows))
+    if said := compared.describe_weights():
+        print(said)
     rows = [
         [f"{number}", f"{samples}", f"{first:.2f}°", f"{second:.2f}°", f"{second - first:+z.2f}°"]
         for number, samples, first, second in compared.by_scenario()

@@ -86,6 +86,16 @@ class Comparison:
         azimuth, elevation, angular = (mean_interval(change, self.blocks) for change in self._changes().T)
         return azimuth, elevation, angular
 
+    def describe_weights(self) -> str:
+        """Why a difference is another than that of the two mean errors, where it is; else empty."""
+        if np.allclose([change.mean for change in self.difference()], self._changes().mean(axis=0), atol=0.005):
+            return ""
+        sizes = np.unique(self.blocks, return_counts=True)[1]
+        return (
+            f"the errors are means over {len(self)} samples, the differences over {len(sizes)} time blocks of "
+            f"{sizes.min()} to {sizes.max()} samples, each block counting once"
+        )
+
     def by_scenario(self) -> list[tuple[int, int, float, float]]:
         """``(scenario, samples, angular error of first, of second)`` for the scenarios that have samples."""
         rows = []

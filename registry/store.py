@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from recording.exceptions import RegistryError
-from registry import certificate, database
+from registry import certificate, database, leftover
 from registry.logins import hide
 
 _SQLITE = "sqlite:///"
@@ -30,11 +30,11 @@ def database_file(address: str) -> Path | None:
 def check(address: str, *, write: bool = False) -> None:
     """:class:`RegistryError` where ``address`` is a file that MLflow cannot use, or ``write`` to; a new one is fine.
 
-    Or where it is a server whose certificate is not trusted here.
+    Or where it is a server to which no secure connection comes about, and waiting would not help.
     """
     if meant := _meant(address):
         raise RegistryError(f"MLFLOW_TRACKING_URI={address}: is a path, not an address; write {shlex.quote(meant)}")
-    if address.startswith("https://"):
+    if address.lower().startswith(("https://", "http://")):
         certificate.check(address)
     file = database_file(address)
     if file is None:
@@ -44,6 +44,7 @@ def check(address: str, *, write: bool = False) -> None:
             f"{file}: {'it' if closed == file else closed} cannot be written; make it writable, or set "
             "MLFLOW_TRACKING_URI to another database"
         )
+    leftover.check(file)
     if hidden := database.hidden(file):
         raise RegistryError(
             f"{file}: cannot be looked at ({hidden}); give this user the right to enter its folder, or set "

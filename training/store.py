@@ -10,6 +10,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from recording.exceptions import RegistryError
 from registry.command_line import leave
 from registry.store import check, database_file
 from training import sqlite
@@ -22,7 +23,7 @@ def ensure(address: str) -> None:
     """Make the tables and the experiment :data:`EXPERIMENT` where ``address`` is a database without them.
 
     Several at once wait for each other, on SQLite and PostgreSQL. A no-op for a server, which has made its own. Raises
-    :class:`~recording.exceptions.RegistryError` where the file cannot be used.
+    :class:`~recording.exceptions.RegistryError` where the file cannot be used, or the experiment was deleted.
     """
     check(address, write=True)
     file = database_file(address)
@@ -39,6 +40,8 @@ def ensure(address: str) -> None:
 def set_experiment() -> None:
     """Make :data:`EXPERIMENT` the current one, and before that itself where there is none.
 
+    :class:`~recording.exceptions.RegistryError` where it was deleted: of that name there is no second one.
+
     MLflow takes the path of this folder for a quoted one: with a ``%`` in it artifacts would go to another folder.
     """
     import mlflow
@@ -47,7 +50,16 @@ def set_experiment() -> None:
     beside = database_file(mlflow.get_tracking_uri()) is not None
     if beside and "%" in str(runs) and mlflow.get_experiment_by_name(EXPERIMENT) is None:
         mlflow.create_experiment(EXPERIMENT, f"{runs.as_uri()}/{EXPERIMENT}")
-    mlflow.set_experiment(EXPERIMENT)
+    try:
+        mlflow.set_experiment(EXPERIMENT)
+    except mlflow.MlflowException as error:
+        found = mlflow.get_experiment_by_name(EXPERIMENT)
+        if found is None or found.lifecycle_stage != "deleted":
+            raise
+        raise RegistryError(
+            f"the experiment {EXPERIMENT} was deleted in MLflow; bring it back with "
+            f"`mlflow experiments restore -x {found.experiment_id}`, or set MLFLOW_EXPERIMENT_NAME to another"
+        ) from error
 
 
 def _is_made(file: Path) -> bool:
@@ -55,9 +67,13 @@ def _is_made(file: Path) -> bool:
         return False
     with closing(sqlite3.connect(file, timeout=sqlite.PATIENCE_S)) as database:
         try:
-            return bool(database.execute("SELECT 1 FROM experiments WHERE name = ?", [EXPERIMENT]).fetchall())
+            found = "SELECT lifecycle_stage FROM experiments WHERE name = ?"
+            stages = [stage for (stage,) in database.execute(found, [EXPERIMENT])]
         except sqlite3.Error:  # no such table yet
             return False
+    # Deleted, it is in the way of those alone who mean it.
+    elsewhere = any(map(os.environ.get, ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")))
+    return bool(stages) and (elsewhere or stages == ["active"])
 
 
 def main(argv: list[str] | None) -> int:

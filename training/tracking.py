@@ -72,7 +72,7 @@ def tracked_run(name: str, resume: str = "") -> Iterator[str]:
 def _check_server() -> None:
     """:class:`RegistryError` where something else than MLflow answers: it would take any JSON for its own."""
     address = mlflow.get_tracking_uri()
-    if not address.startswith(("http://", "https://")):
+    if not address.lower().startswith(("http://", "https://")):
         return
     try:
         with outage.asked_first():

@@ -7,7 +7,7 @@ import mlflow
 import packages
 import pytest
 
-from recording.exceptions import ContractError, InputError, NoSuchVersion
+from recording.exceptions import ContractError, InputError, NoSuchVersion, RegistryError
 from registry import cli, comparison, contract, versions
 
 MODEL = "gaze-tracker"
@@ -94,6 +94,21 @@ def test_compare_prints_the_difference_and_draws_it(
     assert float(second.rstrip("°")) == pytest.approx(1, abs=0.15)
     assert float(change.rstrip("°")) == pytest.approx(-2, abs=0.05)
     assert (tmp_path / "figures" / "two.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_comparison_that_fails_leaves_no_empty_folder(
+    make_version: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out = packages.make_holdout()
+    for _ in range(2):
+        make_version(holdout=packages.make_holdout(trained_frames=held_out.frames))
+    before = {path.name for path in Path.cwd().iterdir()}
+    with pytest.raises(RegistryError, match="cannot be compared"):
+        cli.main(["compare", "1", "2"])
+    with pytest.raises(RegistryError, match="cannot be compared"):
+        cli.main(["compare", "1", "2", "--figure", str(tmp_path / "new" / "deep" / "two.png")])
+    assert not (tmp_path / "new").exists()
+    assert {path.name for path in Path.cwd().iterdir()} == before
 
 
 @pytest.mark.parametrize("ending", comparison.FIGURES)

@@ -32,6 +32,21 @@ def test_the_difference_of_two_biases_comes_out(tmp_path: Path) -> None:
     assert [row[:2] for row in compared.by_scenario()] == [(number, 6) for number in range(1, 11)]
 
 
+def test_a_difference_that_is_not_that_of_the_two_errors_says_why(tmp_path: Path) -> None:
+    samples = packages.make_holdout(60)
+    samples.labels_deg[samples.blocks == 0] += [2.0, 0.0]
+    even, uneven = samples, replace(samples, blocks=np.where(np.arange(60) < 50, 0, samples.blocks))
+    one, other = package(tmp_path / "a", 1, holdout=even, bias_deg=(1, 0)), package(tmp_path / "b", 2, holdout=even)
+    assert comparison.compare(one, other, even).describe_weights() == ""
+    compared = comparison.compare(one, other, uneven)
+    assert len(np.unique(uneven.blocks)) == 2
+    assert abs(compared.difference()[2].mean - (compared.second_deg - compared.first_deg)[:, 2].mean()) > 0.1
+    assert compared.describe_weights() == (
+        "the errors are means over 60 samples, the differences over 2 time blocks of 10 to 50 samples, each block "
+        "counting once"
+    )
+
+
 def test_samples_that_are_near_copies_of_a_trained_frame_are_left_out(tmp_path: Path) -> None:
     held_out = packages.make_holdout(60)
     one = package(tmp_path / "a", 1, holdout=held_out)

@@ -3,6 +3,8 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import registries
 from sqlalchemy import Engine, create_engine, text
 
 from recording.exceptions import NoRegistry, RegistryError
-from registry import connections, stages, versions
+from registry import connections, leftover, stages, store, versions
 from registry.addresses import Selector
+from registry.command_line import tracking_problem
 from registry.resolving import find, registry_answers
 
 
@@ -78,7 +81,7 @@ def test_the_same_file_is_not_opened_again(tmp_path, opened) -> None:
 
 def test_folders_that_number_their_files_anew_each_time_are_read(tmp_path, opened, monkeypatch) -> None:
     numbers = iter(range(1000))
-    monkeypatch.setattr(connections, "_identity", lambda path: (0, next(numbers)))
+    monkeypatch.setattr(leftover, "identity", lambda path: (0, next(numbers)))
     assert [_held(opened) for _ in range(3)] == [1, 1, 1]
 
 
@@ -93,6 +96,102 @@ def test_with_a_write_ahead_log(tmp_path) -> None:
     (tmp_path / "2.db").replace(tmp_path / "1.db")
     assert _held(engine) == 2
     engine.dispose()
+
+
+@pytest.fixture
+def logged(tmp_path: Path):
+    """An engine that holds a connection to ``one.db``, whose newest row is in its log alone; ``backup.db`` is older."""
+    connections.follow_files()
+    _write(tmp_path / "one.db", 1)
+    shutil.copyfile(tmp_path / "one.db", tmp_path / "backup.db")
+    engine = create_engine(f"sqlite:///{tmp_path / 'one.db'}")
+    with engine.connect() as connection:
+        connection.execute(text("PRAGMA journal_mode = WAL"))
+        connection.execute(text("UPDATE held SET number = 2"))
+        connection.commit()
+    assert _held(engine) == 2
+    yield engine
+    engine.dispose()
+
+
+def _put_backup(folder: Path) -> bytes:
+    (folder / "one.db").rename(folder / "old.db")
+    shutil.copyfile(folder / "backup.db", folder / "one.db")
+    return (folder / "one.db").read_bytes()
+
+
+IN_THE_WAY = (
+    r"one\.db: was put in the place of another file, whose log one\.db-wal is still there and would overwrite it"
+)
+
+
+def test_a_backup_beside_the_log_of_another_file_is_not_opened(tmp_path, logged) -> None:
+    backup = _put_backup(tmp_path)
+    for _ in range(2):  # also once the connection that tells it is closed
+        with pytest.raises(RegistryError, match=IN_THE_WAY):
+            store.check(f"sqlite:///{tmp_path}/one.db")
+        with pytest.raises(RegistryError, match=IN_THE_WAY):
+            _held(logged)
+    assert (tmp_path / "one.db").read_bytes() == backup
+    for end in ("-wal", "-shm"):
+        (tmp_path / f"one.db{end}").rename(tmp_path / f"old.db{end}")
+    assert _held(logged) == 1
+    with closing(sqlite3.connect(tmp_path / "old.db")) as old:
+        assert old.execute("SELECT number FROM held").fetchall() == [(2,)]
+
+
+def test_a_file_that_is_put_back_beside_its_log_is_opened(tmp_path, logged) -> None:
+    _put_backup(tmp_path)
+    with pytest.raises(RegistryError, match=IN_THE_WAY):
+        _held(logged)
+    (tmp_path / "old.db").replace(tmp_path / "one.db")
+    assert _held(logged) == 2
+
+
+def test_a_backup_put_there_after_the_log_was_moved_too_is_read(tmp_path, logged) -> None:
+    for end in ("", "-wal", "-shm"):
+        (tmp_path / f"one.db{end}").rename(tmp_path / f"old.db{end}")
+    shutil.copyfile(tmp_path / "backup.db", tmp_path / "one.db")
+    leftover.check(tmp_path / "one.db")
+    assert _held(logged) == 1
+
+
+ELSEWHERE = """
+import sys
+from recording.exceptions import RegistryError
+from registry import leftover
+try:
+    leftover.check(sys.argv[1])
+except RegistryError as error:
+    print(error)
+"""
+
+
+def test_another_process_sees_whose_log_it_is(tmp_path, logged) -> None:
+    def said() -> str:
+        return subprocess.check_output([sys.executable, "-c", ELSEWHERE, str(tmp_path / "one.db")], text=True)
+
+    assert said() == ""
+    _put_backup(tmp_path)
+    assert "one.db: was put in the place of another file" in said()
+
+
+def test_a_log_of_its_own_is_no_fault(tmp_path, logged) -> None:
+    file = tmp_path / "one.db"
+    (tmp_path / "link.db").symlink_to("one.db")
+    with closing(sqlite3.connect(file)) as other, closing(sqlite3.connect(tmp_path / "backup.db")) as elsewhere:
+        elsewhere.execute("PRAGMA journal_mode = WAL")
+        elsewhere.execute("UPDATE held SET number = 3")
+        other.execute("BEGIN")
+        for path in (file, tmp_path / "link.db", tmp_path / "backup.db"):
+            assert other.execute("SELECT number FROM held").fetchall() == [(2,)]
+            leftover.check(path)
+    logged.dispose()
+    leftover.check(file)
+    # One that nobody has open, as a kill leaves it.
+    (tmp_path / "one.db-wal").write_bytes(b"")
+    (tmp_path / "one.db-shm").write_bytes(b"")
+    leftover.check(file)
 
 
 def _in_production() -> int:
@@ -120,6 +219,34 @@ def test_a_backup_in_the_registrys_place_answers(replaced) -> None:
     run = mlflow.MlflowClient().create_run("0")
     with closing(sqlite3.connect(replaced)) as database:
         assert database.execute("SELECT 1 FROM runs WHERE run_uuid = ?", [run.info.run_id]).fetchall()
+
+
+def test_a_backup_beside_the_registrys_log_is_one_line_and_stays_as_it_is(make_version, tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    for _ in range(2):
+        make_version()
+    stages.promote("gaze-tracker", 1, force=True, why="first")
+    shutil.copyfile(file, tmp_path / "backup.db")
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+    stages.promote("gaze-tracker", 2, force=True, why="second")
+    assert _in_production() == 2
+    assert file.with_name("mlflow.db-wal").exists()
+    file.rename(tmp_path / "old.db")
+    shutil.copyfile(tmp_path / "backup.db", file)
+    with pytest.raises(RegistryError, match=r"mlflow\.db-wal is still there and would overwrite it; move mlflow"):
+        _in_production()
+    with pytest.raises(Exception, match=r"mlflow\.db-wal is still there and would overwrite it") as raised:
+        mlflow.MlflowClient().create_run("0")  # without a look before it
+    assert "mlflow.db-wal and mlflow.db-shm away too, to that file" in one_line_of(raised.value)
+    assert file.read_bytes() == (tmp_path / "backup.db").read_bytes()
+    for end in ("-wal", "-shm"):
+        file.with_name(f"mlflow.db{end}").rename(tmp_path / f"old.db{end}")
+    assert _in_production() == 1
+
+
+def one_line_of(error: BaseException) -> str:
+    return tracking_problem(error) if not isinstance(error, RegistryError) else str(error)
 
 
 def test_an_empty_file_in_the_registrys_place_is_no_registry(replaced) -> None:

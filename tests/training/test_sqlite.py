@@ -118,6 +118,31 @@ def test_artifacts_lie_beside_the_database_whatever_the_folder_is_called(name, t
     assert len(list(folder.glob("mlruns/**/note.txt"))) == 1
 
 
+def test_a_deleted_experiment_is_one_line_with_the_command_that_brings_it_back(tmp_path):
+    handed = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
+    handed |= {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "PYTHONPATH": str(ROOT)}
+
+    def ensure(**variables: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "training.store"]
+        return subprocess.run(words, cwd=tmp_path, env=handed | variables, capture_output=True, text=True)
+
+    assert ensure().returncode == 0
+    delete = "import mlflow; mlflow.delete_experiment(mlflow.get_experiment_by_name('gaze-finetuning').experiment_id)"
+    subprocess.run([sys.executable, "-c", delete], cwd=tmp_path, env=handed, check=True, capture_output=True)
+    refused = ensure()
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith(
+        "error: the experiment gaze-finetuning was deleted in MLflow; bring it back with `mlflow exp"
+    )
+    assert ensure(MLFLOW_EXPERIMENT_NAME="another").returncode == 0
+    restore = line.partition("`mlflow ")[2].partition("`")[0].split()
+    subprocess.run(
+        [sys.executable, "-m", "mlflow", *restore], cwd=tmp_path, env=handed, check=True, capture_output=True
+    )
+    assert ensure().returncode == 0
+
+
 # NFS without its lock daemon, some network and FUSE file systems.
 def test_a_folder_without_file_locks_is_one_line_with_the_way_out(tmp_path, monkeypatch):
     def refuse(file, kind):

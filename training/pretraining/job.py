@@ -171,10 +171,11 @@ def _check_export(export: str) -> None:
         raise InputError(
             f"export={export}: is there already, and is not written over; choose another name or remove it"
         )
-    files.make_folder(f"export={export}", Path(export))
+    files.check_folder(f"export={export}", Path(export))
 
 
 def _export(network: nn.Module, path: Path) -> None:
     """The state_dict as plain torch and torchvision load it: float32, contiguous, on the CPU; whole or not at all."""
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
     files.write(path, lambda unfinished: torch.save(state, unfinished))

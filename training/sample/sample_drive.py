@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from recording.exceptions import InputError
-from recording.files import check_ending, given_path, make_folder, write_bytes
+from recording.files import check_ending, check_folder, given_path, write_bytes
 from registry.command_line import leave
 from training.sample import film, recipe, scene, tracker
 from training.sample.compiling import compile_renderer
@@ -125,8 +125,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.sheet:
         check_ending(f"--sheet {arguments.sheet}", arguments.sheet, [".png"])
-        make_folder(f"--sheet {arguments.sheet}", arguments.sheet)
-        write_bytes(arguments.sheet, cv2.imencode(".png", contact_sheet(arguments.seed)[..., ::-1])[1].tobytes())
+        check_folder(f"--sheet {arguments.sheet}", arguments.sheet)
+        drawn = cv2.imencode(".png", contact_sheet(arguments.seed)[..., ::-1])[1].tobytes()
+        arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(arguments.sheet, drawn)
         return 0
     video, labels = render(arguments.out, arguments.seed, arguments.seconds)
     print(f"{NAME}: {video} {labels}")

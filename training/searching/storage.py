@@ -28,6 +28,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from recording.exceptions import InputError
 from recording.files import is_there
 from registry import database
+from registry.logins import hide
 from training import sqlite
 from training.orphans import end_run
 
@@ -250,13 +251,14 @@ def check_address(url: str) -> str:
         parts = make_url(url)
     except ArgumentError:
         raise InputError("storage=: is no address; give postgresql+psycopg2://USER@HOST/DATABASE") from None
-    shown = parts.set(query={}).render_as_string(hide_password=True)
+    without = hide(url, url)
+    shown = without.partition("?")[0]
     if parts.get_backend_name() != "postgresql":
         raise InputError(
             f"storage={shown}: several processes need PostgreSQL; give "
             "postgresql+psycopg2://USER@HOST/DATABASE, or leave it empty for a file in the study's folder"
         )
-    if parts.password or "password" in parts.query:
+    if parts.password or without != url:
         raise InputError(
             f"storage={shown}: MLflow shows parameters to everybody; leave the "
             "password out and put it into PGPASSWORD or ~/.pgpass"

@@ -195,6 +195,12 @@ def test_what_is_let_go_is_free_at_once_and_a_look_at_a_lock_does_not_take_it(ur
         ("nonsense", "is no address"),
         ("postgresql+psycopg2://gaze:secret@127.0.0.1/x", "leave the password out"),
         ("postgresql+psycopg2://gaze@127.0.0.1/x?password=secret", "leave the password out"),
+        ("postgresql+psycopg2://gaze@127.0.0.1/x?PASSWORD=secret", "leave the password out"),
+        ("postgresql+psycopg2://gaze@127.0.0.1/x?sslmode=require&sslpassword=secret", "leave the password out"),
+        ("postgresql+psycopg2://127.0.0.1/x?dsn=host%3Db%20password%3Dsecret", "leave the password out"),
+        ("postgresql+psycopg2://ann@corp:se@secret@127.0.0.1/x", "leave the password out"),
+        ("postgresql+psycopg2://ann lee:secret@127.0.0.1/x", "leave the password out"),
+        ("mysql+pymysql://ann@corp:a/secret@127.0.0.1/x", "several processes need PostgreSQL"),
         ("postgresql+psycopg2://gaze@127.0.0.1:9/x", r"cannot be reached \(.*refused"),
     ],
 )
