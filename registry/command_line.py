@@ -22,17 +22,21 @@ GRACE_S = 10.0
 """How long a command that was interrupted waits for its threads, when all that it has to do is done."""
 
 
-def leave(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> None:
+def leave(
+    main: Callable[[list[str] | None], int], argv: list[str] | None = None, *, early: Interruption | None = None
+) -> None:
     """Run ``main(argv)`` and exit: 0 when it returns, 2 with one line on a :class:`GazeError`.
 
-    Ctrl-C (130), SIGTERM (143) and SIGHUP (129) interrupt it, so that it can tidy up.
+    Ctrl-C (130), SIGTERM (143) and SIGHUP (129) interrupt it, so that it can tidy up. ``early`` handles them
+    already, from before this module was imported, and ``main`` allows it.
     """
     stand_in_for_closed()
     store.settle()
-    interruption = Interruption()
     try:
-        interruption.install()
-        interruption.allow()
+        if early is None:
+            interruption = Interruption()
+            interruption.install()
+            interruption.allow()
         sys.exit(main(argv))
     except GazeError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)

@@ -1,8 +1,9 @@
 """Being told to end: SIGTERM and SIGHUP end a command as Ctrl-C does, so that nothing half written is left.
 
-Nothing here imports MLflow: it is in place before that is.
+Nothing here imports MLflow, nor anything else that takes a while: it is in place before that is.
 """
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ SENT_TWICE_S = 2.0
 PATIENCE_S = 10.0
 """How long a database or an import may take for what it is doing until an interruption no longer waits for it."""
 LOOK_AGAIN_S = 0.005
+ANSWER_S = 5
+"""How long a tracking server may take to answer a command that is ending."""
 _NOT_WITHIN = (
     "importlib._bootstrap",
     "_frozen_importlib",
@@ -75,7 +78,7 @@ class Interruption:
         self.allowed = False
         self._deaf_s = deaf_s
         self._told = told
-        self._first: int = signal.SIGINT
+        self.first: int = signal.SIGINT
         self._since = 0.0
 
     def install(self) -> None:
@@ -88,12 +91,12 @@ class Interruption:
         """Raise from now on, and at once for what came before."""
         self.allowed = True
         if self.received:
-            raise KeyboardInterrupt(self._first)
+            raise KeyboardInterrupt(self.first)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.received += 1
         if self.received == 1:
-            self._first, self._since = number, time.monotonic()
+            self.first, self._since = number, time.monotonic()
         self._told()
         if not self.allowed:
             return
@@ -107,3 +110,8 @@ def status(interrupt: KeyboardInterrupt) -> int:
     """The exit status of a command that was interrupted: 128 and the number of the signal; of Ctrl-C, 130."""
     number = interrupt.args[0] if interrupt.args else signal.SIGINT
     return 128 + int(number)
+
+
+def ask_once() -> None:
+    """From now on MLflow is asked once and for :data:`ANSWER_S` seconds: this process ends, or has waited enough."""
+    os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_S)}

@@ -3,11 +3,11 @@
 import argparse
 import importlib
 import os
+import sys
 from collections.abc import Callable
+from functools import partial
 
-from recording.exceptions import InputError
-from registry.command_line import leave
-from serving.selection import add_selector, selector
+from registry.interruption import Interruption
 
 # Imported when chosen: the server is not to wait for what draws arrows, nor the other way round.
 COMMANDS = {
@@ -19,8 +19,6 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command that ``argv`` names; 0 when it ends well."""
-    import sys
-
     words = sys.argv[1:] if argv is None else argv
     command, rest = (words[0], words[1:]) if words and words[0] in COMMANDS else ("serve", words)
     commands: dict[str, Callable[[list[str]], int]] = {
@@ -33,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def serve(argv: list[str]) -> int:
     """``python -m serving``: parse, check, and serve until told to stop."""
+    from serving.selection import add_selector, selector
+
     parser = argparse.ArgumentParser(
         prog="python -m serving",
         description="Answer gaze angles over HTTP with the version that the registry names, and follow promotions.",
@@ -57,12 +57,13 @@ def serve(argv: list[str]) -> int:
     parser.add_argument("--token", action="store_true", help="refuse to start without GAZE_SERVING_TOKEN")
     given = parser.parse_args(argv)
 
+    from recording.exceptions import InputError
     from serving import server
     from serving.limits import Limits
 
     if given.token and not os.environ.get(server.TOKEN):
         raise InputError(f"--token: the environment variable {server.TOKEN} is not set; put the token there")
-    server.run(
+    return server.run(
         server.Settings(
             selector=selector(given),
             limits=Limits(max_bytes=given.max_bytes, max_pixels=given.max_pixels),
@@ -74,8 +75,28 @@ def serve(argv: list[str]) -> int:
             precision=given.precision,
         )
     )
-    return 0
+
+
+def _run(interruption: Interruption, argv: list[str] | None) -> int:
+    """The command line in a process of its own; the exit status."""
+    interruption.allow()
+    try:
+        status = main(argv)
+    except SystemExit as ended:  # argparse, or uvicorn: the port is taken, say
+        if interruption.received:  # which uvicorn, before it serves, takes for a start that failed
+            raise KeyboardInterrupt(interruption.first) from None
+        status = int(ended.code or 0)
+    follower = sys.modules.get("serving.follower")
+    if follower is not None and follower.is_at_work():  # it did not stop in time, and Python cannot end it safely
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 if __name__ == "__main__":
-    leave(main)
+    begun = Interruption()
+    begun.install()  # before anything else is imported: Ctrl-C ends it without a traceback from here on
+    from registry.command_line import leave
+
+    leave(partial(_run, begun), early=begun)

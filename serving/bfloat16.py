@@ -9,6 +9,7 @@ what float32 answers. Where one does not, the version is served in float32 by ON
 import functools
 import tempfile
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from recording import angles
+from recording.face import Cutter
 from registry import contract
 from registry.network import GazeNetwork, Network
 
@@ -114,8 +116,13 @@ def supported() -> bool:
         return False
 
 
-def open_checked(package: contract.VerifiedPackage, threads: int) -> BFloat16Network:
-    """The verified package's network in bfloat16; :class:`Unfit` when it does not keep the contract so."""
+def open_checked(
+    package: contract.VerifiedPackage, threads: int, go_on: Callable[[], None] = lambda: None
+) -> BFloat16Network:
+    """The verified package's network in bfloat16; :class:`Unfit` when it does not keep the contract so.
+
+    ``go_on`` is called before each step, which takes a second at most: what it raises ends the comparison.
+    """
     graph = package.content(contract.NETWORK)
     kept = package.holdout().parts()[0][1]  # of several drives one is enough: what differs is how numbers are rounded
     held_out, cut = kept.jpegs, package.contract.crop.settled(kept.face).cut_driver_view
@@ -123,16 +130,29 @@ def open_checked(package: contract.VerifiedPackage, threads: int) -> BFloat16Net
         raise Unfit("it has no held-out samples to compare the precisions on")
     spread = np.unique(np.linspace(0, len(held_out) - 1, min(len(held_out), COMPARED)).round().astype(int))
     # First and then dropped, so that both networks are never in memory at once; one picture at a time likewise.
-    reference = GazeNetwork(graph, threads)
-    wanted = np.concatenate([reference.predict_encoded([held_out[k]], cut=cut) for k in spread])
+    reference: Network = GazeNetwork(graph, threads)
+    wanted = _answers(reference, held_out, spread, cut, go_on)
     del reference
+    go_on()
     try:
         network = BFloat16Network(graph, threads)
     except RuntimeError as error:  # OpenVINO has no other
         raise Unfit(f"OpenVINO cannot open it ({str(error).splitlines()[0][:160]})") from error
+    go_on()
     _check("golden picture", *contract.golden_answers(package.contract, network, "in bfloat16"))
-    _check("held-out sample", network.predict_encoded([held_out[k] for k in spread], cut=cut), wanted)
+    _check("held-out sample", _answers(network, held_out, spread, cut, go_on), wanted)
     return network
+
+
+def _answers(
+    network: Network, jpegs: Sequence[bytes], chosen: np.ndarray, cut: Cutter, go_on: Callable[[], None]
+) -> np.ndarray:
+    """(n, 2) degrees of these of the pictures, one at a time."""
+    answers = []
+    for k in chosen:
+        go_on()
+        answers.append(network.predict_encoded([jpegs[k]], cut=cut))
+    return np.concatenate(answers)
 
 
 def _check(what: str, answered: np.ndarray, wanted: np.ndarray) -> None:

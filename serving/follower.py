@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from recording.exceptions import GazeError, NoRegistry, NoSuchVersion
 from registry.addresses import Found
 from registry.command_line import one_line
-from serving.loader import Loader
+from serving.loader import Loader, Stopped
 from serving.metrics import Metrics
 from serving.predictor import Predictor
 
@@ -18,6 +18,10 @@ log = logging.getLogger("serving.follower")
 # A version that would not load is tried again, since a half-uploaded artifact may become whole: after one poll,
 # then after twice as long each time, at most this many seconds apart.
 LONGEST_WAIT = 300.0
+
+THREAD = "follower"
+END_S = 5.0
+"""How long a server that ends waits for what is being asked or loaded. Loading gives up at its next step."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Follower:
         self._wait = poll
         self._logged = ""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+        self._thread = threading.Thread(target=self._follow, name=THREAD, daemon=True)
 
     @property
     def current(self) -> Predictor | None:
@@ -88,8 +92,15 @@ class Follower:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask no more; a question under way is left to end by itself."""
+        """Ask no more, and wait up to :data:`END_S` for what is under way: a load takes away what it has half fetched.
+
+        Python ends a thread that is left where it comes back to it, and in the C++ of ONNX Runtime or OpenVINO that
+        aborts the process: only :func:`is_at_work` says whether the process can end in the usual way.
+        """
         self._stop.set()
+        self._loader.stop()
+        if self._thread.is_alive():
+            self._thread.join(END_S)
 
     def check(self) -> None:
         """Ask the registry once and act on its answer. Raises nothing: what goes wrong is in :attr:`standing`."""
@@ -104,8 +115,7 @@ class Follower:
             self._not_heard(one_line(error))
         except Exception as error:
             # Whatever the registry's client stumbles over, the version in use goes on answering.
-            log.exception("asking the registry failed")
-            self._standing = replace(self._standing, stale=True, problem=f"the registry: {type(error).__name__}")
+            self._not_heard(f"the registry: {type(error).__name__}", error)
         else:
             self._act_on(found)
         self._metrics.stale.set(self._standing.stale)
@@ -122,9 +132,9 @@ class Follower:
             return
         try:
             predictor = self._loader.load(found)
+        except Stopped:
+            return
         except Exception as error:
-            if not isinstance(error, GazeError):
-                log.exception("loading version %d failed", found.version)
             self._could_not_load(found, error)
             return
         self._failed = None
@@ -150,7 +160,7 @@ class Follower:
             failed_version=found.version,
             failures=self._standing.failures + 1,
         )
-        self._say(problem)
+        self._say(problem, None if isinstance(error, GazeError) else error)
 
     def _use(self, found: Found, predictor: Predictor) -> None:
         self._current, self._in_use = predictor, found
@@ -173,15 +183,15 @@ class Follower:
         self._standing = replace(self._standing, stale=False, checked=time.time(), problem=problem, failed_version=0)
         self._say(problem)
 
-    def _not_heard(self, problem: str) -> None:
+    def _not_heard(self, problem: str, unforeseen: Exception | None = None) -> None:
         """The registry did not answer: what answers keeps the name that the registry last gave it, and is stale."""
         self._standing = replace(self._standing, stale=True, problem=problem)
-        self._say(problem)
+        self._say(problem, unforeseen)
 
-    def _say(self, problem: str) -> None:
-        """Log a problem once, not at every poll."""
-        if problem and problem != self._logged:
-            log.warning("%s", problem)
+    def _say(self, problem: str, unforeseen: Exception | None = None) -> None:
+        """Log a problem once, not at every poll, with the traceback of what is ours to mend; none of a server's end."""
+        if problem and problem != self._logged and not self._stop.is_set():
+            log.warning("%s", problem, exc_info=unforeseen)
         self._logged = problem
 
     def _follow(self) -> None:
@@ -189,3 +199,8 @@ class Follower:
             self.check()
             if self._stop.wait(self._poll):
                 return
+
+
+def is_at_work() -> bool:
+    """Whether a follower of this process asks or loads, or was never told to stop."""
+    return any(thread.name == THREAD for thread in threading.enumerate())

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -34,6 +35,10 @@ PRECISIONS = ("auto", "float32")
 """``auto``: bfloat16 where the processor has it and the version keeps its contract in it, else float32."""
 
 
+class Stopped(Exception):
+    """The loader was told to stop before the version was loaded."""
+
+
 class Loader:
     """Loads what ``selector`` names, through a cache folder that outlives the process.
 
@@ -50,11 +55,20 @@ class Loader:
         self.selector = selector
         self._threads = threads
         self._streams = streams
+        self._stopped = threading.Event()
         self._try_bfloat16 = precision == "auto" and best_providers() == ("CPUExecutionProvider",)
         # Two registries may both have a gaze-tracker 3.
         registry_address = hashlib.sha256(f"{_registry_address()}\n{selector.model}".encode()).hexdigest()[:16]
         self._folder = cache / registry_address
         self._last = self._folder / f"last-{re.sub(r'[^a-z0-9]+', '-', str(selector).lower())}.json"
+
+    def stop(self) -> None:
+        """End a load under way with :class:`Stopped`, at its next step."""
+        self._stopped.set()
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise Stopped
 
     def find(self) -> Found:
         """Ask the registry which version is wanted now."""
@@ -65,9 +79,15 @@ class Loader:
             return resolving.find(self.selector)
 
     def load(self, found: Found) -> Predictor:
-        """The verified predictor of ``found``, from the local copy where that is whole, else from the registry."""
+        """The verified predictor of ``found``, from the local copy where that is whole, else from the registry.
+
+        :class:`Stopped` once it was told to :meth:`stop`.
+        """
         place = self._place(found)
-        predictor = self._predictor(self._verified_copy(place, found) or self._fetched(place, found), found)
+        package = self._verified_copy(place, found) or self._fetched(place, found)
+        self._go_on()
+        predictor = self._predictor(package, found)
+        self._go_on()
         self._remember(found)
         self._prune(place)
         _give_back_memory()
@@ -103,6 +123,7 @@ class Loader:
         return package
 
     def _fetched(self, place: Path, found: Found) -> VerifiedPackage:
+        self._go_on()
         from registry import opening, resolving
 
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +155,7 @@ class Loader:
     def _network(self, package: VerifiedPackage) -> Network:
         if self._try_bfloat16 and bfloat16.supported():
             try:
-                return bfloat16.open_checked(package, self._streams)
+                return bfloat16.open_checked(package, self._streams, self._go_on)
             except bfloat16.Unfit as reason:
                 log.warning("this version answers in float32, several times slower than in bfloat16: %s", reason)
         return package.network(self._threads, best_providers())

@@ -4,13 +4,17 @@ import asyncio
 import dataclasses
 import json
 import logging
+import multiprocessing
 import os
 import resource
+import signal
+import socket
 import sys
 import tempfile
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 import h11
@@ -18,6 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.supervisors import Multiprocess
 
 from recording.exceptions import InputError
 from recording.processors import cores
@@ -41,6 +46,14 @@ OWN_FILES = 200
 
 SPARE = 8
 """Connections over the limit that are kept, to be answered that there are too many."""
+
+PATIENCE_S = 120
+"""How long a worker may take for a sign of life. It gives the first one when it has imported what it needs: on a busy
+machine that takes many seconds, and one that is ended and begun again meanwhile is never there."""
+
+APPLICATION = "serving.server:application"
+HUNG_UP = 128 + signal.SIGHUP
+"""The exit status of a server whose terminal was closed."""
 
 log = logging.getLogger("serving.server")
 
@@ -81,6 +94,10 @@ class Settings:
 
 def application() -> FastAPI:
     """The application of one worker process, from the settings in its environment."""
+    _set_up_log()
+    if multiprocessing.parent_process() is not None:
+        # Of a terminal that is closed all processes hear. The first one tells the others, so that they end in order.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _leave_out_arrow()
     return assemble(Settings.from_json(os.environ[SETTINGS]), token=os.environ.get(TOKEN, ""))
 
@@ -112,8 +129,8 @@ def assemble(settings: Settings, *, token: str = "") -> FastAPI:
     return api.build(service=service, limits=settings.limits, metrics=metrics, token=token)
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or Ctrl-C; requests in flight are answered first."""
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM, Ctrl-C or SIGHUP; requests in flight are answered first. The exit status."""
     os.environ[SETTINGS] = settings.to_json()
     # OpenCV's own guard behind the header check, read by it at the first picture.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(settings.limits.max_pixels))
@@ -121,13 +138,12 @@ def run(settings: Settings) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _set_up_log()
     connections = _connections(settings.limits.connections)
     with tempfile.TemporaryDirectory(prefix="gaze-metrics-") as shared:
         if settings.workers > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-        uvicorn.run(
-            "serving.server:application",
+        options: dict[str, Any] = dict(
             factory=True,
             host=settings.host,
             port=settings.port,
@@ -143,7 +159,63 @@ def run(settings: Settings) -> None:
             access_log=False,  # a line per picture; /metrics counts them
             server_header=False,
             log_config=None,
+            timeout_worker_healthcheck=PATIENCE_S,
         )
+        return _run_workers(options) if settings.workers > 1 else _run_alone(options)
+
+
+def _set_up_log() -> None:
+    """Lines with time, level and name, in each process; those of other packages where they say what ours do not."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Each attempt to ask a registry that is down; the follower says that once.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+
+
+def _run_alone(options: dict[str, Any]) -> int:
+    """Serve in this process; the exit status."""
+    hung_up = False
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        nonlocal hung_up
+        hung_up = True
+        end = signal.getsignal(signal.SIGTERM)  # uvicorn's while it serves; it knows nothing of SIGHUP
+        if callable(end):
+            end(number, frame)
+
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, hang_up)
+    uvicorn.run(APPLICATION, **options)
+    return HUNG_UP if hung_up else 0
+
+
+def _run_workers(options: dict[str, Any]) -> int:
+    """Serve in processes that this one watches; the exit status."""
+    config = uvicorn.Config(APPLICATION, **options)
+    workers = Workers(config, [config.bind_socket()])
+    try:
+        workers.run()
+    except KeyboardInterrupt:  # of a signal that came before uvicorn heeded them
+        workers.terminate_all()
+        workers.join_all()
+        raise
+    return HUNG_UP if workers.hung_up else 0
+
+
+class Workers(Multiprocess):
+    """uvicorn's workers, which a closed terminal ends instead of starting them again."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        switched_off = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        super().__init__(config, sockets)
+        self.hung_up = False
+        if switched_off:  # by nohup
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def handle_hup(self) -> None:
+        """End in order, as on SIGTERM."""
+        log.info("Received SIGHUP, exiting.")
+        self.hung_up = True
+        self.should_exit.set()
 
 
 class PatientProtocol(H11Protocol):

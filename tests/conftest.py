@@ -96,7 +96,7 @@ def empty_database() -> bytes:
 
 @pytest.fixture(autouse=True)
 def patience_with_mlflow() -> Iterator[None]:
-    """What a test's command sets when it ends (:func:`training.outage.ask_once`) is its own."""
+    """What a test's command sets when it ends (:func:`registry.interruption.ask_once`) is its own."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
             patch.setenv(name, "0")

@@ -1,15 +1,17 @@
 """``python -m training``; see training.cli."""
 
-from recording.output import outlive_readers
-from registry.command_line import leave
-from training.interruption import follow_starter, handler
+from functools import partial
+
+from registry.interruption import Interruption
+from training.interruption import handler
 
 
-def main(argv: list[str] | None) -> int:
+def main(interruption: Interruption, argv: list[str] | None) -> int:
     """The command line, in a process that ends in order when it is told to, and not because nobody reads it."""
+    from recording.output import outlive_readers
+    from registry.project import follow_starter
+
     outlive_readers()
-    interruption = handler()
-    interruption.install()
     follow_starter()
     from training import cli  # takes seconds: signals are remembered until it is there
 
@@ -17,4 +19,8 @@ def main(argv: list[str] | None) -> int:
 
 
 if __name__ == "__main__":
-    leave(main)
+    interruption = handler()
+    interruption.install()  # before anything else is imported: what a signal ends from here on, it ends in order
+    from registry.command_line import leave
+
+    leave(partial(main, interruption), early=interruption)

@@ -26,7 +26,8 @@ from recording.drive import Source
 from recording.exceptions import InputError
 from recording.face import AUTO
 from recording.files import with_home
-from training import outage, sqlite, tracking
+from registry import outage, project
+from training import sqlite, tracking
 from training.config import CurveConfig, EvaluateConfig, JobConfig, PretrainConfig
 
 Ready = Callable[[], None]
@@ -58,10 +59,10 @@ def main(argv: list[str] | None = None, ready: Ready = lambda: None) -> int:
         arguments = parser().parse_args(argv)
         return int(arguments.run(arguments, ready))
     except InputError as error:
-        tracking.end_unstarted("FAILED", str(error))
+        project.end_unstarted("FAILED", str(error))
         raise
     except KeyboardInterrupt:
-        tracking.end_unstarted("KILLED", "interrupted")
+        project.end_unstarted("KILLED", "interrupted")
         raise
 
 
@@ -193,7 +194,7 @@ def _curve(arguments: argparse.Namespace, ready: Ready) -> int:
 
 def _prepare(arguments: argparse.Namespace, ready: Ready) -> int:
     ready()
-    if not tracking.inside_project():
+    if not project.inside_project():
         print(f"prepared: {_prepared(arguments)}")
         return 0
     with tracking.tracked_run("prepare"):

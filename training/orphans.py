@@ -6,19 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
-from mlflow.entities import RunStatus
 
 from recording.exceptions import InputError
-
-
-def end_run(run_id: str | None, status: str, why: str) -> None:
-    """End an MLflow run that still says RUNNING because its process is gone; ``why`` becomes its tag ``ended``."""
-    if run_id is None:
-        return
-    client = mlflow.MlflowClient()
-    if RunStatus.from_string(client.get_run(run_id).info.status) == RunStatus.RUNNING:
-        client.set_tag(run_id, "ended", why[:4000])
-        client.set_terminated(run_id, status)
+from registry.project import end_run as end_run  # by this name for the rest of training
 
 
 @contextmanager

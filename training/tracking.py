@@ -11,24 +11,14 @@ import mlflow
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, ErrorCode
-from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_PROJECT_ENV
 
 from recording.exceptions import GazeError, RegistryError
 from recording.recordings import Recordings
-from registry import store
+from registry import outage, project, store
 from registry.command_line import foreseen, no_mlflow, one_line
-from registry.logins import hide
-from training import interruption, outage, sqlite
-from training.orphans import end_run
+from registry.interruption import ask_once
+from training import sqlite
 from training.store import EXPERIMENT, set_experiment
-
-
-def inside_project() -> bool:
-    """Whether ``mlflow run`` started this process and made its run already."""
-    if not os.environ.get("MLFLOW_RUN_ID"):
-        os.environ.pop("MLFLOW_RUN_ID", None)  # set to nothing it would mean a run without a name to MLflow
-        return False
-    return True
 
 
 @contextmanager
@@ -39,7 +29,7 @@ def tracked_run(name: str, resume: str = "") -> Iterator[str]:
     MLflow itself has refused goes on as a :class:`RegistryError` that says with which parameter, ``resume``, the same
     is gone on with.
     """
-    inside = inside_project()
+    inside = project.inside_project()
     store.check(mlflow.get_tracking_uri(), write=True)
     with sqlite.alone(mlflow.get_tracking_uri()):
         _check_server()
@@ -49,7 +39,7 @@ def tracked_run(name: str, resume: str = "") -> Iterator[str]:
     if inside:
         mlflow.set_tag("mlflow.runName", name)
     try:
-        if inside and _was_started_here(run) and interruption.is_orphan():
+        if inside and project.was_started_here(run) and project.is_orphan():
             raise KeyboardInterrupt  # `mlflow run` was told to end before this process could notice
         yield run.info.run_id
     except GazeError as error:
@@ -61,7 +51,7 @@ def tracked_run(name: str, resume: str = "") -> Iterator[str]:
     except BaseException as error:
         problem = foreseen(error)
         if problem:
-            outage.ask_once()
+            ask_once()
         end_active_run("FAILED", error=(problem or f"{type(error).__name__}: {one_line(error)}")[:4900])
         if problem and resume:
             raise RegistryError(f"{problem}; then {resume} goes on with what is done") from error
@@ -96,23 +86,6 @@ def _end(run_id: str, status: str, tags: Mapping[str, str]) -> None:
     mlflow.end_run(status)  # first: a run that stays open is ended again, as FINISHED, when Python exits
     for key, value in tags.items():
         mlflow.MlflowClient().set_tag(run_id, key, value)
-
-
-def _was_started_here(run: mlflow.entities.Run) -> bool:
-    """Whether ``mlflow run`` made the run, to start its command on this machine and not in a container."""
-    return MLFLOW_PROJECT_ENTRY_POINT in run.data.tags and run.data.tags.get(MLFLOW_PROJECT_ENV) != "docker"
-
-
-def end_unstarted(status: str, why: str) -> None:
-    """End the run of ``mlflow run`` when a command ends before :func:`tracked_run` has taken it up."""
-    if inside_project():
-        run_id, line = os.environ["MLFLOW_RUN_ID"], hide(" ".join(why.split()))[:4900]
-        outage.attempt(lambda: _end_unstarted(run_id, status, line), run_id)
-
-
-def _end_unstarted(run_id: str, status: str, line: str) -> None:
-    mlflow.MlflowClient().set_tag(run_id, "error" if status == "FAILED" else "ended", line)
-    end_run(run_id, status, line)
 
 
 def log_parameters(parameters: Mapping[str, Any]) -> None:

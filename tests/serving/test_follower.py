@@ -1,5 +1,6 @@
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -279,8 +280,6 @@ def _end(process: subprocess.Popen) -> None:
 
 # Registry killed and back, server restarted meanwhile: it goes on answering, says stale, then follows again.
 def test_registry_dies_and_comes_back(make_version, tmp_path, start_server) -> None:
-    import socket
-
     make_version()
     make_version(bias_deg=(5, 0))
     stages.promote("gaze-tracker", 1)
@@ -315,6 +314,50 @@ def real_graph(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("real")
     package.export(model.build(), folder)
     return (folder / contract.NETWORK).read_bytes()
+
+
+def _is_fetching(server) -> bool:
+    return any(server.log.parent.glob("cache/*/.arriving-*"))
+
+
+def _has_openvino(server) -> bool:
+    return "libopenvino" in Path(f"/proc/{server.process.pid}/maps").read_text()
+
+
+# Told to end while it loads: what Python cut off in the C++ of ONNX Runtime or OpenVINO aborted the process, what it
+# cut off in a fetch said that the version was broken.
+@pytest.mark.parametrize(("moment", "after"), [(_is_fetching, 0), (_has_openvino, 0), (_has_openvino, 0.7)])
+def test_a_server_that_loads_a_version_ends_in_order(
+    make_version, real_graph, tmp_path, start_server, moment, after
+) -> None:
+    make_version(graph=real_graph)
+    stages.promote("gaze-tracker", 1, force=True, why="a network of random weights")
+    server = start_server()
+    end = time.monotonic() + 60
+    while not moment(server):
+        assert time.monotonic() < end and server.process.poll() is None, server.log.read_text()
+        time.sleep(0.005)
+    time.sleep(after)
+    began = time.monotonic()
+    assert server.stop() == 0, server.log.read_text()
+    assert time.monotonic() - began < 10
+    lines = server.log.read_text().splitlines()
+    assert "Finished server process" in lines[-1], lines
+    assert not [line for line in lines if "not taken into use" in line]
+    assert not any(tmp_path.glob("cache/*/.arriving-*"))
+
+
+# Started where nobody answers at all, it waits for that no longer than a few seconds when it is told to end.
+def test_a_server_that_asks_a_registry_that_hangs_ends_soon(tracking, start_server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as registry:
+        address = f"http://127.0.0.1:{registry.getsockname()[1]}"
+        server = start_server(environment={"MLFLOW_TRACKING_URI": address, "MLFLOW_REGISTRY_URI": address})
+        registry.settimeout(60)
+        with registry.accept()[0]:
+            began = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - began < 15
+    assert "Traceback" not in server.log.read_text()
 
 
 # The server's process has no torch, is up in under 3 s after the interpreter, and takes less than 400 MB with a network

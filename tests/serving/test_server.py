@@ -2,6 +2,8 @@
 
 import collections
 import contextlib
+import functools
+import os
 import re
 import signal
 import socket
@@ -254,3 +256,68 @@ def _answers(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
+
+
+def _start_in_a_session(monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    """Servers start as at a terminal of their own, after this of the shell; the tests' may heed no signals."""
+    popen = subprocess.Popen
+
+    def start(command, **options):
+        as_at_a_terminal = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+        words = ["/bin/sh", "-c", f'{before}exec "$@"', "sh", *command]
+        return popen(words, **options, start_new_session=True, preexec_fn=as_at_a_terminal)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+
+
+# A terminal that is closed ends the server as SIGTERM does, and all of its processes hear of that at once; the status
+# says so. `nohup` goes on.
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_closed_terminal_ends_the_server_in_order(make_version, start_server, monkeypatch, workers) -> None:
+    make_version()
+    stages.promote("gaze-tracker", 1)
+    _start_in_a_session(monkeypatch, "")
+    started = start_server("--workers", workers)
+    started.wait_ready(1)
+    os.killpg(started.process.pid, signal.SIGHUP)
+    assert started.process.wait(60) == 129
+    log = started.log.read_text()
+    assert log.count("Finished server process") == int(workers)
+    assert "Traceback" not in log and "restarting" not in log, log
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_under_nohup_outlives_its_terminal(tracking, start_server, monkeypatch, workers) -> None:
+    _start_in_a_session(monkeypatch, 'trap "" HUP; ')
+    started = start_server("--workers", workers)
+    started.wait_until(lambda state: state["problem"] != "")
+    os.killpg(started.process.pid, signal.SIGHUP)
+    time.sleep(1)
+    assert httpx.get(f"{started.address}/livez", timeout=10).status_code == 200
+    assert "SIGHUP" not in started.log.read_text()
+
+
+# A worker that takes seconds to import what it needs, on a slow or busy machine, is waited for.
+def test_workers_that_take_long_to_start_are_waited_for(tracking, tmp_path, start_server) -> None:
+    late = "import sys, time\nif '--multiprocessing-fork' in sys.orig_argv:\n    time.sleep(7)\n"
+    (tmp_path / "sitecustomize.py").write_text(late)
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    started = start_server("--workers", "2", environment={"PYTHONPATH": path})
+    started.wait_until(lambda state: state["problem"] != "", seconds=90)
+    log = started.log.read_text()
+    assert "died" not in log and log.count("Started server process") <= 2, log
+
+
+# A registry that is down is one line, however often it is asked; the workers' lines look as those of a lone server.
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_registry_that_is_down_is_logged_once(tracking, start_server, workers) -> None:
+    address = f"http://127.0.0.1:{_free_port()}"
+    environment = {"MLFLOW_TRACKING_URI": address, "MLFLOW_REGISTRY_URI": address}
+    started = start_server("--workers", str(workers), "--poll", "0.2", environment=environment)
+    started.wait_until(lambda state: "does not answer" in state["problem"])
+    time.sleep(4)
+    lines = started.log.read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d [\d:,]+ (INFO|WARNING) [\w.]+: ", line) for line in lines), lines
+    warnings = [line for line in lines if " WARNING " in line]
+    assert len(warnings) == workers, warnings
+    assert all(f"serving.follower: MLflow at {address} does not answer" in line for line in warnings), warnings

@@ -15,7 +15,8 @@ from training import interruption as of_training
 
 BODY = """
 import os, signal, sys, time
-from training.interruption import follow_starter, handler
+from registry.project import follow_starter
+from training.interruption import handler
 handler = handler()
 handler.install()
 follow_starter()
@@ -77,7 +78,7 @@ def test_a_signal_that_was_switched_off_stays_off(monkeypatch):
 
 def test_a_command_whose_starter_died_at_once_knows_that_it_is_an_orphan():
     """MLflow is killed while Python starts: there is nobody left to be followed."""
-    code = "from training import interruption; print(interruption.is_orphan())"
+    code = "from registry import project; print(project.is_orphan())"
     late = f"(sleep 0.5; {shlex.quote(sys.executable)} -c '{code}') &"
     for command, orphaned in ((late, "True\n"), (f"{shlex.quote(sys.executable)} -c '{code}'; true", "False\n")):
         env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -66,7 +66,7 @@ def test_pretrain_reaches_the_training_of_the_base(run_id, tmp_path, monkeypatch
 
 
 def test_the_command_of_a_dead_mlflow_run_ends_its_run(run_id, monkeypatch, tmp_path):
-    monkeypatch.setattr("training.interruption.is_orphan", lambda: True)
+    monkeypatch.setattr("registry.project.is_orphan", lambda: True)
     mlflow.MlflowClient().set_tag(run_id, "mlflow.project.entryPoint", "main")
     with pytest.raises(KeyboardInterrupt):
         cli.main(["main", "--data", str(tmp_path / "never-looked-at")])

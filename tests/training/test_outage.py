@@ -15,8 +15,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from recording.exceptions import RegistryError
+from registry import interruption, outage, project
 from registry.command_line import tracking_problem
-from training import outage, tracking
+from training import tracking
 from training.interruption import handler
 
 NOBODY = "http://127.0.0.1:9"
@@ -61,7 +62,7 @@ def announced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "training.outage"]
+    return [record.getMessage() for record in caplog.records if record.name == "registry.outage"]
 
 
 def test_a_server_that_does_not_answer_is_one_line_while_it_is_asked_again(caplog, monkeypatch) -> None:
@@ -86,7 +87,7 @@ def test_whoever_is_told_to_end_asks_once(ailing, monkeypatch) -> None:
     with pytest.raises(MlflowException):
         mlflow.MlflowClient(ailing).set_tag("1", "key", "value")
     assert Ailing.asked == 1
-    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(outage.ANSWER_S)
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(interruption.ANSWER_S)
 
 
 @pytest.mark.usefixtures("tracking")
@@ -111,7 +112,7 @@ def test_a_command_ends_as_it_does_where_mlflow_cannot_be_told(ended, caplog, mo
 @pytest.mark.usefixtures("tracking")
 def test_what_mlflow_refuses_after_a_search_says_how_to_go_on(monkeypatch) -> None:
     denied = MlflowException("Permission denied", error_code=PERMISSION_DENIED)
-    monkeypatch.setattr(outage, "ask_once", lambda: None)
+    monkeypatch.setattr(tracking, "ask_once", lambda: None)
     with (
         pytest.raises(RegistryError, match=r"Permission denied.*; then study=june goes on with what is done$"),
         tracking.tracked_run("job", "study=june") as run_id,
@@ -166,13 +167,13 @@ def test_how_long_the_first_question_waits_is_the_users_where_it_is_set(monkeypa
 def test_whoever_is_told_to_end_in_the_first_question_waits_no_longer_afterwards() -> None:
     with outage.asked_first():
         assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(outage.FIRST_ANSWER_S) == "15"
-        outage.ask_once()
-    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(outage.ANSWER_S)
+        interruption.ask_once()
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == str(interruption.ANSWER_S)
 
 
 def test_a_command_of_mlflow_run_that_ends_early_ends_as_it_does_without_mlflow(caplog, monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_RUN_ID", "1")
     monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", NOBODY)
-    outage.ask_once()
-    tracking.end_unstarted("KILLED", "interrupted")
+    interruption.ask_once()
+    project.end_unstarted("KILLED", "interrupted")
     assert "run 1 still says RUNNING" in told(caplog)[-1]

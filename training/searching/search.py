@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from tqdm import tqdm
 
 from recording.exceptions import RegistryError
-from training import outage
+from registry.interruption import ask_once
 from training.learning.finetune import Epoch, TrialConfig
 from training.orphans import end_run
 from training.searching.process import Message, Workers
@@ -136,7 +136,7 @@ class Search:
             self.workers.answer(number, not self._prunes(trial, what) and not self._is_overdue(trial))
             return False
         if kind == "untracked":  # not the trial's fault: it is tried again, once MLflow answers
-            outage.ask_once()  # the trial has waited long enough for all that is to be said now
+            ask_once()  # the trial has waited long enough for all that is to be said now
             raise RegistryError(f"{what}; then resume with study={self.study.name}")
         if kind == "cut off" and self.study.try_elsewhere(trial.asked, what):
             end_run(trial.run, "KILLED", what)

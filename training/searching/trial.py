@@ -29,9 +29,10 @@ from threadpoolctl import threadpool_limits
 from recording import files, recordings
 from recording.face import Face
 from recording.output import outlive_readers
+from registry import outage
 from registry.command_line import one_line, tracking_problem
-from registry.interruption import WhenFree
-from training import outage, sqlite
+from registry.interruption import WhenFree, ask_once
+from training import sqlite
 from training.learning import closed_form, model, progress
 from training.learning.cache import ActivationCache
 from training.learning.finetune import Epoch, Examples, Outcome, TrialConfig, finetune
@@ -131,7 +132,7 @@ def run(spec: TrialSpec, connection: Connection) -> None:
 
 
 def _told_to_end(interrupt: WhenFree, frame: FrameType | None) -> None:
-    outage.ask_once()
+    ask_once()
     interrupt(frame)
 
 

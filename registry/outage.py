@@ -15,8 +15,6 @@ from registry.logins import hide
 
 log = logging.getLogger(__name__)
 
-ANSWER_S = 5
-"""How long a server may take to answer a command that is ending."""
 FIRST_ANSWER_S = 15
 """How long a server may take for each attempt to ask it the first thing, which is a small one."""
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
@@ -63,13 +61,8 @@ def asked_first() -> Iterator[None]:
             del os.environ[_TIMEOUT]
 
 
-def ask_once() -> None:
-    """From now on MLflow is asked once and for :data:`ANSWER_S` seconds: this process ends, or has waited enough."""
-    os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", _TIMEOUT: str(ANSWER_S)}
-
-
-def attempt(end: Callable[[], object], run_id: str) -> None:
-    """Call ``end``, which ends that run; a line says so where MLflow does not take it.
+def attempt(end: Callable[[], object], run_id: str, then: str = "a study ends it when it is resumed") -> None:
+    """Call ``end``, which ends that run; a line says so, and what ends it ``then``, where MLflow does not take it.
 
     It does not raise then: what ends the command counts more.
     """
@@ -79,4 +72,4 @@ def attempt(end: Callable[[], object], run_id: str) -> None:
         end()
     except MlflowException as error:
         problem = tracking_problem(error)
-        log.warning("run %s still says RUNNING: %s; a study ends it when it is resumed", run_id, problem)
+        log.warning("run %s still says RUNNING: %s; %s", run_id, problem, then)
