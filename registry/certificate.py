@@ -177,10 +177,9 @@ def _ask_plainly(address: str) -> None:
 def _ask(address: str, seconds: int, **options: Any) -> int:
     """The status with which a server answers a question that asks for nothing."""
     import requests
-    from urllib3.exceptions import InsecureRequestWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InsecureRequestWarning)  # MLflow will ask, and say it, itself
+        warnings.filterwarnings("ignore", "Unverified HTTPS request")  # MLflow will ask, and say it, itself
         with requests.head(address, timeout=seconds, allow_redirects=False, **options) as answer:
             return answer.status_code
 

@@ -15,6 +15,7 @@ import json
 import platform
 import random
 import re
+import shlex
 import time
 import uuid
 from collections.abc import Iterator
@@ -61,7 +62,10 @@ class Turn:
                 f"{self.model_name}: the change took over {_FRESH_S:.0f} s and was stopped; run it again"
             )
         if self.key not in versions.registered(self.model_name).tags:
-            raise RegistryError(f"{self.model_name}: another command took over; run `python -m registry history`")
+            raise RegistryError(
+                f"{self.model_name}: another command took over; run `python -m registry history --model-name "
+                f"{shlex.quote(self.model_name)}`"
+            )
 
     def put_up(self, **changes: object) -> None:
         """Write the ticket; where that took so long that others may have given it up, take a new number."""

@@ -76,7 +76,10 @@ def promote(
                 _close(model_name, line, state, "refused")
                 raise GateRefused(_refusal(model_name, challenger.number, stage, outcome), outcome)
             return Change(_carry_out(model_name, line, state, turn), outcome, tuple(repaired))
-    raise RegistryError(f"{model_name}: {stage} changed {_ATTEMPTS} times meanwhile; see `python -m registry history`")
+    raise RegistryError(
+        f"{model_name}: {stage} changed {_ATTEMPTS} times meanwhile; see `python -m registry history "
+        f"{_option(model_name)}`"
+    )
 
 
 def rollback(model_name: str, stage: str = "Production", *, number: int | str | None = None, why: str = "") -> Change:
@@ -97,7 +100,10 @@ def rollback(model_name: str, stage: str = "Production", *, number: int | str | 
                 return Change(None, None, tuple(repaired))
             line = _line("rollback", state, target, stage, why)
             return Change(_carry_out(model_name, line, state, turn), None, tuple(repaired))
-    raise RegistryError(f"{model_name}: {stage} changed {_ATTEMPTS} times meanwhile; see `python -m registry history`")
+    raise RegistryError(
+        f"{model_name}: {stage} changed {_ATTEMPTS} times meanwhile; see `python -m registry history "
+        f"{_option(model_name)}`"
+    )
 
 
 def demote(model_name: str, number: int | str, *, why: str = "") -> Change:
@@ -121,7 +127,7 @@ def delete(model_name: str, number: int | str, *, why: str = "") -> Change:
             raise RegistryError(
                 f"{model_name} version {found.number} is {' and '.join(where)}: it is in use and not deleted; "
                 f"take it out first: python -m registry demote --version {found.number} "
-                f"--model-name {shlex.quote(model_name)}"
+                f"{_option(model_name)}"
             )
         line = _line("delete", state, found.number, GONE, history.check_why(why))
         return Change(_carry_out(model_name, line, state, turn), None, tuple(repaired))
@@ -150,7 +156,9 @@ def sync(model_name: str, *, dry_run: bool = False) -> tuple[list[str], list[Dri
                 written.append(now[0])
                 state = State.read(model_name)
             return repaired, written
-    raise RegistryError(f"{model_name}: changed {_ATTEMPTS} times meanwhile; see `python -m registry history`")
+    raise RegistryError(
+        f"{model_name}: changed {_ATTEMPTS} times meanwhile; see `python -m registry history {_option(model_name)}`"
+    )
 
 
 # ---- one change, step by step
@@ -290,8 +298,14 @@ def _refusal(model_name: str, number: int, stage: str, outcome: gate.Decision) -
         )
     return (
         f"{model_name} version {number} is not promoted to {stage}: {outcome.failures()}. {better}, or "
-        f'overrule the gate: python -m registry promote --version {number} --stage {stage} --force --why "…"'
+        f'overrule the gate: python -m registry promote --version {number} --stage {stage} --force --why "…" '
+        f"{_option(model_name)}"
     )
+
+
+def _option(model_name: str) -> str:
+    """The option that lets a command in a message act on this model, and on no other."""
+    return f"--model-name {shlex.quote(model_name)}"
 
 
 def _rollback_target(state: State, stage: str, number: int | str | None) -> int:
@@ -306,5 +320,5 @@ def _rollback_target(state: State, stage: str, number: int | str | None) -> int:
             return candidate
     raise NoSuchVersion(
         f"{state.model_name}: the history knows no earlier version in {stage} that still exists; "
-        f"name one: python -m registry rollback --version N --model-name {shlex.quote(state.model_name)}"
+        f"name one: python -m registry rollback --version N {_option(state.model_name)}"
     )

@@ -10,6 +10,7 @@ from torch import nn
 
 from recording import files
 from recording.angles import pitch_yaw_to_deg
+from recording.exceptions import InputError
 from training.context import Job
 from training.learning import batchnorm, model
 from training.learning.answers import predict
@@ -18,6 +19,8 @@ from training.measuring.alignment import Alignment, align
 from training.measuring.familiarity import Familiarity, Statistics, distance
 
 log = logging.getLogger(__name__)
+
+_ALIKE_DEG = 1e-3
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,14 @@ class Bases:
 def prepare(job: Job, into: Path) -> Bases:
     """Write the base in every BatchNorm variant searched.
 
-    Only training samples are looked at: statistics and alignment must not see held-out frames.
+    Only training samples are looked at: statistics and alignment must not see held-out frames. Raises
+    :class:`InputError` for a base that answers no number, or the same to every picture.
     """
     space = job.config.space()
     train = job.fitted_on
     labels = job.recordings.labels_deg[train]
     answers_deg = answers(job, job.base.network, job.fitted, train)
+    _check(job.base.name, answers_deg)
     as_it_is = align(answers_deg, labels)
     log.info("%s", as_it_is.describe())
     variants, drive = {}, None
@@ -59,6 +64,22 @@ def prepare(job: Job, into: Path) -> Bases:
     known = Familiarity(job.base.name, job.base.trained_on, _distance(job, drive))
     log.log(logging.WARNING if known.foreign else logging.INFO, "%s", known.describe())
     return Bases(variants, answers_deg, known)
+
+
+def _check(name: str, answers_deg: np.ndarray) -> None:
+    finite = np.isfinite(answers_deg).all(axis=1)
+    if not finite.all():
+        raise InputError(
+            f"base {name}: answers {np.count_nonzero(~finite)} of {len(finite)} pictures with no number (NaN or "
+            "infinite), though its weights are numbers; its file is damaged, or it is no trained gaze network: give "
+            "another"
+        )
+    if np.ptp(answers_deg, axis=0).max() < _ALIKE_DEG:
+        azimuth, elevation = answers_deg[0]
+        raise InputError(
+            f"base {name}: answers {azimuth:.2f}/{elevation:.2f}° to each of the {len(finite)} pictures: it is no "
+            "trained gaze network, or the pictures are all the same one; give another base or recording"
+        )
 
 
 def variant(job: Job, bn: str, as_it_is: Alignment, into: Path) -> tuple[BaseVariant, nn.Module]:

@@ -52,6 +52,12 @@ class Job:
         return (len(self.fitted_on) + judging) / (len(self.split.train) + judging)
 
     @property
+    def fitted_line(self) -> str:
+        """On which samples these are fitted, in words."""
+        count, every = len(self.fitted_on), len(self.split.train)
+        return "the training samples" if self.few is None else f"{count} of the {every} training samples"
+
+    @property
     def fitted(self) -> Dataset:
         """These, and those that validate."""
         return self.samples if self.few is None else replace(self.samples, train=self.few)

@@ -30,8 +30,9 @@ def chosen(job: Job, study: Study) -> Job:
     train = job.split.train
     if not count or count >= len(train):
         return job
-    log.info("baselines and heads in closed form are fitted on %d of %d training samples", count, len(train))
-    return replace(job, few=spread(train, count))
+    job = replace(job, few=spread(train, count))
+    log.info("baselines and heads in closed form are fitted on %s", job.fitted_line)
+    return job
 
 
 def _affordable(job: Job, space: SearchSpace) -> int:

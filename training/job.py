@@ -303,7 +303,7 @@ def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchR
         ),
     )
     before = versions.tested_on(job.config.model_name, kept.drive)
-    lines = alignment.describe(), packages.baselines.describe()
+    lines = alignment.describe(), f"fitted on {job.fitted_line}: {packages.baselines.describe()}"
     known = starts.familiarity, tuple(before)
     return Report(job.recordings, split, answers, errors, verdict, *lines, found, *known, twin=bool(kept.twin))
 

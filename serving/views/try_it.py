@@ -1,5 +1,6 @@
 """*Try it*: a picture, a short video or the webcam, answered by the version in the stage that the app follows."""
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,7 +87,7 @@ def _picture(found: Predictor, data: bytes, crop: str) -> None:
 
 
 def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
-    with _as_file(given) as path:
+    with _as_file(given) as path, _heard(path) as heard:
         index = frames.scan(path)
         first = min(index.frames, _FRAMES)
         with video.opened(path, index.track) as (container, _):
@@ -115,13 +116,13 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
             )
             bar.progress((number + 1) / first, said)
         bar.empty()
+    for line in heard:
+        st.warning(line)
     if films > 1:
         said = (
             "The file holds {} films; number {} is answered here. `python -m serving predict --track N` takes another."
         )
         st.caption(said.format(films, index.track))
-    if begins := index.beginning.describe():
-        st.caption(f"The video {begins}.")
     if index.frames > _FRAMES:
         st.caption(f"Only the first {_FRAMES} frames are answered here; `python -m serving predict` takes all.")
     if len(rows) < first:
@@ -145,6 +146,35 @@ def _video(found: Predictor, given: UploadedFile, crop: str) -> None:
         width="stretch",
     )
     right.download_button("Angles as CSV", table.to_csv(index=False), "gaze.csv", "text/csv")
+
+
+class _Ear(logging.Handler):
+    """Keeps each line once that the reading of a video warns of, without the name of the file."""
+
+    def __init__(self, path: Path, lines: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._begins, self._lines = f"video {path}: ", lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = record.getMessage()
+        if not said.startswith(self._begins):
+            return  # another visitor's video, which is read meanwhile
+        line = said.removeprefix(self._begins)
+        line = f"{line[:1].upper()}{line[1:]}."
+        if line not in self._lines:
+            self._lines.append(line)
+
+
+@contextmanager
+def _heard(path: Path) -> Iterator[list[str]]:
+    """What the log warns of while a video is read: its visitor does not see the log."""
+    lines: list[str] = []
+    ear, reading = _Ear(path, lines), logging.getLogger("recording")
+    reading.addHandler(ear)
+    try:
+        yield lines
+    finally:
+        reading.removeHandler(ear)
 
 
 @contextmanager

@@ -149,6 +149,7 @@ def test_the_version_that_lost_to_a_constant_on_a_real_webcam_is_refused_without
         stages.promote(MODEL, number)
 
     assert {"against the constant", "against the affine calibration"} == set(failed(refusal.value.outcome))
+    assert str(refusal.value).endswith(f'--force --why "…" --model-name {MODEL}')  # of no other model
     stages.promote(MODEL, number, force=True, why="to look at it")
     assert resolving.resolve(MODEL).version == number
 

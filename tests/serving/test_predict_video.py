@@ -1,6 +1,7 @@
 """Videos: `serving predict`, its annotated copy and the app see the pictures that prepare sees, at their own times."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from serving import predict, videos
 from serving.crops import WHOLE
 from serving.predict import Row
 from serving.views import try_it
-from tests import faces, recordings
+from tests import faces, packages, recordings
 
 
 class Sides:
@@ -126,6 +127,17 @@ def test_the_app_leaves_out_damaged_frames_and_says_so_and_which_film_it_takes(
     assert 30 <= len(answered) < 90
     assert f"{90 - len(answered)} of 90 frames left out ({decoding.DAMAGED})." in said
     assert any(line.startswith("The file holds 2 films; number 0 is answered here") for line in said)
+
+
+def test_the_app_says_what_reading_a_video_warns_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = tmp_path / "raw.mjpeg"
+    video.write_bytes(b"".join(packages.picture(angle, 3) for angle in range(12)))
+    answered, said = uploaded(video, monkeypatch)
+    assert len(answered) == 12
+    assert [line for line in said if "no times of their own" in line] == [
+        "Its pictures have no times of their own, or their clock was set back; 25 per second are assumed."
+    ]
+    assert logging.getLogger("recording").handlers == []
 
 
 def test_another_film_is_answered_when_it_is_chosen(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Where the time is short, what takes no gradient steps is computed from some of the samples."""
 
+import re
+
 import drives
+import mlflow
 import numpy as np
 import pytest
 
@@ -51,6 +54,9 @@ def test_a_job_that_is_short_of_time_fits_on_some_samples_and_goes_on_with_these
     printed = said.out + said.err
     assert "fitted on 32 of" in printed
     assert "solved on 32 of 200 samples" in printed
+    version = mlflow.MlflowClient().get_model_version("gaze-tracker", "1")
+    report = mlflow.artifacts.load_text(f"runs:/{version.run_id}/report/report.html")
+    assert re.search(r"Linear calibration, fitted on 32 of the \d+ training samples: ", report)
 
     # Resumed on a machine that is fast: with the same samples, or its trials could not be compared.
     monkeypatch.setattr(few_samples, "seconds_a_picture", lambda *_: 1e-6)

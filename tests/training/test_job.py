@@ -129,10 +129,14 @@ def make_inputs(tmp_path: Path, folder: Path, recording: tuple[Path, Path]) -> d
     late.write_text("dash_frames,azimuth [deg],elevation [deg]\n" + "".join(f"{9000 + k},1,2\n" for k in range(50)))
     keys = tmp_path / "keys.pth"
     torch.save({"weight": torch.zeros(2)}, keys)
+    for name, weight, value in (("negative", "bn1.running_var", -1.0), ("constant", "fc.3.weight", 0.0)):
+        state = model.build().state_dict()
+        state[weight].fill_(value)
+        torch.save(state, tmp_path / f"{name}.pth")
     (tmp_path / "empty").mkdir()
     layout = tmp_path / "layout.yaml"
     layout.write_text("width: 640\nheight: 480\nviews: {driver: {x: 0, y: 0, w: 300, h: 300}}\n")
-    with_labels = ["--labels", str(labels)]
+    with_labels, given = ["--labels", str(labels)], ["--data", str(folder), "--work", str(tmp_path), "--base"]
     return {
         r"absent\.mp4": ["--video", str(tmp_path / "absent.mp4"), *with_labels],
         r"text\.mp4": ["--video", str(text), *with_labels],
@@ -144,6 +148,8 @@ def make_inputs(tmp_path: Path, folder: Path, recording: tuple[Path, Path]) -> d
         r"no samples found.*empty.*_driver\.jpg.*prepare": ["--data", str(tmp_path / "empty")],
         r"nowhere": ["--data", str(tmp_path / "nowhere")],
         r"keys\.pth.*missing 'conv1\.weight'.*unexpected 'weight'": ["--data", str(folder), "--base", str(keys)],
+        r"negative\.pth: answers \d+ of \d+ pictures with no number": [*given, str(tmp_path / "negative.pth")],
+        r"constant\.pth: answers .* to each of the \d+ pictures": [*given, str(tmp_path / "constant.pth")],
         r"absent\.pth": ["--data", str(folder), "--base", str(tmp_path / "absent.pth")],
         r"gaze-tracker": ["--data", str(folder), "--base", "models:/gaze-tracker/Production"],
         r"not a model address": ["--data", str(folder), "--base", "models:/gaze-tracker"],
@@ -162,6 +168,8 @@ CASES = [
     r"no samples found.*empty.*_driver\.jpg.*prepare",
     r"nowhere",
     r"keys\.pth.*missing 'conv1\.weight'.*unexpected 'weight'",
+    r"negative\.pth: answers \d+ of \d+ pictures with no number",
+    r"constant\.pth: answers .* to each of the \d+ pictures",
     r"absent\.pth",
     r"gaze-tracker",
     r"not a model address",

@@ -73,7 +73,7 @@ def as_markdown(report: Report) -> str:
         "",
         report.alignment_line,
         "",
-        f"Linear calibration: {report.calibration_line}",
+        f"Linear calibration, {report.calibration_line}",
         "",
         f"Read of the driver view: {report.recordings.face_line}",
         "",
@@ -116,7 +116,7 @@ def as_html(report: Report, drawn: dict[str, bytes]) -> str:
         f"<p class='{kind}'>{html.escape(report.verdict.line())}</p>",
         f"<p>{html.escape(report.split.describe())}.{html.escape(twin)} {html.escape(chosen)}"
         f"What the network reads of the driver view: {html.escape(report.recordings.face_line)}.</p>",
-        f"<p>{html.escape(report.alignment_line)}. Linear calibration, fitted on the training samples: "
+        f"<p>{html.escape(report.alignment_line)}. Linear calibration, "
         f"{html.escape(report.calibration_line)}. {html.escape(report.looks_line)}.</p>",
         f"<p>{html.escape(report.familiarity.describe())}.</p>",
         "<p>Degrees. Azimuth: to the driver's right is positive; elevation: up is positive. Brackets and error bars: "
