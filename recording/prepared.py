@@ -162,7 +162,7 @@ def iterate_pictures(
 
     def picture(name: str) -> np.ndarray:
         path = samples.folder / name
-        return preprocess.resize(cut(preprocess.decode(_read_bytes(path), str(path)), str(path)), size)
+        return preprocess.read(_read_bytes(path), str(path), cut, size)
 
     parts = [names[start : start + batch] for start in range(0, len(names), batch)]
     with ThreadPoolExecutor(threads, thread_name_prefix="pictures") as pool:

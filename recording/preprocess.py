@@ -2,17 +2,32 @@
 
 Training, evaluation, the registered model and the server all go through :func:`resize`, so that a picture
 gets the same angles everywhere. Its first step, encoded bytes to pixels, is :func:`recording.pictures.decode`.
-A video's frame goes through the JPEG first that ``prepare`` keeps of it (:func:`recording.pictures.as_kept`): networks
-learn from these, and may answer the frame itself some tenths of a degree differently.
+
+Networks learn from the JPEGs that ``prepare`` keeps of a video's frames, and a network may answer a frame itself some
+tenths of a degree differently. So what comes without loss, a video's frame or a PNG, goes through the same JPEG first,
+in training as in serving (:func:`recording.pictures.as_kept`).
 """
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-from recording.pictures import MAX_PIXELS, decode, encoded_size
+from recording.pictures import MAX_PIXELS, Picture, as_kept, decode, encoded_size, is_lossless
 
 INPUT_SIZE = 224
-__all__ = ["INPUT_SIZE", "MAX_PIXELS", "decode", "encoded_size", "resize", "to_input"]
+__all__ = ["INPUT_SIZE", "MAX_PIXELS", "decode", "encoded_size", "read", "resize", "to_input"]
+
+
+def read(data: bytes, name: str, cut: Callable[[Picture, str], Picture], size: int = INPUT_SIZE) -> Picture:
+    """JPEG or PNG bytes of a driver view → (size, size, 3) uint8 RGB, what the network reads of it.
+
+    ``cut`` gives the part that it reads, a view into the picture's memory. Raises
+    :class:`~recording.exceptions.InputError` where :func:`decode` or ``cut`` do; ``name`` stands for the picture.
+    """
+    picture = decode(data, name)
+    part = cut(picture, name)
+    return resize(as_kept(part, picture, maybe_before=True) if is_lossless(data) else part, size)
 
 
 def resize(picture: np.ndarray, size: int = INPUT_SIZE) -> np.ndarray:

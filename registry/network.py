@@ -45,7 +45,7 @@ class Network(ABC):
         answers = [np.empty((0, 2))]
         for start in range(0, len(encoded), _AT_ONCE):
             pictures = [
-                preprocess.resize(cut(preprocess.decode(data, name), name))
+                preprocess.read(data, name, cut)
                 for data, name in zip(encoded[start : start + _AT_ONCE], names[start : start + _AT_ONCE], strict=True)
             ]
             answers.append(self.predict(np.stack(pictures)))

@@ -115,11 +115,10 @@ def network_view(
 ) -> np.ndarray:
     """What the network reads of ``picture`` (h, w, 3) RGB: the driver view cut to the face rectangle that is promised.
 
-    A video's frame, and a composite frame in a PNG, which was one, come out of the JPEG that training read of them
-    (:mod:`recording.preprocess`); a PNG of the driver view alone is left as it is, as in training.
-    Raises :class:`InputError` as :func:`driver_slices`, where a picture that should be the driver view has other
-    proportions, and for the face alone where the whole driver view is read. ``name`` stands for the picture in
-    messages.
+    What came without loss goes through the JPEG that training read (:mod:`recording.preprocess`); but not a PNG of the
+    face alone, as nobody knows where in a driver view it was. Raises :class:`InputError` as :func:`driver_slices`,
+    where a picture that should be the driver view has other proportions, and for the face alone where the whole driver
+    view is read. ``name`` stands for the picture in messages.
     """
     if crop == "face":
         if not promised.reads_face:
@@ -131,7 +130,9 @@ def network_view(
     view = driver_view(picture, crop, promised)
     is_composite = view.shape != picture.shape
     part = promised.cut_driver_view(view, name) if is_composite else _part_of_whole(picture, promised, name)
-    return as_kept(part, view) if came == "video" or (came == "png" and is_composite) else part
+    if came == "jpeg":
+        return part
+    return as_kept(part, view, maybe_before=came == "png" and not is_composite)
 
 
 def _part_of_whole(picture: np.ndarray, promised: Promise, name: str) -> np.ndarray:

@@ -38,4 +38,4 @@ def read_sample(path: Path, promised: Crop) -> np.ndarray:
 
     Raises :class:`~recording.exceptions.InputError` as :func:`read`, but proposes nothing else that it may show.
     """
-    return preprocess.resize(promised.cut(preprocess.decode(path.read_bytes(), path.name), path.name))
+    return preprocess.read(path.read_bytes(), path.name, promised.cut)

@@ -144,8 +144,8 @@ def test_a_frame_has_the_same_angles_in_the_video_as_composite_and_as_driver_vie
     assert len(followed) == index.frames == 32
     for row in rows[: len(pictures)]:
         same = followed[int(Path(row["file"]).name.split("_")[0])]
-        assert row["azimuth_deg"] == pytest.approx(same["azimuth_deg"], abs=0.1), row
-        assert row["elevation_deg"] == pytest.approx(same["elevation_deg"], abs=0.1), row
+        assert row["azimuth_deg"] == pytest.approx(same["azimuth_deg"], abs=0.001), row
+        assert row["elevation_deg"] == pytest.approx(same["elevation_deg"], abs=0.001), row
 
 
 def test_evaluate_finds_the_test_errors_again(promoted, capsys):

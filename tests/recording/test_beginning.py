@@ -165,7 +165,7 @@ def test_predict_and_the_app_answer_what_can_be_decoded(
     assert f"20 of 110 frames left out ({decoding.BEFORE}" in capsys.readouterr().err
     answered, said = uploaded(video, monkeypatch)
     assert recordings.number(answered[0]) == 30
-    assert any(line.startswith("The video begins between two key frames: 20 of its pictures") for line in said)
+    assert any(line.startswith("Begins between two key frames: 20 of its pictures") for line in said)
 
 
 def test_a_whole_film_is_not_said_to_be_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

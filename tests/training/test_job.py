@@ -207,10 +207,13 @@ def test_bad_files_end_in_one_line_and_a_failed_run(tracking, tmp_path, folder, 
 
 WITHOUT_RAY = """
 import sys
+from functools import partial
 from training import __main__, curve, evaluation, job
 from registry.command_line import leave
 assert "ray" not in sys.modules, "only a cluster needs it"
-leave(__main__.main)
+interruption = __main__.handler()
+interruption.install()
+leave(partial(__main__.main, interruption), early=interruption)
 """
 
 

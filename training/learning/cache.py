@@ -28,7 +28,7 @@ LIMIT_BYTES = 20 * 2**30
 RESIDENT_BYTES = 2**28
 """Of mapped arrays that a process keeps in its memory at once (:class:`Resident`)."""
 POLL_S = 0.1
-_FORMAT = 4  # part of every key: raise it when the computation of what is kept changes
+_FORMAT = 5  # part of every key: raise it when the computation of what is kept changes
 
 
 Key = dict[str, Any]

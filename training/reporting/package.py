@@ -13,9 +13,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from recording import files, pictures, preprocess
+from recording import face, files, pictures, preprocess
 from recording.exceptions import InputError
-from recording.face import Face
+from recording.face import Cutter, Face
 from recording.recordings import Recordings
 from registry import contract, holdout
 from registry.crop import Crop
@@ -139,12 +139,11 @@ def golden(kept: Holdout, crop: Crop | None = None) -> list[bytes]:
     """
     spread = np.linspace(0, len(kept) - 1, contract.GOLDEN_EXAMPLES).round().astype(int)
     chosen = [part for k in spread for _, part in kept.subset(np.array([k])).parts()]
-    return [encode(preprocess.resize(_read(one, crop))) for one in chosen]
+    return [encode(preprocess.read(one.jpegs[0], one.names[0], _cutter(one, crop))) for one in chosen]
 
 
-def _read(one: Holdout, crop: Crop | None) -> np.ndarray:
-    picture = preprocess.decode(one.jpegs[0])
-    return picture if crop is None else crop.settled(one.face).cut_driver_view(picture, one.names[0])
+def _cutter(one: Holdout, crop: Crop | None) -> Cutter:
+    return face.whole if crop is None else crop.settled(one.face).cut_driver_view
 
 
 def encode(crop: np.ndarray) -> bytes:
