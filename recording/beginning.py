@@ -47,8 +47,18 @@ class Beginning:
         return f"begins between two key frames: {', and '.join(said)}" if said else ""
 
 
+class _Position(int):
+    """One for each packet: PyAV keeps such objects by their ``id``, which small whole numbers of Python share, and
+    forgets one with the first packet or picture that goes, also of another decoder."""
+
+
+def mark(packet: "av.Packet[av.VideoStream]", position: int) -> None:
+    """Let :func:`place` tell the position of a packet from its picture; the decoder needs ``Flags.copy_opaque``."""
+    packet.opaque = _Position(position)
+
+
 def place(picture: av.VideoFrame) -> int:
-    """Position of the packet that a picture came from, where its packets were numbered (``opaque``); else -1."""
+    """Position of the packet that a picture came from, where its packets were numbered (:func:`mark`); else -1."""
     return picture.opaque if isinstance(picture.opaque, int) else -1
 
 
@@ -104,7 +114,7 @@ def _pictures(
     decoder: av.VideoCodecContext, packet: "av.Packet[av.VideoStream] | None", position: int
 ) -> list[av.VideoFrame]:
     if packet is not None:
-        packet.opaque = position
+        mark(packet, position)
     try:
         return decoder.decode(packet)
     except av.error.FFmpegError:

@@ -28,7 +28,7 @@ from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 
 from recording import second_look, video
-from recording.beginning import place
+from recording.beginning import mark, place
 from recording.decoder import Damaged, Decoder
 from recording.frames import HELD_BACK, Index
 from recording.processors import cores
@@ -326,7 +326,7 @@ def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.V
             if position in index.damaged and position >= start:
                 yield None, False
             if packet is not None and not begun:
-                packet.opaque = position
+                mark(packet, position)
             try:
                 for picture, sound in decoder.decode(packet):
                     begun = begun or place(picture) == start

@@ -372,7 +372,7 @@ def _first_pictures(path: Path, track: int) -> tuple[list[int | None] | None, av
             for position, packet in enumerate(container.demux(stream)):
                 if position >= CHECKED_FRAMES or packet.size == 0:
                     break
-                packet.opaque = position
+                beginning.mark(packet, position)
                 decoded += decoder.decode(packet)
             decoded += decoder.decode(None)
         except av.error.FFmpegError:

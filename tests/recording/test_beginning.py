@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 
-from recording import decoding, drive, frames, labels, preparation
+from recording import beginning, decoding, drive, frames, labels, preparation
 from recording.exceptions import DriveError
 from tests import recordings
 from tests.serving.test_predict_video import answers, uploaded
@@ -86,6 +87,14 @@ def test_streams_that_are_cut_at_any_byte(name: str, tmp_path: Path) -> None:
         moments = [recordings.number(picture) for picture in got.values()]
         assert list(got) == list(range(index.frames)) and moments == list(range(moments[0], 120))
         assert all(np.array_equal(picture, shown[n]) for n, picture in zip(moments, got.values(), strict=True))
+
+
+def test_the_position_of_a_packet_is_not_forgotten_with_another_of_the_same_number() -> None:
+    """Small whole numbers are one object each in Python, and PyAV told them apart by that alone."""
+    first, second = av.Packet(b"first"), av.Packet(b"second")
+    beginning.mark(first, 9), beginning.mark(second, 9)
+    del first
+    assert second.opaque == 9
 
 
 def test_a_key_frame_farther_away_than_ffmpeg_looks(tmp_path: Path) -> None:
