@@ -42,9 +42,10 @@ def check(address: str) -> None:
 
     given = get_default_host_creds(address)  # type: ignore[no-untyped-call]
     # The library that MLflow asks with knows two more, where MLflow is told of none.
-    for variable in (_SERVER, *_BUNDLES) if given.verify is True else (_SERVER,):
-        if given.verify is not False and (path := os.environ.get(variable)):
-            _check_trusted(variable, Path(path))
+    looked_at = (_SERVER, *_BUNDLES) if given.verify is True else (_SERVER,)
+    variable = next((name for name in looked_at if os.environ.get(name)), None)
+    if given.verify is not False and variable:  # the first one counts
+        _check_trusted(variable, Path(os.environ[variable]))
     if given.client_cert_path:
         _check_own(Path(given.client_cert_path))
     _shake_hands(address, given.verify, given.client_cert_path)
@@ -138,14 +139,14 @@ def _shake_hands(address: str, verify: bool | str, own: str | None) -> None:
     try:
         _ask(address, _ANSWER_S, verify=verify, cert=own)
         return
-    except requests.exceptions.Timeout:
-        return  # MLflow waits for a server that is slow or down, and says so
+    except (requests.exceptions.Timeout, requests.exceptions.ProxyError):
+        return  # MLflow waits for a server, or a proxy, that is slow or down, and says so
     except requests.exceptions.ConnectionError as error:
         line = _told(str(error))
         # Some say why only after the handshake, and close before that is read.
         if not line and any(words in str(error) for words in (*_CLOSED, _ABORTED)):
             line = _told(_connect(address, own))
-    except (requests.exceptions.RequestException, OSError):
+    except (requests.exceptions.RequestException, OSError, ValueError):  # ValueError: of a name that can be no host's
         return
     if line:
         raise RegistryError(f"MLflow at {hide(address, address)}: {line}")
@@ -163,9 +164,9 @@ def _ask_plainly(address: str) -> None:
     try:
         if _ask(address, _PLAIN_ANSWER_S) != 400:  # so some of those answer that do notice it
             return
-    except requests.exceptions.Timeout:
+    except (requests.exceptions.Timeout, requests.exceptions.ProxyError):
         return
-    except (requests.exceptions.RequestException, OSError) as error:
+    except (requests.exceptions.RequestException, OSError, ValueError) as error:
         if _ABORTED not in str(error):
             return
     if _speaks_tls(_connect(address)):

@@ -84,7 +84,18 @@ def _is_anothers(path: str) -> bool:
         for kind, part in ((logs, _OPEN), (files, _SHARED)):
             if first < part.stop and last >= part.start:
                 kind[process].add(locked)
-    return any(memory in held and files[process] and file not in files[process] for process, held in logs.items())
+    return any(
+        memory in held and files[process] and file not in files[process] and not _has_open(process, file)
+        for process, held in logs.items()
+    )
+
+
+def _has_open(process: str, file: Identity | None) -> bool:
+    """Whether a process has a file open, or that cannot be seen: a copy that it made of the file took its locks."""
+    try:
+        return any(identity(one) == file for one in Path(f"/proc/{process}/fd").iterdir())
+    except OSError:
+        return True
 
 
 def _locks() -> Iterator[tuple[str, Identity, int, float]]:

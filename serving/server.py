@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,10 @@ from typing import Any, cast
 import h11
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from recording.exceptions import InputError
 from recording.processors import cores
@@ -50,6 +52,8 @@ SPARE = 8
 PATIENCE_S = 120
 """How long a worker may take for a sign of life. It gives the first one when it has imported what it needs: on a busy
 machine that takes many seconds, and one that is ended and begun again meanwhile is never there."""
+
+_SIGN_S = 0.5  # that one look waits for it
 
 APPLICATION = "serving.server:application"
 HUNG_UP = 128 + signal.SIGHUP
@@ -159,7 +163,6 @@ def run(settings: Settings) -> int:
             access_log=False,  # a line per picture; /metrics counts them
             server_header=False,
             log_config=None,
-            timeout_worker_healthcheck=PATIENCE_S,
         )
         return _run_workers(options) if settings.workers > 1 else _run_alone(options)
 
@@ -208,8 +211,36 @@ class Workers(Multiprocess):
         switched_off = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         super().__init__(config, sockets)
         self.hung_up = False
+        self._silent: dict[int | None, float] = {}
         if switched_off:  # by nohup
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def keep_subprocess_alive(self) -> None:
+        """Begin workers again that ended, or gave no sign of life for :data:`PATIENCE_S`.
+
+        uvicorn's own waits for that sign, and meanwhile this process heeds neither signals nor what becomes of others.
+        """
+        for at, worker in enumerate(self.processes):
+            if self._is_well(worker):
+                continue
+            worker.kill()
+            worker.join()
+            if worker.exitcode == STARTUP_FAILURE:
+                log.error("Child process [%s] failed to start, stopping the parent process.", worker.pid)
+                self.should_exit.set()
+                return
+            log.info("Child process [%s] died", worker.pid)
+            self.processes[at] = Process(self.config, self.sockets)
+            self.processes[at].start()
+
+    def _is_well(self, worker: Process) -> bool:
+        if not worker.process.is_alive():
+            return False
+        if worker.ping(_SIGN_S):
+            self._silent.pop(worker.pid, None)
+            return True
+        since = self._silent.setdefault(worker.pid, time.monotonic())
+        return bool(time.monotonic() - since < PATIENCE_S)
 
     def handle_hup(self) -> None:
         """End in order, as on SIGTERM."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import requests
 
 from recording.exceptions import RegistryError
 from registry import certificate, store
@@ -296,3 +297,22 @@ def test_a_server_that_is_slow_is_left_to_mlflow(scheme: str, serve: Callable[..
     monkeypatch.setattr(certificate, "_PLAIN_ANSWER_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         store.check(f"{scheme}://127.0.0.1:{listening.getsockname()[1]}")
+
+
+@pytest.mark.parametrize("address", ["http://mlflow..example:5000", "https://mlflow..example", f"http://{'a' * 70}.b"])
+def test_a_name_that_can_be_no_hosts_is_left_to_mlflow(address: str) -> None:
+    certificate.check(address)
+
+
+def test_of_two_bundles_the_one_counts_that_is_asked_first(monkeypatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", requests.certs.where())
+    monkeypatch.setenv("CURL_CA_BUNDLE", "/nowhere/ca.pem")
+    certificate.check("https://127.0.0.1:9")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    with pytest.raises(RegistryError, match=r"^CURL_CA_BUNDLE=/nowhere/ca\.pem: there is no such file"):
+        certificate.check("https://127.0.0.1:9")
+
+
+def test_the_fault_of_a_proxy_is_not_the_servers(monkeypatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "https://127.0.0.1:9")
+    certificate.check("https://mlflow.example")

@@ -176,6 +176,15 @@ def test_another_process_sees_whose_log_it_is(tmp_path, logged) -> None:
     assert "one.db: was put in the place of another file" in said()
 
 
+def test_a_copy_that_its_holder_makes_is_no_fault(tmp_path, logged) -> None:
+    """The system takes all locks of a process on a file when it closes the file once."""
+    with closing(sqlite3.connect(tmp_path / "backup.db")) as elsewhere:
+        elsewhere.execute("PRAGMA journal_mode = WAL")
+        elsewhere.execute("UPDATE held SET number = 3")
+        shutil.copyfile(tmp_path / "one.db", tmp_path / "copy.db")
+        leftover.check(tmp_path / "one.db")
+
+
 def test_a_log_of_its_own_is_no_fault(tmp_path, logged) -> None:
     file = tmp_path / "one.db"
     (tmp_path / "link.db").symlink_to("one.db")

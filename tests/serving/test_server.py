@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import packages
+import psutil
 import pytest
 import uvicorn
 
@@ -306,6 +307,25 @@ def test_workers_that_take_long_to_start_are_waited_for(tracking, tmp_path, star
     started.wait_until(lambda state: state["problem"] != "", seconds=90)
     log = started.log.read_text()
     assert "died" not in log and log.count("Started server process") <= 2, log
+
+
+# One that dies before it gave a sign of life, killed for memory or by its terminal, is begun again at once.
+def test_a_worker_that_dies_while_it_starts_is_begun_again(tracking, start_server) -> None:
+    started = start_server("--workers", "2")
+    parent, workers = psutil.Process(started.process.pid), []
+    while not workers:
+        time.sleep(0.02)
+        workers = [one for one in parent.children() if "spawn_main" in " ".join(one.cmdline())]
+    workers[0].kill()
+    began = time.monotonic()
+    started.wait_until(lambda state: state["problem"] != "", seconds=60)
+    while started.log.read_text().count("Started server process") < 2:
+        assert time.monotonic() - began < 60, started.log.read_text()
+        time.sleep(0.1)
+    assert f"Child process [{workers[0].pid}] died" in started.log.read_text()
+    began = time.monotonic()
+    assert started.stop() == 0
+    assert time.monotonic() - began < 30
 
 
 # A registry that is down is one line, however often it is asked; the workers' lines look as those of a lone server.
