@@ -8,18 +8,17 @@ tenths of a degree differently. So what comes without loss, a video's frame or a
 in training as in serving (:func:`recording.pictures.as_kept`).
 """
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 
+from recording.face import Cutter
 from recording.pictures import MAX_PIXELS, Picture, as_kept, decode, encoded_size, is_lossless
 
 INPUT_SIZE = 224
 __all__ = ["INPUT_SIZE", "MAX_PIXELS", "decode", "encoded_size", "read", "resize", "to_input"]
 
 
-def read(data: bytes, name: str, cut: Callable[[Picture, str], Picture], size: int = INPUT_SIZE) -> Picture:
+def read(data: bytes, name: str, cut: Cutter, size: int = INPUT_SIZE) -> Picture:
     """JPEG or PNG bytes of a driver view → (size, size, 3) uint8 RGB, what the network reads of it.
 
     ``cut`` gives the part that it reads, a view into the picture's memory. Raises

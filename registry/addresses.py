@@ -4,6 +4,7 @@ Pure values; MLflow, which takes seconds to import, is only needed to ask (:mod:
 """
 
 import re
+import shlex
 from dataclasses import dataclass
 
 from recording.exceptions import InputError
@@ -72,6 +73,11 @@ class Found:
     model: str = ""
     seal: str = ""
     """The seal that the contract had at registration; empty for a version without that tag."""
+
+
+def model_option(model_name: str) -> str:
+    """The option with which a command in a message acts on this model, and on no other."""
+    return f"--model-name {shlex.quote(model_name)}"
 
 
 def parse_stage(stage: str) -> str:

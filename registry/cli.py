@@ -1,7 +1,6 @@
 """Commands of the registry: ``python -m registry COMMAND --help``."""
 
 import argparse
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable
@@ -122,7 +121,7 @@ def _marks(version: Version) -> str:
 def _warn(model_name: str) -> None:
     """Say on stderr what is not as the history says."""
     for drift in drifts(State.read(model_name)):
-        print(f"warning: {drift.text}; run `{_PROG} sync --model-name {shlex.quote(model_name)}`", file=sys.stderr)
+        print(f"warning: {drift.text}; run `{_PROG} sync {addresses.model_option(model_name)}`", file=sys.stderr)
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -285,7 +284,7 @@ def _history(arguments: argparse.Namespace) -> None:
     for drift in drifts(state):
         print(
             f"not in the history: {drift.text}; "
-            f"`{_PROG} sync --model-name {shlex.quote(arguments.model_name)}` takes it over"
+            f"`{_PROG} sync {addresses.model_option(arguments.model_name)}` takes it over"
         )
 
 

@@ -2,8 +2,8 @@
 
 SQLite tells by the name alone which log is a file's. With ``journal_mode=WAL``, after ``mv mlflow.db old.db; cp
 backup.db mlflow.db`` while somebody has the old one open, whoever opens the new one would read the old log's pages in
-it, and write them into it when it is closed. It is told by the locks of who has the log open: on Linux, of processes
-that this one may see. Importing this imports neither MLflow nor SQLAlchemy.
+it, and write them into it when it is closed. It is told by the locks and open files of who has the log open: on
+Linux, of processes that this one may see. Importing this imports neither MLflow nor SQLAlchemy.
 """
 
 import os

@@ -15,7 +15,6 @@ import json
 import platform
 import random
 import re
-import shlex
 import time
 import uuid
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from recording import files
 from recording.exceptions import RegistryError
 from registry import versions
+from registry.addresses import model_option
 from registry.history import warn_of_foreign, who
 
 PREFIX = "lock."
@@ -63,8 +63,8 @@ class Turn:
             )
         if self.key not in versions.registered(self.model_name).tags:
             raise RegistryError(
-                f"{self.model_name}: another command took over; run `python -m registry history --model-name "
-                f"{shlex.quote(self.model_name)}`"
+                f"{self.model_name}: another command took over; run `python -m registry history "
+                f"{model_option(self.model_name)}`"
             )
 
     def put_up(self, **changes: object) -> None:

@@ -1,6 +1,5 @@
 """From a stage, an alias or a number to the version that answers for it: asked once, the same for everybody."""
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from recording.exceptions import NoSuchVersion, RegistryError
 from registry import versions
-from registry.addresses import ALIASES, Found, Selector, check_readable, parse_stage
+from registry.addresses import ALIASES, Found, Selector, check_readable, model_option, parse_stage
 from registry.command_line import tracking_problem
 
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -46,7 +45,7 @@ def resolve(model_name: str, *, stage: str = "Production") -> Found:
     if staged and aliased is not None and int(aliased) != number:
         warning = (
             f"{model_name}: stage {stage} is version {number}, but alias {alias!r} is version {aliased}; "
-            f"version {number} is used. `python -m registry sync --model-name {shlex.quote(model_name)}` brings them "
+            f"version {number} is used. `python -m registry sync {model_option(model_name)}` brings them "
             "together"
         )
     if misspelt := _in_other_letters(model.aliases, alias, number):
@@ -89,7 +88,7 @@ def _named(selector: Selector) -> Found:
             raise
         raise NoSuchVersion(
             f"model {selector.model} has no {selector}; see what there is with "
-            f"`python -m registry list --model-name {shlex.quote(selector.model)}`"
+            f"`python -m registry list {model_option(selector.model)}`"
         ) from error
     return _found(entry, f"@{selector.alias}" if selector.alias else "")
 
@@ -113,5 +112,5 @@ def _nothing_in(model_name: str, stage: str) -> str:
     return (
         f"no version of {model_name} is in {stage} (existing versions: {', '.join(map(str, sorted(numbers)))}); "
         f"promote one: python -m registry promote --version {max(numbers)} --stage {stage} "
-        f"--model-name {shlex.quote(model_name)}"
+        f"{model_option(model_name)}"
     )

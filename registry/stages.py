@@ -6,7 +6,6 @@ transaction) → move the alias → close the line. A line left open is a change
 the turn next finishes it when the stage had moved, and abandons it when nothing had.
 """
 
-import shlex
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from mlflow import MlflowClient
 
 from recording.exceptions import GateRefused, InputError, NoSuchVersion, RegistryError
 from registry import gate, history, lock, opening, versions
-from registry.addresses import ALIASES, parse_stage
+from registry.addresses import ALIASES, model_option, parse_stage
 from registry.history import GONE, Line
 from registry.state import STAGES, Drift, State, drifts
 from registry.versions import Version
@@ -78,7 +77,7 @@ def promote(
             return Change(_carry_out(model_name, line, state, turn), outcome, tuple(repaired))
     raise RegistryError(
         f"{model_name}: {stage} changed {_ATTEMPTS} times meanwhile; see `python -m registry history "
-        f"{_option(model_name)}`"
+        f"{model_option(model_name)}`"
     )
 
 
@@ -102,7 +101,7 @@ def rollback(model_name: str, stage: str = "Production", *, number: int | str | 
             return Change(_carry_out(model_name, line, state, turn), None, tuple(repaired))
     raise RegistryError(
         f"{model_name}: {stage} changed {_ATTEMPTS} times meanwhile; see `python -m registry history "
-        f"{_option(model_name)}`"
+        f"{model_option(model_name)}`"
     )
 
 
@@ -127,7 +126,7 @@ def delete(model_name: str, number: int | str, *, why: str = "") -> Change:
             raise RegistryError(
                 f"{model_name} version {found.number} is {' and '.join(where)}: it is in use and not deleted; "
                 f"take it out first: python -m registry demote --version {found.number} "
-                f"{_option(model_name)}"
+                f"{model_option(model_name)}"
             )
         line = _line("delete", state, found.number, GONE, history.check_why(why))
         return Change(_carry_out(model_name, line, state, turn), None, tuple(repaired))
@@ -157,7 +156,8 @@ def sync(model_name: str, *, dry_run: bool = False) -> tuple[list[str], list[Dri
                 state = State.read(model_name)
             return repaired, written
     raise RegistryError(
-        f"{model_name}: changed {_ATTEMPTS} times meanwhile; see `python -m registry history {_option(model_name)}`"
+        f"{model_name}: changed {_ATTEMPTS} times meanwhile; see `python -m registry history "
+        f"{model_option(model_name)}`"
     )
 
 
@@ -299,13 +299,8 @@ def _refusal(model_name: str, number: int, stage: str, outcome: gate.Decision) -
     return (
         f"{model_name} version {number} is not promoted to {stage}: {outcome.failures()}. {better}, or "
         f'overrule the gate: python -m registry promote --version {number} --stage {stage} --force --why "…" '
-        f"{_option(model_name)}"
+        f"{model_option(model_name)}"
     )
-
-
-def _option(model_name: str) -> str:
-    """The option that lets a command in a message act on this model, and on no other."""
-    return f"--model-name {shlex.quote(model_name)}"
 
 
 def _rollback_target(state: State, stage: str, number: int | str | None) -> int:
@@ -320,5 +315,5 @@ def _rollback_target(state: State, stage: str, number: int | str | None) -> int:
             return candidate
     raise NoSuchVersion(
         f"{state.model_name}: the history knows no earlier version in {stage} that still exists; "
-        f"name one: python -m registry rollback --version N {_option(state.model_name)}"
+        f"name one: python -m registry rollback --version N {model_option(state.model_name)}"
     )

@@ -9,13 +9,13 @@ from recording import arrows, detection
 from recording.exceptions import InputError
 from recording.face import Choice
 from recording.layouts import Layout, View
-from recording.pictures import Picture, as_kept
+from recording.pictures import Picture, as_kept, is_lossless
 from registry.crop import Crop
 
 CropChoice = Literal["driver", "composite", "face", "auto"]
 CHOICES: tuple[str, ...] = get_args(CropChoice)
 Came = Literal["jpeg", "png", "video"]
-"""How a picture came here: as a file, or as a video's frame."""
+"""How a picture came here: as a file (:func:`came_as`), or as a video's frame."""
 WHOLE = Crop(layout="driver", rectangles=())
 """The promise of a model whose pictures are the driver and nothing else."""
 
@@ -108,6 +108,11 @@ def say_two_faces(choice: Choice, name: str, say: Say) -> None:
 def two_faces(choice: Choice, name: str) -> str:
     """The same as a line."""
     return f"{name}: {choice.two_faces}. If that is the driver, give that face alone, and say so ({WHERE_TO_SAY})"
+
+
+def came_as(data: bytes) -> Came:
+    """What encoded bytes, JPEG or PNG, are."""
+    return "png" if is_lossless(data) else "jpeg"
 
 
 def network_view(

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from recording import pictures as recorded
 from recording import preprocess
 from registry.crop import Crop
-from serving.crops import WHOLE, Came, Promise, Say, network_view, settled, unsaid
+from serving.crops import WHOLE, Promise, Say, came_as, network_view, settled, unsaid
 
 
 def read(
@@ -29,8 +28,7 @@ def read(
     picture = preprocess.decode(data, name, max_pixels=max_pixels)
     if isinstance(promised, Crop):
         promised = settled(picture, crop, promised, name, say)
-    came: Came = "png" if recorded.is_lossless(data) else "jpeg"
-    return preprocess.resize(network_view(picture, crop, promised, name, came=came))
+    return preprocess.resize(network_view(picture, crop, promised, name, came=came_as(data)))
 
 
 def read_sample(path: Path, promised: Crop) -> np.ndarray:

@@ -20,7 +20,7 @@ from training.measuring.familiarity import Familiarity, Statistics, distance
 
 log = logging.getLogger(__name__)
 
-_ALIKE_DEG = 1e-3
+_ALIKE_DEG = 1e-3  # of answers that are the same but for rounding
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _check(name: str, answers_deg: np.ndarray) -> None:
             "infinite), though its weights are numbers; its file is damaged, or it is no trained gaze network: give "
             "another"
         )
-    if np.ptp(answers_deg, axis=0).max() < _ALIKE_DEG:
+    if len(answers_deg) > 1 and np.ptp(answers_deg, axis=0).max() < _ALIKE_DEG:
         azimuth, elevation = answers_deg[0]
         raise InputError(
             f"base {name}: answers {azimuth:.2f}/{elevation:.2f}° to each of the {len(finite)} pictures: it is no "

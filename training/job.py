@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shlex
 import tempfile
 import time
 from contextlib import AbstractContextManager, ExitStack, closing
@@ -18,7 +17,7 @@ from recording.drive import Source
 from recording.exceptions import InputError
 from recording.recordings import Recordings
 from registry import comparison, contract, versions
-from registry.addresses import DEFAULT_MODEL_NAME
+from registry.addresses import DEFAULT_MODEL_NAME, model_option
 from registry.network import GazeNetwork
 from registry.registration import check as check_registration
 from training import (
@@ -314,7 +313,7 @@ def last_lines(config: JobConfig, result: Report, version: int, clock: Clock, tr
     best = result.search.config()
     promote = f"python -m registry promote --version {version} --stage Production"
     if config.model_name != DEFAULT_MODEL_NAME:
-        promote += f" --model-name {shlex.quote(config.model_name)}"
+        promote += f" {model_option(config.model_name)}"
     return "\n".join(
         [
             "",

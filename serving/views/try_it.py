@@ -69,7 +69,7 @@ def _picture(found: Predictor, data: bytes, crop: str) -> None:
     picture = preprocess.decode(data, "the picture")
     promise = crops.settled(picture, crop, found.contract.crop, "the picture", st.warning)
     view = crops.driver_view(picture, crop, promise)
-    azimuth, elevation = shared.answer(found, picture, crop, promise, "png" if pictures.is_lossless(data) else "jpeg")
+    azimuth, elevation = shared.answer(found, picture, crop, promise, crops.came_as(data))
     left, right = st.columns([2, 1])
     left.image(
         arrows.show(

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from recording import pictures, preprocess
+from recording import face, pictures, preprocess
 from recording.exceptions import InputError
 from recording.pictures import decode
 
@@ -423,3 +423,19 @@ def test_a_part_of_a_frame_comes_out_as_of_the_jpeg_that_is_kept_of_the_whole_vi
     kept = pictures.decode(pictures.encode(view[..., ::-1].copy()))
     np.testing.assert_array_equal(pictures.as_kept(view[top:bottom, left:right], view), kept[top:bottom, left:right])
     assert not np.array_equal(kept, view), "noise does not survive a JPEG"
+
+
+@pytest.mark.parametrize("kind", ["drawn", "blurred", "noisy", "a JPEG's"])
+def test_a_png_goes_through_that_jpeg_once_and_not_again(kind: str) -> None:
+    noisy = _noisy_face(3, (320, 360))
+    raw = {
+        "drawn": drives.face(np.array([3.0, -5.0]), (320, 360)),
+        "blurred": cv2.GaussianBlur(noisy, (0, 0), 2),
+        "noisy": noisy,
+        "a JPEG's": decode(_opencv(cv2.GaussianBlur(noisy, (0, 0), 1), cv2.IMWRITE_JPEG_QUALITY, 90)),
+    }[kind]
+    kept = decode(pictures.encode(raw[..., ::-1].copy()))
+    assert not np.array_equal(kept, raw)
+    for saved in (raw, kept):
+        png = preprocess.read(_pillow(saved, "PNG"), "a", face.whole)
+        np.testing.assert_array_equal(png, preprocess.resize(kept))
