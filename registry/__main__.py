@@ -20,12 +20,14 @@ def main(interruption: Interruption, argv: list[str] | None) -> int:
     """The command line, in a process that ends in order when it is told to, with the run of ``mlflow run``."""
     from contextlib import nullcontext
 
+    from recording import garbage
     from registry import project
 
     project.follow_starter()
     command = (sys.argv[1:] if argv is None else argv)[:1]
     with project.ending_run_of("promote") if command == ["promote"] else nullcontext():
-        from registry import cli  # takes seconds: signals are remembered until it is there
+        with garbage.while_importing():
+            from registry import cli  # takes seconds: signals are remembered until it is there
 
         interruption.allow()
         return cli.main(argv)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
-from recording import files
+from recording import files, garbage
 from recording.exceptions import GazeError
 from recording.output import stand_in_for_closed
 from registry import certificate, store
@@ -54,6 +54,8 @@ def leave(
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        garbage.end()
 
 
 def _end(status: int) -> NoReturn:

@@ -1,6 +1,7 @@
 """What every room's tests share: a fresh registry and quick versions in it."""
 
 import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -18,6 +19,8 @@ _TESTS = Path(__file__).parent
 for folder in (_TESTS, _TESTS.parent):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+
+gc.disable()  # until all is imported, and then left alone (recording/garbage.py)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # As many threads as there are cores for each worker, and for each process that its tests start, is too many.
@@ -73,6 +76,8 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What is built once must stay on one worker: some versions of pytest and pytest-xdist do not agree on how."""
+    gc.freeze()
+    gc.enable()
     if not hasattr(session.config, "workerinput"):
         return
     alone = [item for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]

@@ -8,12 +8,14 @@ from training.interruption import handler
 
 def main(interruption: Interruption, argv: list[str] | None) -> int:
     """The command line, in a process that ends in order when it is told to, and not because nobody reads it."""
+    from recording import garbage
     from recording.output import outlive_readers
     from registry.project import follow_starter
 
     outlive_readers()
     follow_starter()
-    from training import cli  # takes seconds: signals are remembered until it is there
+    with garbage.while_importing():
+        from training import cli  # takes seconds: signals are remembered until it is there
 
     return cli.main(argv, ready=interruption.allow)
 

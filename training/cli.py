@@ -20,7 +20,7 @@ import mlflow
 import optuna
 from pydantic import TypeAdapter
 
-from recording import preparation, prepared
+from recording import garbage, preparation, prepared
 from recording.badrows import STOP
 from recording.drive import Source
 from recording.exceptions import InputError
@@ -170,7 +170,8 @@ def _filled(config: type, arguments: argparse.Namespace) -> Any:
 
 def _main(arguments: argparse.Namespace, ready: Ready) -> int:
     config = _filled(JobConfig, arguments)
-    from training import job
+    with garbage.while_importing():
+        from training import job
 
     ready()
     return job.run(config)
@@ -178,7 +179,8 @@ def _main(arguments: argparse.Namespace, ready: Ready) -> int:
 
 def _evaluate(arguments: argparse.Namespace, ready: Ready) -> int:
     config = _filled(EvaluateConfig, arguments)
-    from training import evaluation
+    with garbage.while_importing():
+        from training import evaluation
 
     ready()
     return evaluation.run(config)
@@ -186,7 +188,8 @@ def _evaluate(arguments: argparse.Namespace, ready: Ready) -> int:
 
 def _curve(arguments: argparse.Namespace, ready: Ready) -> int:
     config = _filled(CurveConfig, arguments)
-    from training import curve
+    with garbage.while_importing():
+        from training import curve
 
     ready()
     return curve.run(config)
@@ -220,11 +223,13 @@ def _prepared(arguments: argparse.Namespace) -> Path:
 def _pretrain(arguments: argparse.Namespace, ready: Ready) -> int:
     config = _filled(PretrainConfig, arguments)
     if config.dataset:
-        from training.pretraining import job
+        with garbage.while_importing():
+            from training.pretraining import job
 
         ready()
         return job.run(config)
-    from training.sample import pretrain
+    with garbage.while_importing():
+        from training.sample import pretrain
 
     ready()
     with tracking.tracked_run("pretrain"):
