@@ -3,5 +3,4 @@
 from recording import garbage
 
 with garbage.while_importing():
-
     import training.searching.trial  # noqa: F401
