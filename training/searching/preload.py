@@ -3,4 +3,6 @@
 from recording import garbage
 
 with garbage.while_importing():
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
     import training.searching.trial  # noqa: F401
