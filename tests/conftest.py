@@ -110,6 +110,17 @@ def patience_with_mlflow() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def ordinary_priority() -> Iterator[None]:
+    """SVT-AV1 lets the process of root that encodes with it run in real time for good, and with it all that the process
+    starts: on two cores nothing else runs then, and what was started before is not answered."""
+    yield
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        for thread in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
+
+
+@pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
     """What a command in a test's process does on a signal (:func:`registry.command_line.leave`) is its own."""
     kept = {number: signal.getsignal(number) for number in interruption.SIGNALS}
