@@ -7,9 +7,8 @@ order (:func:`in_order`). Where the index is not exact, the file is decoded from
 
 Decoders conceal damage: they fill what is missing from the picture before and go on, and every picture up to the
 next key frame is smeared. So a picture is handed over only when all that was decoded before it, from its key frame
-on, was sound; what follows damage is left out up to the next key frame. Where there is damage, or a picture leaps as
-none does (:mod:`recording.jumps`), more of it is looked for in ways that cost too much to take always
-(:mod:`recording.second_look`).
+on, was sound; what follows damage is left out up to the next key frame. Where there is damage, more of it is looked for
+in ways that cost too much to take always (:mod:`recording.second_look`).
 """
 
 import logging
@@ -85,9 +84,7 @@ def read(
         if frame in coloured:
             deliver(frame, video.to_bgr(picture, index.shown, own.converter))
 
-    damaged, doubted = (set[int](), False)
-    if index.exact:
-        damaged, doubted = _read_runs(path, index, runs(index, missing), hand_over, threads)
+    damaged = _read_runs(path, index, runs(index, missing), hand_over, threads) if index.exact else set()
     left = missing - damaged
     if left:
         last = max(left)
@@ -95,7 +92,7 @@ def read(
             hand_over(frame, picture)
             if frame >= last:
                 break
-    if missing or index.damaged or doubted:
+    if missing or index.damaged:
         missing |= _looked_at_again(path, index, (wanted | frozenset(before)) - missing, threads)[1]
     return dict.fromkeys(sorted(before_start), BEFORE) | dict.fromkeys(sorted(missing), DAMAGED)
 
@@ -164,16 +161,14 @@ class _Own(threading.local):
 
 def _read_runs(
     path: Path, index: Index, work: list[Run], hand_over: Callable[[int, av.VideoFrame], None], threads: int
-) -> tuple[set[int], bool]:
-    """Decode runs side by side, each by one thread; returns the wanted frames that damage cost, and whether a picture
-    is doubted."""
+) -> set[int]:
+    """Decode runs side by side, each by one thread; returns the wanted frames that damage cost."""
     queue: SimpleQueue[Run] = SimpleQueue()
     for run in work:
         queue.put(run)
     workers = max(1, min(threads, len(work)))
     stop = threading.Event()
     lost: set[int] = set()
-    doubted = threading.Event()
 
     def decode() -> None:
         try:
@@ -188,8 +183,6 @@ def _read_runs(
                             return
                         hand_over(frame, picture)
                     lost.update(reader.lost)
-                    if reader.doubted:
-                        doubted.set()
         except Untrusted as reason:
             log.warning("video %s: %s", path, reason)
         except BaseException:
@@ -198,7 +191,7 @@ def _read_runs(
 
     if workers == 1:
         decode()
-        return lost, doubted.is_set()
+        return lost
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         jobs = [pool.submit(decode) for _ in range(workers)]
         try:
@@ -207,7 +200,7 @@ def _read_runs(
         except BaseException:
             stop.set()
             raise
-    return lost, doubted.is_set()
+    return lost
 
 
 def _pictures(reader: Reader, run: Run) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -241,21 +234,15 @@ def _in_order(path: Path, index: Index, threads: int, wanted: int) -> Iterator[t
                 for frame, picture in reader.pictures(_all_from(index, start)):
                     if threads > 1 and frame > last + 1:
                         break  # whether what is missing is damaged, one thread tells
-                    if reader.doubted and not looked_again:
-                        break
                     if frame > last:
                         yield frame, picture
                         last = frame
             except Untrusted as reason:
                 log.warning("video %s: %s; frames after %d are left out", path, reason, last)
                 return
-        doubted = reader.doubted and not looked_again
-        if (reader.damage is not None or doubted) and not looked_again:
+        if reader.damage is not None and not looked_again:
             looked_again, index = True, _with_hidden_damage(path, index, wanted, last)
-        if doubted:
-            start = runs(index, [last + 1])[0].start if last + 1 < index.frames else None
-        else:
-            start = _next_start(index, reader.damage, threads)
+        start = _next_start(index, reader.damage, threads)
         threads = 1
 
 
@@ -324,7 +311,7 @@ def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.V
     with video.opened(path, index.track) as (container, stream):
         if not begun:
             stream.codec_context.flags |= Flags.copy_opaque
-        decoder = Decoder(stream, threads, index.strict, index.even, leaps=True)
+        decoder = Decoder(stream, threads, index.strict, index.even)
         every = (packet for packet in container.demux(stream) if packet.size)  # an empty one would end the decoding
         # What follows a hole would be shown among the last pictures before it.
         packets = islice(every, index.packets if index.cut else None)
@@ -341,10 +328,7 @@ def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.V
             if packet is not None and not begun:
                 mark(packet, position)
             try:
-                decoded = decoder.decode(packet)
-                if decoder.doubted:
-                    yield None, False
-                for picture, sound in decoded:
+                for picture, sound in decoder.decode(packet):
                     begun = begun or place(picture) == start
                     if begun:
                         yield picture, sound

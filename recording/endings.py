@@ -48,10 +48,6 @@ class _Alone:
         decoder.options = {"flags": "output_corrupt", "skip_loop_filter": "all"}
         return decoder
 
-    def learn(self, packet: "Packet") -> None:
-        """Take note of the settings that a packet gives."""
-        self._units(packet)
-
     def _units(self, packet: "Packet") -> list[bytes]:
         """The units of a packet, behind the settings that earlier packets gave, where it gives none."""
         units = list(bitstream.units(memoryview(packet), self._width))

@@ -73,8 +73,7 @@ class Reader:
     """One opened video with its own decoder, which decodes run after run.
 
     After a run, ``damage`` is the position of its first damaged packet, None where it was sound, and ``lost`` are
-    the wanted frames that damage cost. ``doubted``: whether there is a picture for which the recording is to be looked
-    at again (:attr:`recording.decoder.Decoder.doubted`); it is known before that picture is given.
+    the wanted frames that damage cost.
     """
 
     def __init__(self, path: Path, index: Index, threads: int):
@@ -84,7 +83,6 @@ class Reader:
         self.damage: int | None = None
         self.lost: set[int] = set()
         self.opening = ExitStack()
-        self._doubted_before = False  # by a decoder before this one
         self._rewind()
 
     def __enter__(self) -> "Reader":
@@ -92,10 +90,6 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self.opening.close()
-
-    @property
-    def doubted(self) -> bool:
-        return self._doubted_before or self.decoder.doubted
 
     def pictures(self, run: Run) -> Iterator[tuple[int, av.VideoFrame]]:
         """The wanted (frame number, picture) of one run, in presentation order, up to the first damage."""
@@ -132,7 +126,7 @@ class Reader:
         """Open the file, anew where it was open."""
         self.opening.close()
         self.container, self.stream = self.opening.enter_context(video.opened(self.path, self.index.track))
-        self.decoder = Decoder(self.stream, self.threads, self.index.strict, self.index.even, leaps=True)
+        self.decoder = Decoder(self.stream, self.threads, self.index.strict, self.index.even)
         self.packets = self.container.demux(self.stream)
         self.position = 0  # of the packet that is read next
 
@@ -151,7 +145,6 @@ class Reader:
         if landed is not None and landed <= start:
             self.position = landed + 1
             return self._read_on(packet, start)
-        self._doubted_before = self.doubted
         self._rewind()
         return self._read_on(self._next(), start)
 

@@ -20,9 +20,8 @@ for folder in (_TESTS, _TESTS.parent):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
-gc.disable()  # until all is imported, and then left alone (recording/garbage.py)
-
 if "PYTEST_XDIST_WORKER" in os.environ:
+    gc.disable()  # until all is imported, and then left alone (recording/garbage.py)
     # As many threads as there are cores for each worker, and for each process that its tests start, is too many.
     cores = os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))))
@@ -76,8 +75,9 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What is built once must stay on one worker: some versions of pytest and pytest-xdist do not agree on how."""
-    gc.freeze()
-    gc.enable()
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
     if not hasattr(session.config, "workerinput"):
         return
     alone = [item for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]

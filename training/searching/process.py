@@ -133,7 +133,7 @@ class Processes:
 def _forking() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     # torch, MLflow and what it writes to databases with take seconds to import: once for all trials, not once each.
-    context.set_forkserver_preload(["training.searching.preload"])
+    context.set_forkserver_preload(["training.searching.trial", "mlflow.store.tracking.sqlalchemy_store"])
     return context
 
 
