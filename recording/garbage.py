@@ -6,26 +6,17 @@ s in which a command ends.
 """
 
 import gc
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-_FEW = 50
 
 
-@contextmanager
-def while_importing() -> Iterator[None]:
-    """Nothing is searched meanwhile, and never again what there is at the end, where modules came."""
-    known = len(sys.modules)
-    enabled = gc.isenabled()
+def rest() -> None:
+    """Nothing is searched while a command imports what it needs."""
     gc.disable()
-    try:
-        yield
-    finally:
-        if len(sys.modules) - known > _FEW:
-            gc.freeze()
-        if enabled:
-            gc.enable()
+
+
+def resume() -> None:
+    """All is imported, and never searched again: only what comes from here on."""
+    gc.freeze()
+    gc.enable()
 
 
 def end() -> None:

@@ -26,9 +26,10 @@ def main(interruption: Interruption, argv: list[str] | None) -> int:
     project.follow_starter()
     command = (sys.argv[1:] if argv is None else argv)[:1]
     with project.ending_run_of("promote") if command == ["promote"] else nullcontext():
-        with garbage.while_importing():
-            from registry import cli  # takes seconds: signals are remembered until it is there
+        garbage.rest()
+        from registry import cli  # takes seconds: signals are remembered until it is there
 
+        garbage.resume()
         interruption.allow()
         return cli.main(argv)
 

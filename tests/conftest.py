@@ -33,6 +33,7 @@ import databases  # noqa: E402
 import registries  # noqa: E402
 
 from registry import interruption  # noqa: E402
+from tests import recordings  # noqa: E402
 
 
 @event.listens_for(Engine, "connect")
@@ -111,13 +112,9 @@ def patience_with_mlflow() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def ordinary_priority() -> Iterator[None]:
-    """SVT-AV1 lets the process of root that encodes with it run in real time for good, and with it all that the process
-    starts: on two cores nothing else runs then, and what was started before is not answered."""
+    """What a test has encoded does not leave its worker in real time (:func:`recordings.in_ordinary_time`)."""
     yield
-    if os.sched_getscheduler(0) != os.SCHED_OTHER:
-        for thread in Path("/proc/self/task").iterdir():
-            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-                os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
+    recordings.in_ordinary_time()
 
 
 @pytest.fixture(autouse=True)

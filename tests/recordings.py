@@ -1,6 +1,8 @@
 """Small recordings for tests: videos whose every picture shows its own frame number, and the CSV beside them."""
 
+import contextlib
 import fractions
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,19 @@ def same_everywhere(codec: str, options: dict[str, str] | None = None) -> dict[s
     name, fixed = SAME_EVERYWHERE[codec]
     given = (options or {}).get(name)
     return (options or {}) | {name: f"{given}:{fixed}" if given else fixed}
+
+
+def in_ordinary_time() -> None:
+    """Put this process back where it was before it encoded.
+
+    SVT-AV1 lets the process of root that encodes with it run in real time for good, and with it all that the process
+    starts: on two cores nothing else runs then, and what was started before is not answered.
+    """
+    if os.sched_getscheduler(0) == os.SCHED_OTHER:
+        return
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
 
 
 def scene(

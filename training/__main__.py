@@ -14,10 +14,14 @@ def main(interruption: Interruption, argv: list[str] | None) -> int:
 
     outlive_readers()
     follow_starter()
-    with garbage.while_importing():
-        from training import cli  # takes seconds: signals are remembered until it is there
+    garbage.rest()
+    from training import cli  # takes seconds: signals are remembered until it is there
 
-    return cli.main(argv, ready=interruption.allow)
+    def ready() -> None:
+        garbage.resume()
+        interruption.allow()
+
+    return cli.main(argv, ready=ready)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import mlflow
 import optuna
 from pydantic import TypeAdapter
 
-from recording import garbage, preparation, prepared
+from recording import preparation, prepared
 from recording.badrows import STOP
 from recording.drive import Source
 from recording.exceptions import InputError
@@ -170,8 +170,7 @@ def _filled(config: type, arguments: argparse.Namespace) -> Any:
 
 def _main(arguments: argparse.Namespace, ready: Ready) -> int:
     config = _filled(JobConfig, arguments)
-    with garbage.while_importing():
-        from training import job
+    from training import job
 
     ready()
     return job.run(config)
@@ -179,8 +178,7 @@ def _main(arguments: argparse.Namespace, ready: Ready) -> int:
 
 def _evaluate(arguments: argparse.Namespace, ready: Ready) -> int:
     config = _filled(EvaluateConfig, arguments)
-    with garbage.while_importing():
-        from training import evaluation
+    from training import evaluation
 
     ready()
     return evaluation.run(config)
@@ -188,8 +186,7 @@ def _evaluate(arguments: argparse.Namespace, ready: Ready) -> int:
 
 def _curve(arguments: argparse.Namespace, ready: Ready) -> int:
     config = _filled(CurveConfig, arguments)
-    with garbage.while_importing():
-        from training import curve
+    from training import curve
 
     ready()
     return curve.run(config)
@@ -223,13 +220,11 @@ def _prepared(arguments: argparse.Namespace) -> Path:
 def _pretrain(arguments: argparse.Namespace, ready: Ready) -> int:
     config = _filled(PretrainConfig, arguments)
     if config.dataset:
-        with garbage.while_importing():
-            from training.pretraining import job
+        from training.pretraining import job
 
         ready()
         return job.run(config)
-    with garbage.while_importing():
-        from training.sample import pretrain
+    from training.sample import pretrain
 
     ready()
     with tracking.tracked_run("pretrain"):

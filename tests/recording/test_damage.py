@@ -1,5 +1,6 @@
 """Damaged packets: no frame that is kept differs from the undamaged recording's, and what is left out is counted."""
 
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -130,6 +131,13 @@ def test_where_damage_does_not_show_it_is_said_once(
     assert len(list(decoding.in_order(path, index))) == FRAMES
     said = f"video {path}: damage in {called} may not be seen; compare checksums if the file was copied"
     assert caplog.messages == ([said] if called else [])
+
+
+def test_a_worker_that_has_encoded_av1_runs_as_the_others_do(tmp_path: Path) -> None:
+    recordings.scene(tmp_path / "v.mp4", "libsvtav1", {"preset": "12"})
+    recordings.in_ordinary_time()
+    tasks = [int(task.name) for task in Path("/proc/self/task").iterdir()]
+    assert {os.sched_getscheduler(task) for task in tasks} == {os.SCHED_OTHER}
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])

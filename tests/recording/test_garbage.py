@@ -1,61 +1,45 @@
-"""The search for garbage rests while modules come, and is on again afterwards, whatever happens."""
+"""The search for garbage rests while a command imports what it needs, and is on before anything begins."""
 
-import gc
+import os
 import subprocess
 import sys
-import types
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from recording import garbage
 
-
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    yield
-    gc.unfreeze()
-    gc.enable()
-
-
-def test_it_is_off_inside_and_on_afterwards() -> None:
-    with garbage.while_importing():
-        assert not gc.isenabled()
-        with garbage.while_importing():
-            assert not gc.isenabled()
-        assert not gc.isenabled()
-    assert gc.isenabled()
-    for ended in (KeyboardInterrupt, ImportError):
-        with pytest.raises(ended), garbage.while_importing():
-            raise ended
-        assert gc.isenabled()
-
-
-def test_only_what_came_with_modules_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    gc.unfreeze()
-    with garbage.while_importing():
-        pass
-    assert gc.get_freeze_count() == 0, "garbage of a process that has everything would stay for good"
-    with garbage.while_importing():
-        for number in range(60):
-            monkeypatch.setitem(sys.modules, f"came_{number}", types.ModuleType(f"came_{number}"))
-    assert gc.get_freeze_count() > 1000
-
-
-def test_a_command_begins_with_it_on_and_its_temporary_folders_are_gone_at_the_end() -> None:
-    code = """if True:
-        import gc, tempfile
+@pytest.mark.parametrize(
+    ("room", "words"),
+    [("training", ["main"]), ("training", ["evaluate", "--model", "models:/m/1"]), ("registry", ["list"])],
+)
+def test_a_command_begins_with_it_on_and_its_temporary_folders_are_gone_at_the_end(
+    room: str, words: list[str], tmp_path: Path
+) -> None:
+    code = f"""if True:
+        import atexit, gc, sys, tempfile
+        from functools import partial
+        from {room}.__main__ import main
         from registry.command_line import leave
-        from training import cli
+
         kept = tempfile.TemporaryDirectory()
-        def begin():
-            print(gc.isenabled(), gc.get_freeze_count() > 100_000, kept.name)
-            raise KeyboardInterrupt
-        leave(lambda argv: cli.main(["main"], ready=begin))
+        seen = set()
+        searched = lambda phase, _: seen.add("mlflow" in sys.modules)
+
+        class Told:
+            def allow(self):
+                print(gc.isenabled(), gc.get_freeze_count() > 100_000, True in seen, kept.name)
+                raise KeyboardInterrupt
+
+        gc.callbacks.append(searched)
+        atexit.register(lambda: print(len(gc.get_objects()) < 1000))
+        leave(partial(main, Told()), {words!r})
     """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/none.db"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 130, done.stderr
-    enabled, frozen, folder = done.stdout.split()
-    assert (enabled, frozen) == ("True", "True")
+    enabled, left_alone, searched, folder, found_at_the_end = done.stdout.split()
+    assert (enabled, left_alone, searched) == ("True", "True", "False")
+    assert found_at_the_end == "True", "all would be searched once more"
     assert not Path(folder).exists()
