@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.mark.parametrize(
     ("room", "words"),
@@ -22,19 +24,20 @@ def test_a_command_begins_with_it_on_and_its_temporary_folders_are_gone_at_the_e
         from registry.command_line import leave
 
         kept = tempfile.TemporaryDirectory()
-        seen = set()
+        seen, made = set(), []
         searched = lambda phase, _: seen.add("mlflow" in sys.modules)
 
         class Told:
             def allow(self):
                 print(gc.isenabled(), gc.get_freeze_count() > 100_000, True in seen, kept.name)
+                made.extend([] for _ in range(5000))  # while it works
                 raise KeyboardInterrupt
 
         gc.callbacks.append(searched)
         atexit.register(lambda: print(len(gc.get_objects()) < 1000))
         leave(partial(main, Told()), {words!r})
     """
-    env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/none.db"}
+    env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/none.db", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
