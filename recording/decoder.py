@@ -4,7 +4,8 @@
 - MJPEG: what libjpeg-turbo finds wrong counts as well, brightness that no picture has (:mod:`recording.overshoot`), and
   a step from one block on (:mod:`recording.stairs`).
 - H.265: FFmpeg's decoder has no such check; it paints whatever the damaged bytes mean. Whether its data ends where the
-  decoder does is looked at apart (:mod:`recording.endings`).
+  decoder does is looked at apart (:mod:`recording.endings`); of H.264 only where a picture leaps
+  (:mod:`recording.jumps`).
 
 Of what is looked at besides FFmpeg's word, each only where it finds nothing wrong with a recording's first pictures:
 there are cameras whose every picture has a few bytes too many, or a caption between blocks.
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 
-from recording import endings, pictures, segments, stairs
+from recording import endings, jumps, pictures, segments, stairs
 
 if TYPE_CHECKING:
     Packet = av.Packet[av.VideoStream]
@@ -29,6 +30,9 @@ TO_THE_END = "+aggressive"
 """H.264 without arithmetic coding: a picture with data left over is damaged."""
 
 
+Follower = jumps.Record | jumps.Watch
+
+
 class Damaged(Exception):
     """A packet that does not decode, or to something else than its encoder meant."""
 
@@ -38,15 +42,23 @@ class Decoder:
 
     ``strict``: whether libjpeg-turbo is asked about MJPEG, and the endings of H.265 are looked at; ``even``: whether a
     step between the blocks of an MJPEG is damage. Not where they find fault with a recording's first pictures
-    (:class:`recording.frames.Index`).
+    (:class:`recording.frames.Index`). ``follower``: is told of every packet and of the pictures that came out for it.
     """
 
-    def __init__(self, stream: av.VideoStream, threads: int, strict: bool = False, even: bool = False) -> None:
+    def __init__(
+        self,
+        stream: av.VideoStream,
+        threads: int,
+        strict: bool = False,
+        even: bool = False,
+        follower: Follower | None = None,
+    ) -> None:
         self.context, self.threads = stream.codec_context, threads
         self.strict = strict and self.context.name == "mjpeg"
         self.even = even and self.context.name == "mjpeg"
         self.blocks: segments.Blocks | None = None
         self.endings = endings.of(stream) if strict else None
+        self.follower = follower
         self.context.thread_type, self.context.thread_count = ("AUTO" if threads > 1 else "SLICE"), threads
         detecting = DETECTING.get(self.context.name, USUAL)
         strictly = TO_THE_END if strict and self.context.name == "h264" else ""
@@ -67,9 +79,12 @@ class Decoder:
             self.blocks = segments.blocks(bytes(packet))
         self.context.skip_frame = "DEFAULT" if everything else "NONREF"
         try:
-            return [(picture, self._is_sound(picture)) for picture in self.context.decode(packet)]
+            decoded = self.context.decode(packet)
         except av.error.FFmpegError as error:
             raise Damaged(str(error)) from error
+        if self.follower is not None:
+            self.follower.follow(packet, decoded)
+        return [(picture, self._is_sound(picture)) for picture in decoded]
 
     def _is_sound(self, picture: av.VideoFrame) -> bool:
         return not (picture.is_corrupt or (self.even and self.blocks and _has_stair(picture, self.blocks)))
@@ -77,6 +92,8 @@ class Decoder:
     def flush(self) -> None:
         """Forget everything: what comes next is decoded from a key frame on."""
         self.context.flush_buffers()
+        if self.follower is not None:
+            self.follower.flushed()
 
 
 def _has_stair(picture: av.VideoFrame, blocks: segments.Blocks) -> bool:

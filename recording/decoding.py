@@ -7,8 +7,9 @@ order (:func:`in_order`). Where the index is not exact, the file is decoded from
 
 Decoders conceal damage: they fill what is missing from the picture before and go on, and every picture up to the
 next key frame is smeared. So a picture is handed over only when all that was decoded before it, from its key frame
-on, was sound; what follows damage is left out up to the next key frame. Where there is damage, more of it is looked for
-in ways that cost too much to take always (:mod:`recording.second_look`).
+on, was sound; what follows damage is left out up to the next key frame. Where there is damage, or a picture leaps as
+none does (:mod:`recording.jumps`), more of it is looked for in ways that cost too much to take always
+(:mod:`recording.second_look`).
 """
 
 import logging
@@ -27,7 +28,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 
-from recording import second_look, video
+from recording import jumps, second_look, video
 from recording.beginning import mark, place
 from recording.decoder import Damaged, Decoder
 from recording.frames import HELD_BACK, Index
@@ -84,7 +85,9 @@ def read(
         if frame in coloured:
             deliver(frame, video.to_bgr(picture, index.shown, own.converter))
 
-    damaged = _read_runs(path, index, runs(index, missing), hand_over, threads) if index.exact else set()
+    damaged, leaps = (set[int](), dict[int, float]())
+    if index.exact:
+        damaged, leaps = _read_runs(path, index, runs(index, missing), hand_over, threads)
     left = missing - damaged
     if left:
         last = max(left)
@@ -92,9 +95,22 @@ def read(
             hand_over(frame, picture)
             if frame >= last:
                 break
-    if missing or index.damaged:
+    if missing or index.damaged or _is_doubted(path, index, leaps):
         missing |= _looked_at_again(path, index, (wanted | frozenset(before)) - missing, threads)[1]
     return dict.fromkeys(sorted(before_start), BEFORE) | dict.fromkeys(sorted(missing), DAMAGED)
+
+
+def _is_doubted(path: Path, index: Index, leaps: dict[int, float]) -> bool:
+    """Whether a picture that leaps, by frame number, comes from a packet whose data does not end with it."""
+    position_of = np.argsort(index.numbers)
+    positions: dict[int, bool] = {}
+    for position in sorted(position_of[sorted(jumps.chosen(leaps))].tolist()):
+        start = max(int(index.keys[index.keys <= position][-1]), position - jumps.REFERRED)
+        for earlier in range(start, position):
+            if index.numbers[earlier] > index.numbers[position]:  # stored before it, as it may refer to it
+                positions.setdefault(earlier, False)
+        positions[position] = True
+    return second_look.has_damaged(path, index, positions)
 
 
 def reasons(index: Index) -> str:
@@ -161,28 +177,31 @@ class _Own(threading.local):
 
 def _read_runs(
     path: Path, index: Index, work: list[Run], hand_over: Callable[[int, av.VideoFrame], None], threads: int
-) -> set[int]:
-    """Decode runs side by side, each by one thread; returns the wanted frames that damage cost."""
-    queue: SimpleQueue[Run] = SimpleQueue()
-    for run in work:
-        queue.put(run)
-    workers = max(1, min(threads, len(work)))
+) -> tuple[set[int], dict[int, float]]:
+    """Decode runs side by side, each by one thread; returns the wanted frames that damage cost, and which pictures leap
+    by how much (:class:`recording.jumps.Record`)."""
+    stretches = _stretches(work)
+    queue: SimpleQueue[list[Run]] = SimpleQueue()
+    for stretch in stretches:
+        queue.put(stretch)
+    workers = max(1, min(threads, len(stretches)))
     stop = threading.Event()
     lost: set[int] = set()
+    leaps: dict[int, float] = {}
 
     def decode() -> None:
         try:
-            with Reader(path, index, math.ceil(threads / workers)) as reader:
+            with Reader(path, index, math.ceil(threads / workers), jumps.record) as reader:
                 while not stop.is_set():
                     try:
-                        run = queue.get_nowait()
+                        stretch = queue.get_nowait()
                     except Empty:
                         return
-                    for frame, picture in _pictures(reader, run):
+                    for frame, picture in _in_stretch(reader, stretch, lost):
                         if stop.is_set():
                             return
                         hand_over(frame, picture)
-                    lost.update(reader.lost)
+                    leaps.update(_by_frame(reader))
         except Untrusted as reason:
             log.warning("video %s: %s", path, reason)
         except BaseException:
@@ -191,7 +210,7 @@ def _read_runs(
 
     if workers == 1:
         decode()
-        return lost
+        return lost, leaps
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         jobs = [pool.submit(decode) for _ in range(workers)]
         try:
@@ -200,7 +219,32 @@ def _read_runs(
         except BaseException:
             stop.set()
             raise
-    return lost
+    return lost, leaps
+
+
+def _stretches(work: list[Run]) -> list[list[Run]]:
+    """Runs that follow each other, put together by their length alone: what leaps must not depend on who decodes it."""
+    stretches: list[list[Run]] = []
+    for run in work:
+        if not stretches or sum(other.stop - other.start for other in stretches[-1]) >= jumps.STRETCH:
+            stretches.append([])
+        stretches[-1].append(run)
+    return stretches
+
+
+def _in_stretch(reader: Reader, stretch: list[Run], lost: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+    if isinstance(reader.follower, jumps.Record):
+        reader.follower.begin()
+    for run in stretch:
+        yield from _pictures(reader, run)
+        lost.update(reader.lost)
+
+
+def _by_frame(reader: Reader) -> dict[int, float]:
+    """The leaps that a reader met, by frame number."""
+    found = reader.follower.found if isinstance(reader.follower, jumps.Record) else {}
+    known = {reader.position_at[time]: leap for time, leap in found.items() if time in reader.position_at}
+    return {int(reader.index.numbers[position]): leap for position, leap in known.items()}
 
 
 def _pictures(reader: Reader, run: Run) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -229,20 +273,27 @@ def _in_order(path: Path, index: Index, threads: int, wanted: int) -> Iterator[t
     while start is not None:
         if index.damaged and not looked_again:
             looked_again, index = True, _with_hidden_damage(path, index, wanted, last)
-        with Reader(path, index, threads) as reader:
+        doubted = False
+        with Reader(path, index, threads, jumps.watch) as reader:
             try:
                 for frame, picture in reader.pictures(_all_from(index, start)):
                     if threads > 1 and frame > last + 1:
                         break  # whether what is missing is damaged, one thread tells
+                    doubted = not looked_again and isinstance(reader.follower, jumps.Watch) and reader.follower.doubted
+                    if doubted:
+                        break
                     if frame > last:
                         yield frame, picture
                         last = frame
             except Untrusted as reason:
                 log.warning("video %s: %s; frames after %d are left out", path, reason, last)
                 return
-        if reader.damage is not None and not looked_again:
+        if (reader.damage is not None or doubted) and not looked_again:
             looked_again, index = True, _with_hidden_damage(path, index, wanted, last)
-        start = _next_start(index, reader.damage, threads)
+        if doubted:
+            start = runs(index, [last + 1])[0].start if last + 1 < index.frames else None
+        else:
+            start = _next_start(index, reader.damage, threads)
         threads = 1
 
 
@@ -311,7 +362,8 @@ def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.V
     with video.opened(path, index.track) as (container, stream):
         if not begun:
             stream.codec_context.flags |= Flags.copy_opaque
-        decoder = Decoder(stream, threads, index.strict, index.even)
+        watch = jumps.watch(stream)
+        decoder = Decoder(stream, threads, index.strict, index.even, watch)
         every = (packet for packet in container.demux(stream) if packet.size)  # an empty one would end the decoding
         # What follows a hole would be shown among the last pictures before it.
         packets = islice(every, index.packets if index.cut else None)
@@ -328,7 +380,10 @@ def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.V
             if packet is not None and not begun:
                 mark(packet, position)
             try:
-                for picture, sound in decoder.decode(packet):
+                decoded = decoder.decode(packet)
+                if watch is not None and watch.doubted:
+                    yield None, False
+                for picture, sound in decoded:
                     begun = begun or place(picture) == start
                     if begun:
                         yield picture, sound

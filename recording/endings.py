@@ -5,9 +5,12 @@ and after damage they do not: they need more bytes than there are, or are finish
 picture is decoded again on its own, with bytes added behind its end, which must change nothing, and with its last
 bytes exchanged, which must change something. The pictures it refers to are missing then and grey; what is read from
 the bytes does not depend on them (ITU-T H.264, 9.3; H.265, 9.3), and filters at the edges of blocks are left out
-because they do. Of H.264 FFmpeg itself sees that bytes are missing.
+because they do. Of H.264 FFmpeg itself sees that bytes are missing, so exchanged bytes that are used show even where
+what they paint cannot be seen, as in a black border. It says so of pictures that refer to nothing that is missing;
+others are decoded behind the key frame before them, so that it has something in its place.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -18,11 +21,13 @@ from recording import bitstream
 if TYPE_CHECKING:
     Packet = av.Packet[av.VideoStream]
 
+Decode = Callable[[list[bytes]], list[bytes] | None]
+
 _PICTURES = 32  # types of units below this hold a part of a picture
 _UNUSED = {0, 2, 4, 6, 8, 10, 12, 14}  # no other picture refers to these (table 7-1)
 _AS_TRAILING = {8: 0, 9: 1}  # a decoder that starts here leaves out what is shown before its key frame
-_RANDOM = np.random.default_rng(0).integers(4, 256, (64, 4), dtype=np.uint8)  # none begins something
-_TAIL = _RANDOM.shape[1]
+_RANDOM = np.random.default_rng(0).integers(4, 256, (64, 6), dtype=np.uint8)  # none begins something
+_ADDED = 4
 _PADDING = b"\x00\x00\x03"  # words of zeros that a constant bit rate asks for (7.3.2.9)
 _START = b"\x00\x00\x00\x01"
 _MOST_SETTINGS = 32
@@ -34,18 +39,21 @@ class _Alone:
     """Decodes pictures of one track on their own, each as if there were no other; ``header``: avcC or hvcC, or of a
     stream of bytes (Annex B) what goes before its first picture, if anything."""
 
+    tail = 4
+    """So many bytes at the end are exchanged."""
+
     def __init__(self, codec: str, header: bytes) -> None:
         self._codec, self._header = codec, header
         self._width = bitstream.length_bytes(codec, header)
         self._settings: list[bytes] = []
         self._decoder = self._opened()
 
-    def _opened(self) -> Any:
+    def _opened(self, **options: str) -> Any:
         decoder = av.CodecContext.create(self._codec, "r")
         if self._header:
             decoder.extradata = self._header
         decoder.thread_type, decoder.thread_count = "SLICE", 1  # threads jump to where rows should begin
-        decoder.options = {"flags": "output_corrupt", "skip_loop_filter": "all"}
+        decoder.options = {"flags": "output_corrupt", "skip_loop_filter": "all"} | options
         return decoder
 
     def _units(self, packet: "Packet") -> list[bytes]:
@@ -57,22 +65,23 @@ class _Alone:
         self._settings = [*(old for old in self._settings if old not in given), *given][-_MOST_SETTINGS:]
         return units
 
-    def _says(self, units: list[bytes], part: int, as_it_is: list[bytes]) -> bool:
+    def _says(self, units: list[bytes], part: int, as_it_is: list[bytes], decoded: Decode) -> bool:
         """Whether the last bytes of a part say something of the picture that it decodes to."""
         last = _unpadded(units[part])
         if len(last) < _SHORTEST:
             return True
-        exchanged = ([*units[:part], last[:-_TAIL] + tail.tobytes(), *units[part + 1 :]] for tail in _RANDOM)
-        return any(self._decoded(changed) != as_it_is for changed in exchanged)
+        tails = _RANDOM[:, : self.tail]
+        exchanged = ([*units[:part], last[: -self.tail] + tail.tobytes(), *units[part + 1 :]] for tail in tails)
+        return any(decoded(changed) != as_it_is for changed in exchanged)
 
-    def _decoded(self, units: list[bytes], new: bool = False) -> list[bytes] | None:
-        """The planes of the picture alone, None where there is none; by a ``new`` decoder, or by the same as always."""
-        decoder = self._opened() if new else self._decoder
-        width = self._width
-        packet = av.Packet(b"".join((len(unit).to_bytes(width) if width else _START) + unit for unit in units))
-        packet.pts = packet.dts = 1  # pictures that a decoder makes up for missing ones have no time
+    def _decoded(self, units: list[bytes], decoder: Any, key: list[bytes] | None = None) -> list[bytes] | None:
+        """The planes of the picture alone, or behind a ``key`` frame, and whether it was mended; None where there is
+        none."""
+        packets = [self._packet(key, 0)] if key else []
         try:
-            decoded = [*decoder.decode(packet), *decoder.decode(None)]
+            decoded = [
+                picture for packet in (*packets, self._packet(units, 1), None) for picture in decoder.decode(packet)
+            ]
         except av.error.FFmpegError:
             decoded = []
         decoder.flush_buffers()
@@ -80,7 +89,14 @@ class _Alone:
         if not pictures:
             return None
         width = 2 if pictures[0].format.components[0].bits > 8 else 1
-        return [_samples(plane, width) for plane in pictures[0].planes]
+        mended = b"mended" if pictures[0].is_corrupt else b""
+        return [*(_samples(plane, width) for plane in pictures[0].planes), mended]
+
+    def _packet(self, units: list[bytes], time: int) -> "av.Packet[Any]":
+        width = self._width
+        packet = av.Packet(b"".join((len(unit).to_bytes(width) if width else _START) + unit for unit in units))
+        packet.pts = packet.dts = time  # pictures that a decoder makes up for missing ones have none
+        return packet
 
 
 class Endings(_Alone):
@@ -96,37 +112,65 @@ class Endings(_Alone):
         if not parts or (not everything and units[parts[0]][0] >> 1 in _UNUSED):
             return True
         kept = [bytes([_AS_TRAILING.get(unit[0] >> 1, unit[0] >> 1) << 1]) + unit[1:] for unit in units]
-        as_it_is = self._decoded(kept)
-        longer = [_unpadded(unit) + _RANDOM[:4].tobytes() if n in parts else unit for n, unit in enumerate(kept)]
+
+        def alone(changed: list[bytes]) -> list[bytes] | None:
+            return self._decoded(changed, self._decoder)
+
+        as_it_is = alone(kept)
+        added = _RANDOM[:_ADDED, : self.tail].tobytes()
+        longer = [_unpadded(unit) + added if n in parts else unit for n, unit in enumerate(kept)]
         if as_it_is is None:
             return False
         # Motion in a missing picture is what its memory held before: only of new decoders is it sure to be none.
-        if self._decoded(longer) != as_it_is and self._decoded(longer, new=True) != self._decoded(kept, new=True):
+        if alone(longer) != as_it_is and self._anew(longer) != self._anew(kept):
             return False
-        return self._says(kept, parts[-1], as_it_is)
+        return self._says(kept, parts[-1], as_it_is, alone)
+
+    def _anew(self, units: list[bytes]) -> list[bytes] | None:
+        return self._decoded(units, self._opened())
 
 
 class H264Endings(_Alone):
     """The same for a track of H.264 (avcC: ISO/IEC 14496-15, 5.3.3.1) with arithmetic coding."""
 
+    tail = 6
+
     def __init__(self, header: bytes = b"") -> None:
         super().__init__("h264", header)
+        self._strict, self._decoder = self._opened(err_detect="explode"), self._opened(err_detect="crccheck")
+        self._key: list[bytes] | None = None
+
+    def learn(self, packet: "Packet") -> None:
+        """Take note of a key frame: of the settings that it gives, and as what the pictures behind it refer to."""
+        self._key = self._units(packet)
 
     def fit(self, packet: "Packet", everything: bool = True) -> bool:
         """Whether the last part of the picture ends with its data; ``everything``: also of one that no other refers
-        to."""
+        to. Of a picture that is none, :meth:`learn` wants the key frame first."""
         units = self._units(packet)
+        if packet.is_keyframe:
+            self._key = units
         parts = [number for number, unit in enumerate(units) if unit[0] & 31 in _SLICES]
         if not parts or (not everything and not units[parts[0]][0] >> 5 & 3):
             return True
-        as_it_is = self._decoded(units)
-        if as_it_is is None or self._says(units, parts[-1], as_it_is):
+
+        def alone(changed: list[bytes]) -> list[bytes] | None:
+            return self._decoded(changed, self._strict)
+
+        def behind(changed: list[bytes]) -> list[bytes] | None:
+            return self._decoded(changed, self._decoder, self._key)
+
+        # Alone there is none where bytes are missing, nor where pictures are that it refers to.
+        decoded = alone if (as_it_is := alone(units)) is not None else behind
+        if as_it_is is None and (as_it_is := behind(units)) is None:
+            return True
+        if self._says(units, parts[-1], as_it_is, decoded):
             return True
         # With some pictures FFmpeg does nothing at all while those are missing that they refer to.
         last = units[parts[-1]]
         middle = len(last) // 2
-        exchanged = last[:middle] + _RANDOM[0].tobytes() + last[middle + _TAIL :]
-        return self._decoded([*units[: parts[-1]], exchanged, *units[parts[-1] + 1 :]]) == as_it_is
+        exchanged = last[:middle] + _RANDOM[0].tobytes() + last[middle + self.tail :]
+        return decoded([*units[: parts[-1]], exchanged, *units[parts[-1] + 1 :]]) == as_it_is
 
 
 def _unpadded(unit: bytes) -> bytes:

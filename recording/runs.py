@@ -6,18 +6,18 @@ next key frame is smeared. So a picture of a run is given only when all that was
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import av
 import numpy as np
 from av.video.frame import PictureType
 
 from recording import video
-from recording.decoder import Damaged, Decoder
+from recording.decoder import Damaged, Decoder, Follower
 from recording.frames import Index
 
 if TYPE_CHECKING:
@@ -73,19 +73,27 @@ class Reader:
     """One opened video with its own decoder, which decodes run after run.
 
     After a run, ``damage`` is the position of its first damaged packet, None where it was sound, and ``lost`` are
-    the wanted frames that damage cost.
+    the wanted frames that damage cost. ``follow``: makes what follows its decoder (:mod:`recording.jumps`).
     """
 
-    def __init__(self, path: Path, index: Index, threads: int):
+    def __init__(
+        self,
+        path: Path,
+        index: Index,
+        threads: int,
+        follow: Callable[[av.VideoStream], Follower | None] = lambda _: None,
+    ):
         self.path, self.index, self.threads = path, index, threads
         self.position_at = {int(time): position for position, time in enumerate(index.times)}
         self.settled = np.maximum.accumulate(index.numbers)
         self.damage: int | None = None
         self.lost: set[int] = set()
         self.opening = ExitStack()
-        self._rewind()
+        self.container, self.stream = self.opening.enter_context(video.opened(path, index.track))
+        self.follower = follow(self.stream)
+        self._begin()
 
-    def __enter__(self) -> "Reader":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,10 +131,13 @@ class Reader:
             return []
 
     def _rewind(self) -> None:
-        """Open the file, anew where it was open."""
+        """Open the file anew."""
         self.opening.close()
         self.container, self.stream = self.opening.enter_context(video.opened(self.path, self.index.track))
-        self.decoder = Decoder(self.stream, self.threads, self.index.strict, self.index.even)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.decoder = Decoder(self.stream, self.threads, self.index.strict, self.index.even, self.follower)
         self.packets = self.container.demux(self.stream)
         self.position = 0  # of the packet that is read next
 

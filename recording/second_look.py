@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import av
 import numpy as np
@@ -63,6 +63,19 @@ def damaged(path: Path, index: Index, positions: dict[int, bool], threads: int |
         return frozenset()
 
 
+def has_damaged(path: Path, index: Index, positions: dict[int, bool]) -> bool:
+    """Whether one of the packets of a video in H.264 is damaged, as far as its data tells; ``positions``: as
+    :func:`damaged` takes them."""
+    if not positions:
+        return False
+    try:
+        with _endings(path, index) as is_sound:
+            return not all(is_sound(position, positions[position]) for position in sorted(positions))
+    except Untrusted as reason:
+        log.warning("video %s: %s; it is not looked at again", path, reason)
+        return False
+
+
 def _all(
     path: Path, index: Index, looked_for: Way, positions: dict[int, bool], asked: list[int], threads: int
 ) -> Iterator[int]:
@@ -99,27 +112,50 @@ class _Forward:
         container, self.stream = self._opening.enter_context(video.opened(path, index.track))
         self._packets = enumerate(packet for packet in container.demux(self.stream) if packet.size)
 
-    def __enter__(self) -> "_Forward":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._opening.close()
 
-    def packet(self, wanted: int) -> "Packet":
-        """The packet at a position behind those that were read. Raises :class:`Untrusted`."""
+    def packet_and_key(self, wanted: int) -> tuple["Packet", "Packet | None"]:
+        """The packet at a position behind those that were read, and the last key frame among those passed on the way.
+        Raises :class:`Untrusted`."""
+        key = None
         try:
-            return next(packet for position, packet in self._packets if position == wanted)
-        except (StopIteration, av.error.FFmpegError):
-            raise Untrusted(f"ends before packet {wanted}") from None
+            for position, packet in self._packets:
+                if position == wanted:
+                    return packet, key
+                if packet.is_keyframe:
+                    key = packet
+        except av.error.FFmpegError:
+            pass  # the container ends here
+        raise Untrusted(f"ends before packet {wanted}")
+
+
+class _Sought(Reader):
+    """Reads packets by their position where the index says where they lie."""
+
+    def packet_and_key(self, wanted: int) -> tuple["Packet", "Packet | None"]:
+        """The packet at a position, and the key frame before it where others than these were read last. Raises
+        :class:`Untrusted`."""
+        before = self.index.keys[self.index.keys < wanted]
+        key = self.packet(int(before[-1])) if len(before) and self.position != wanted else None
+        return self.packet(wanted), key
 
 
 @contextmanager
 def _endings(path: Path, index: Index) -> Iterator[Judge]:
-    with Reader(path, index, 1) if index.exact else _Forward(path, index) as reader:
+    with _Sought(path, index, 1) if index.exact else _Forward(path, index) as reader:
         looked_at = endings.of_h264(reader.stream)
 
         def is_sound(position: int, everything: bool) -> bool:
-            return looked_at is None or looked_at.fit(reader.packet(position), everything)
+            if looked_at is None:
+                return True
+            packet, key = reader.packet_and_key(position)
+            if key is not None:
+                looked_at.learn(key)
+            return looked_at.fit(packet, everything)
 
         yield is_sound
 

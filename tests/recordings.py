@@ -120,9 +120,10 @@ def scene(
     options: dict[str, str] | None = None,
     patch: int | None = None,
     speed: float = 1.0,
+    brighter: int = 25,
 ) -> Path:
-    """Encode a scene that moves and has noise, :data:`SCENE_FRAMES` pictures of 320×192; brighter in a square of 16
-    pixels in picture ``patch``."""
+    """Encode a scene that moves and has noise, :data:`SCENE_FRAMES` pictures of 320×192; ``brighter`` by so much in a
+    square of 16 pixels in picture ``patch``."""
     width, height = size = 320, 192
     random = np.random.default_rng(0)
     wide = cv2.resize(random.integers(30, 220, (30, 48, 3), dtype=np.uint8), None, fx=12, fy=12)
@@ -139,7 +140,7 @@ def scene(
                 dtype=cv2.CV_8U,
             )
             if number == patch:
-                shown[80:96, 160:176] = cv2.add(shown[80:96, 160:176], 25)
+                shown[80:96, 160:176] = cv2.add(shown[80:96, 160:176], brighter)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, "bgr24")))
         container.mux(stream.encode(None))
     return path
