@@ -137,7 +137,6 @@ class H264Endings(_Alone):
 
     def __init__(self, header: bytes = b"") -> None:
         super().__init__("h264", header)
-        self._strict, self._decoder = self._opened(err_detect="explode"), self._opened(err_detect="crccheck")
         self._key: list[bytes] | None = None
 
     def learn(self, packet: "Packet") -> None:
@@ -154,11 +153,14 @@ class H264Endings(_Alone):
         if not parts or (not everything and not units[parts[0]][0] >> 5 & 3):
             return True
 
+        # New ones for each picture: what FFmpeg keeps of half a block it adds to the next picture, flushed or not.
+        strict, mending = self._opened(err_detect="explode"), self._opened(err_detect="crccheck")
+
         def alone(changed: list[bytes]) -> list[bytes] | None:
-            return self._decoded(changed, self._strict)
+            return self._decoded(changed, strict)
 
         def behind(changed: list[bytes]) -> list[bytes] | None:
-            return self._decoded(changed, self._decoder, self._key)
+            return self._decoded(changed, mending, self._key)
 
         # Alone there is none where bytes are missing, nor where pictures are that it refers to.
         decoded = alone if (as_it_is := alone(units)) is not None else behind

@@ -101,6 +101,8 @@ class Reader:
 
     def pictures(self, run: Run) -> Iterator[tuple[int, av.VideoFrame]]:
         """The wanted (frame number, picture) of one run, in presentation order, up to the first damage."""
+        if self.damage is not None:
+            self._rewind()  # what FFmpeg keeps of half a block of H.264 it adds to the next picture, flushed or not
         sieve = _Sieve(self, run)
         shown_from = self.index.numbers[run.start]
         try:

@@ -189,6 +189,22 @@ def test_every_way_of_reading_leaves_out_the_same(name: str, sound, tmp_path: Pa
     assert all(np.array_equal(in_order[frame], got[frame]) for frame in got)
 
 
+@pytest.mark.parametrize("seed", [4, 10, 13])
+def test_the_key_frame_behind_damage_is_what_it_is_without(seed: int, tmp_path: Path) -> None:
+    """FFmpeg's decoder adds what it has of a damaged block to the next picture, a key frame or not."""
+    options = {"profile": "baseline", "threads": "1", "x264-params": "keyint=6:scenecut=0"}
+    sound = recordings.scene(tmp_path / "v.mp4", "libx264", options)
+    damaged = recordings.damage(
+        Path(shutil.copy(sound, tmp_path / "damaged.mp4")), [13], seed, ("overwritten", "flipped")[seed % 2]
+    )
+    whole: dict[int, np.ndarray] = {}
+    kept: dict[int, np.ndarray] = {}
+    for path, pictures in ((sound, whole), (damaged, kept)):
+        decoding.read(path, frames.scan(path), range(recordings.SCENE_FRAMES), pictures.__setitem__, 1)
+    assert sorted(set(whole) - set(kept)) == [13, 14, 15, 16, 17]
+    assert all(np.array_equal(picture, whole[number]) for number, picture in kept.items())
+
+
 def test_only_what_a_frame_depends_on_must_be_sound(sound, tmp_path: Path) -> None:
     path, whole = sound["h264.mp4"]
     damaged = recordings.damage(shutil.copy(path, tmp_path / "v.mp4"), [GROUP + 2], seed=0)
