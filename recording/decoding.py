@@ -43,6 +43,9 @@ Deliver = Callable[[int, np.ndarray], None]
 """Takes a frame number and its picture, (h, w, 3) uint8 BGR."""
 
 
+Follow = Callable[[av.VideoStream], jumps.Watch | None]
+
+
 @dataclass(frozen=True)
 class Besides:
     """``frames`` whose brightness, (h, w) uint8, is handed to ``deliver``, which must not keep the array."""
@@ -274,13 +277,12 @@ def _in_order(path: Path, index: Index, threads: int, wanted: int) -> Iterator[t
         if index.damaged and not looked_again:
             looked_again, index = True, _with_hidden_damage(path, index, wanted, last)
         doubted = False
-        with Reader(path, index, threads, jumps.watch) as reader:
+        with Reader(path, index, threads, _unfollowed if looked_again else jumps.watch) as reader:
             try:
                 for frame, picture in reader.pictures(_all_from(index, start)):
                     if threads > 1 and frame > last + 1:
                         break  # whether what is missing is damaged, one thread tells
-                    doubted = not looked_again and isinstance(reader.follower, jumps.Watch) and reader.follower.doubted
-                    if doubted:
+                    if doubted := reader.follower is not None and reader.follower.doubted:
                         break
                     if frame > last:
                         yield frame, picture
@@ -293,8 +295,7 @@ def _in_order(path: Path, index: Index, threads: int, wanted: int) -> Iterator[t
         if doubted:
             start = runs(index, [last + 1])[0].start if last + 1 < index.frames else None
         else:
-            start = _next_start(index, reader.damage, threads)
-        threads = 1
+            start, threads = _next_start(index, reader.damage, threads), 1
 
 
 def _with_hidden_damage(path: Path, index: Index, wanted: int, last: int) -> Index:
@@ -333,12 +334,18 @@ def _counted(path: Path, index: Index, threads: int, wanted: int) -> Iterator[tu
     """
     given = 0
     looked_again = not wanted
+    follow: Follow = jumps.watch
     if index.damaged and not looked_again:
-        looked_again, index = True, _with_hidden_damage(path, index, wanted, -1)
-    for tried in dict.fromkeys((threads, 1)):
+        looked_again, follow, index = True, _unfollowed, _with_hidden_damage(path, index, wanted, -1)
+    tries = deque(dict.fromkeys((threads, 1)))
+    while tries:
         held: deque[tuple[int, av.VideoFrame]] = deque()
-        for number, (picture, sound) in enumerate(_all_pictures(path, index, tried), index.beginning.number):
+        doubted = False
+        for number, (picture, sound) in enumerate(
+            _all_pictures(path, index, tries.popleft(), follow), index.beginning.number
+        ):
             if picture is None or picture.is_corrupt:
+                doubted = picture is None and sound
                 break
             if number >= given and sound:
                 held.append((number, picture))
@@ -348,21 +355,32 @@ def _counted(path: Path, index: Index, threads: int, wanted: int) -> Iterator[tu
         else:
             yield from held
             return
-        if not looked_again:
-            looked_again, index = True, _with_hidden_damage(path, index, given, given - 1)
+        if doubted or not looked_again:
+            last = given - 1 if wanted else -1  # who asks for no second look takes back what was given
+            index = _with_hidden_damage(path, index, (wanted or index.frames) if doubted else given, last)
+            looked_again, follow = True, _unfollowed
+        if doubted and not tries:
+            tries.append(1)
     where = f"after frame {given - 1}" if given else "in its first frame"
     log.warning("video %s: damaged %s; what follows cannot be counted", path, where)
 
 
-def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.VideoFrame | None, bool]]:
-    """Every picture that decodes, in presentation order, with whether it is sound; None where a packet does not. From
-    the first one on that refers to nothing else."""
+def _unfollowed(_: av.VideoStream) -> jumps.Watch | None:
+    """Nothing follows what is decoded of a track."""
+    return None
+
+
+def _all_pictures(
+    path: Path, index: Index, threads: int, follow: Follow
+) -> Iterator[tuple[av.VideoFrame | None, bool]]:
+    """Every picture that decodes, in presentation order, with whether it is sound; None where a packet does not, or,
+    called sound, where a picture is doubted. From the first one on that refers to nothing else."""
     start = index.beginning.start
     begun = not start
     with video.opened(path, index.track) as (container, stream):
         if not begun:
             stream.codec_context.flags |= Flags.copy_opaque
-        watch = jumps.watch(stream)
+        watch = follow(stream)
         decoder = Decoder(stream, threads, index.strict, index.even, watch)
         every = (packet for packet in container.demux(stream) if packet.size)  # an empty one would end the decoding
         # What follows a hole would be shown among the last pictures before it.
@@ -382,7 +400,7 @@ def _all_pictures(path: Path, index: Index, threads: int) -> Iterator[tuple[av.V
             try:
                 decoded = decoder.decode(packet)
                 if watch is not None and watch.doubted:
-                    yield None, False
+                    yield None, True
                 for picture, sound in decoded:
                     begun = begun or place(picture) == start
                     if begun:

@@ -88,6 +88,8 @@ class Leaps:
 class Record:
     """Keeps the leaps of pictures, by their time: which of them are looked at is chosen when all are known."""
 
+    doubted = False  # nothing is judged
+
     def __init__(self) -> None:
         self.found: dict[int, float] = {}
         self._leaps = Leaps()
