@@ -88,9 +88,9 @@ def read(
         if frame in coloured:
             deliver(frame, video.to_bgr(picture, index.shown, own.converter))
 
-    damaged, leaps = (set[int](), dict[int, float]())
+    damaged, leaping = set[int](), set[int]()
     if index.exact:
-        damaged, leaps = _read_runs(path, index, runs(index, missing), hand_over, threads)
+        damaged, leaping = _read_runs(path, index, runs(index, missing), hand_over, threads)
     left = missing - damaged
     if left:
         last = max(left)
@@ -98,16 +98,16 @@ def read(
             hand_over(frame, picture)
             if frame >= last:
                 break
-    if missing or index.damaged or _is_doubted(path, index, leaps):
+    if missing or index.damaged or _is_doubted(path, index, leaping):
         missing |= _looked_at_again(path, index, (wanted | frozenset(before)) - missing, threads)[1]
     return dict.fromkeys(sorted(before_start), BEFORE) | dict.fromkeys(sorted(missing), DAMAGED)
 
 
-def _is_doubted(path: Path, index: Index, leaps: dict[int, float]) -> bool:
-    """Whether a picture that leaps, by frame number, comes from a packet whose data does not end with it."""
+def _is_doubted(path: Path, index: Index, leaping: set[int]) -> bool:
+    """Whether one of these frames comes from a packet whose data does not end with it."""
     position_of = np.argsort(index.numbers)
     positions: dict[int, bool] = {}
-    for position in sorted(position_of[sorted(jumps.chosen(leaps))].tolist()):
+    for position in sorted(position_of[sorted(leaping)].tolist()):
         start = max(int(index.keys[index.keys <= position][-1]), position - jumps.REFERRED)
         for earlier in range(start, position):
             if index.numbers[earlier] > index.numbers[position]:  # stored before it, as it may refer to it
@@ -180,21 +180,22 @@ class _Own(threading.local):
 
 def _read_runs(
     path: Path, index: Index, work: list[Run], hand_over: Callable[[int, av.VideoFrame], None], threads: int
-) -> tuple[set[int], dict[int, float]]:
-    """Decode runs side by side, each by one thread; returns the wanted frames that damage cost, and which pictures leap
-    by how much (:class:`recording.jumps.Record`)."""
+) -> tuple[set[int], set[int]]:
+    """Decode runs side by side, each by one thread; returns the wanted frames that damage cost, and which frames leap
+    (:mod:`recording.jumps`)."""
     stretches = _stretches(work)
     queue: SimpleQueue[list[Run]] = SimpleQueue()
     for stretch in stretches:
         queue.put(stretch)
     workers = max(1, min(threads, len(stretches)))
+    own = math.ceil(threads / max(1, min(threads, len(work))))  # of each: several tell less surely of damage
     stop = threading.Event()
     lost: set[int] = set()
     leaps: dict[int, float] = {}
 
     def decode() -> None:
         try:
-            with Reader(path, index, math.ceil(threads / workers), jumps.record) as reader:
+            with Reader(path, index, own, jumps.record) as reader:
                 while not stop.is_set():
                     try:
                         stretch = queue.get_nowait()
@@ -211,9 +212,12 @@ def _read_runs(
             stop.set()
             raise
 
+    def leaping() -> set[int]:
+        return jumps.chosen(leaps, sum(run.stop - run.start for run in work))
+
     if workers == 1:
         decode()
-        return lost, leaps
+        return lost, leaping()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         jobs = [pool.submit(decode) for _ in range(workers)]
         try:
@@ -222,7 +226,7 @@ def _read_runs(
         except BaseException:
             stop.set()
             raise
-    return lost, leaps
+    return lost, leaping()
 
 
 def _stretches(work: list[Run]) -> list[list[Run]]:

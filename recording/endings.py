@@ -53,7 +53,8 @@ class _Alone:
         if self._header:
             decoder.extradata = self._header
         decoder.thread_type, decoder.thread_count = "SLICE", 1  # threads jump to where rows should begin
-        decoder.options = {"flags": "output_corrupt", "skip_loop_filter": "all"} | options
+        shown = {"flags": "output_corrupt", "skip_loop_filter": "all", "apply_cropping": "0"}
+        decoder.options = shown | options
         return decoder
 
     def _units(self, packet: "Packet") -> list[bytes]:

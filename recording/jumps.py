@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 
 STRETCH = 48
 """So many packets together, about, say what is usual in a film."""
-_HALVINGS = 3  # blocks of 8x8 pixels
+_SIDE, _WIDE = 8, 1000  # pixels
 _PATCH = 2  # blocks on either side: single ones leap at edges that move
-_BEFORE, _USUAL, _FORGETTING = 2.0, 1.5, 0.99
+_FORGETTING = 12
 """Of a leap is taken off twice what the block did from one picture to the next before it, and half as much again as it
-did at most in the last hundred pictures or so."""
-_LEAP = 5.0
-"""Grey levels. Chosen on copies with damage of a rendered drive and of photographs that move: what no decoder saw leapt
-by 10 to 150, sound pictures by 3 to 27, in a few by 65."""
-_LOOKS, _PICTURES_PER_LOOK = 4, 400
-"""So many looks, and another for so many pictures: one takes as long as decoding two to four pictures."""
+did at most in the last hundred pictures or so: after so many pictures an eighth of that is forgotten."""
+LEAST = 5.0
+"""Grey levels that a leap has at least. Chosen on copies with damage of a rendered drive and of photographs that move:
+what no decoder saw leapt by 10 to 150, sound pictures by 3 to 27, in a few by 65."""
+_LOOKS, _AT_FIRST, _PICTURES_PER_LOOK = 4, 12, 500
+"""So many looks, one for so many pictures at first, and another for so many more: each takes as long as decoding five
+to ten."""
 _ABOVE, _RECENT, _HIGH = 1.2, 100, 3
 """A leap that has to be judged at once is so much above the third of the last hundred."""
 _STEPS = 4  # between two pictures, where those are left out between them that no other refers to
@@ -52,7 +53,7 @@ class Leaps:
         self._last: np.ndarray | None = None
         self._moved: np.ndarray | None = None
         self._usual: np.ndarray | None = None
-        self._time = self._step = 0
+        self._time = self._step = self._count = 0
 
     def of(self, picture: av.VideoFrame) -> float | None:
         """By how many grey levels a patch of a picture leaps away from those shown before it, beyond what it did then;
@@ -62,7 +63,7 @@ class Leaps:
         return self.beyond(picture.pts, _blocks(picture.planes[0]))
 
     def beyond(self, time: int, blocks: np.ndarray) -> float | None:
-        """The same for brightness of blocks, (h, w) float32."""
+        """The same for brightness of blocks, (h, w) uint8."""
         if self._last is None or self._last.shape != blocks.shape:
             self.begin()
             self._last, self._time = blocks, time
@@ -76,13 +77,18 @@ class Leaps:
         return leap
 
     def _leap(self, blocks: np.ndarray) -> float:
-        moved = np.abs(blocks - self._last)
-        expected = np.zeros_like(moved) if self._usual is None else _USUAL * self._usual
+        moved: Any = cv2.absdiff(blocks, self._last)  # type: ignore[arg-type]
+        usual: Any = moved if self._usual is None else cv2.max(self._usual, moved)
+        beyond = moved
+        if self._usual is not None:
+            beyond = cv2.subtract(beyond, cv2.add(self._usual, self._usual >> 1))
         if self._moved is not None:
-            expected = np.maximum(expected, _BEFORE * self._moved)
+            beyond = cv2.min(beyond, cv2.subtract(moved, cv2.add(self._moved, self._moved)))
+        self._count += 1
+        self._usual = usual if self._count % _FORGETTING else cv2.subtract(usual, usual >> 3)
         self._moved = moved
-        self._usual = moved if self._usual is None else np.maximum(_FORGETTING * self._usual, moved)
-        return float(cv2.blur(np.maximum(moved - expected, 0), (_PATCH, _PATCH)).max())
+        leap = float(beyond.max())
+        return leap if leap <= LEAST else float(cv2.blur(beyond, (_PATCH, _PATCH)).max())
 
 
 class Record:
@@ -101,23 +107,24 @@ class Record:
     def follow(self, _: "Packet | None", pictures: list[av.VideoFrame]) -> None:
         """These came out of the decoder."""
         for picture in pictures:
-            if (leap := self._leaps.of(picture)) is not None and leap > _LEAP:
+            if (leap := self._leaps.of(picture)) is not None and leap > LEAST:
                 self.found[picture.pts] = leap  # type: ignore[index]
 
     def flushed(self) -> None:
         """The decoder begins anew, at a key frame; what is shown goes on."""
 
 
-def chosen(leaps: dict[int, float]) -> set[int]:
-    """Which pictures to look at, of leaps by frame number: the highest of each window, and of the rest of all."""
+def chosen(leaps: dict[int, float], pictures: int) -> set[int]:
+    """Which frames to look at, of leaps by frame number: the highest of each window, and a few more; ``pictures``: so
+    many were decoded."""
     windows: dict[int, int] = {}
     for frame, leap in leaps.items():
         highest = windows.setdefault(frame // _PICTURES_PER_LOOK, frame)
         if (leap, frame) > (leaps[highest], highest):
             windows[frame // _PICTURES_PER_LOOK] = frame
     picked = set(windows.values())
-    rest = sorted(leaps.keys() - picked, key=lambda frame: (leaps[frame], frame))
-    return picked | set(rest[-_LOOKS:])
+    rest = sorted(leaps.keys() - picked, key=lambda frame: (leaps[frame], frame), reverse=True)
+    return picked | set(rest[: min(_LOOKS, pictures // _AT_FIRST)])
 
 
 class Watch:
@@ -161,7 +168,7 @@ class Watch:
         """Whether the film does not leap so elsewhere."""
         high = sorted(self._recent)[-_HIGH] if len(self._recent) >= _HIGH else 0.0
         self._recent.append(leap)
-        return leap > max(_LEAP, _ABOVE * high)
+        return leap > max(LEAST, _ABOVE * high)
 
     def _behind(self, time: int) -> Iterable["Packet"]:
         """The packets that what is new in the picture shown at ``time`` can come from: its own, and those before it in
@@ -187,12 +194,9 @@ def record(stream: av.VideoStream) -> Record | None:
 
 
 def _blocks(plane: Any) -> np.ndarray:
-    """Brightness of blocks, float32, from 8-bit samples."""
+    """Brightness of blocks, uint8, from two lines of each: 8 pixels wide and high, 16 of large pictures."""
     stored = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    lines: np.ndarray = stored[:, : plane.width]
-    for _ in range(_HALVINGS):
-        height, width = (side // 2 for side in lines.shape)
-        if min(height, width) < _PATCH:
-            break
-        lines = cv2.resize(lines[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
-    return lines.astype(np.float32)
+    side = _SIDE if plane.width <= _WIDE else 2 * _SIDE
+    high, wide = max(1, plane.height // side), max(1, plane.width // side)
+    lines: np.ndarray = stored[: high * side : side // 2, : wide * side]
+    return cv2.resize(lines, (wide, high), interpolation=cv2.INTER_AREA)

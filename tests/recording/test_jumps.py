@@ -107,13 +107,14 @@ def test_a_film_that_leaps_all_the_time_costs_few_looks(tmp_path: Path, monkeypa
 
 def test_pictures_of_another_size_or_time_begin_anew() -> None:
     leaps = jumps.Leaps()
-    grey = np.full((24, 40), 100, np.float32)
+    grey = np.full((24, 40), 100, np.uint8)
     shown = ((0, grey), (1, grey), (2, grey), (90, grey + 100), (91, grey + 100), (92, grey[:12] + 20), (93, grey[:12]))
     found = [leaps.beyond(time, blocks) for time, blocks in shown]
     assert found == [None, 0, 0, None, 0, None, 20], "neither a gap nor another size is a leap"
 
 
 def test_the_highest_of_each_part_of_a_film_is_looked_at_and_few_more() -> None:
-    leaps = {5: 10.0, 7: 30.0, 390: 20.0, 410: 6.0, 1000: 90.0, 1001: 80.0, 1002: 70.0, 1003: 60.0, 1004: 50.0}
-    assert jumps.chosen(leaps) == {7, 410, 1000} | {1001, 1002, 1003, 1004}
-    assert jumps.chosen({}) == set()
+    leaps = {5: 10.0, 7: 30.0, 490: 20.0, 510: 6.0, 1000: 90.0, 1001: 80.0, 1002: 70.0, 1003: 60.0, 1004: 50.0}
+    assert jumps.chosen(leaps, 1500) == {7, 510, 1000} | {1001, 1002, 1003, 1004}
+    assert jumps.chosen(leaps, 30) == {7, 510, 1000} | {1001, 1002}
+    assert jumps.chosen({}, 1500) == set()
