@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -64,6 +65,23 @@ def test_a_sound_picture_ends_with_its_data_though_its_last_bytes_paint_nothing_
     path = encoded(tmp_path / "v.mp4", kind, encoder)
     assert fits(path) == [True] * PICTURES
     assert fits(path, behind_key=True) == [True] * PICTURES
+
+
+def test_lines_that_are_cropped_are_compared_too(tmp_path: Path) -> None:
+    """Of a height that is no multiple of 16 the last bytes code lines that nobody sees."""
+    random = np.random.default_rng(0)
+    wide = cv2.resize(random.integers(0, 256, (40, 60, 3), dtype=np.uint8), (480, 272), interpolation=cv2.INTER_CUBIC)
+    with av.open(str(tmp_path / "v.mp4"), "w") as container:
+        options = {"preset": "veryfast", "qp": "10", "g": "30", "threads": "1"}
+        stream = container.add_stream("libx264", rate=30, options=options)
+        (stream.width, stream.height), stream.pix_fmt = (240, 136), "yuv420p"
+        for number in range(PICTURES):
+            left, top = int(120 * (1 + np.sin(number / 19))), int(68 * (1 + np.cos(number / 15)))
+            shown = wide[top : top + 136, left : left + 240] + random.normal(0, 2, (136, 240, 3))
+            picture = np.clip(shown, 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "bgr24")))
+        container.mux(stream.encode(None))
+    assert fits(tmp_path / "v.mp4") == [True] * PICTURES
 
 
 def test_data_left_over_is_told_there_too(tmp_path: Path) -> None:
