@@ -98,8 +98,9 @@ def read(
             hand_over(frame, picture)
             if frame >= last:
                 break
-    if missing or index.damaged or _is_doubted(path, index, leaping):
-        missing |= _looked_at_again(path, index, (wanted | frozenset(before)) - missing, threads)[1]
+    seen = bool(missing or index.damaged)
+    if seen or _is_doubted(path, index, leaping):
+        missing |= _looked_at_again(path, index, (wanted | frozenset(before)) - missing, threads, alone=not seen)[1]
     return dict.fromkeys(sorted(before_start), BEFORE) | dict.fromkeys(sorted(missing), DAMAGED)
 
 
@@ -121,25 +122,30 @@ def reasons(index: Index) -> str:
     return f"{BEFORE}; {DAMAGED}" if index.beginning.number else DAMAGED
 
 
-def _looked_at_again(path: Path, index: Index, frames: Iterable[int], threads: int) -> tuple[frozenset[int], set[int]]:
-    """Damaged packets that only a second look shows in what ``frames`` need, and those of the frames that they cost."""
+def _looked_at_again(
+    path: Path, index: Index, frames: Iterable[int], threads: int, alone: bool
+) -> tuple[frozenset[int], set[int]]:
+    """Damaged packets that only a second look shows in what ``frames`` need, and those of the frames that they cost.
+    ``alone``: no other damage was seen."""
     if not index.exact:
-        return _counted_again(path, index, set(frames), threads)
+        return _counted_again(path, index, set(frames), threads, alone)
     needed = runs(index, frames)
     positions: dict[int, bool] = {}
     for run in needed:
         for position in range(run.start, run.stop):
             positions[position] = positions.get(position, False) or int(index.times[position]) in run.wanted
-    found = second_look.damaged(path, index, positions, threads)
+    found = second_look.damaged(path, index, positions, threads, alone)
     return found, set().union(*(_behind(index, run, found) for run in needed))
 
 
-def _counted_again(path: Path, index: Index, frames: set[int], threads: int) -> tuple[frozenset[int], set[int]]:
+def _counted_again(
+    path: Path, index: Index, frames: set[int], threads: int, alone: bool
+) -> tuple[frozenset[int], set[int]]:
     """The same where packets do not tell frames: the first damaged packet ends the reading."""
     behind = index.packets - index.frames  # of the packets of frames, as some have none
     damaged = [position for position in index.damaged if position >= index.beginning.start]
     stop = min([max(frames, default=-1) + behind + HELD_BACK + 1, index.packets, *damaged])
-    found = second_look.damaged(path, index, dict.fromkeys(range(index.beginning.start, stop), True), threads)
+    found = second_look.damaged(path, index, dict.fromkeys(range(index.beginning.start, stop), True), threads, alone)
     first = min(found, default=stop + HELD_BACK)
     return found, {frame for frame in frames if frame + behind >= first - HELD_BACK}
 
@@ -277,11 +283,12 @@ def _in_order(path: Path, index: Index, threads: int, wanted: int) -> Iterator[t
     start: int | None = 0
     last = -1
     looked_again = not wanted
+    follow: Follow = _unfollowed if looked_again else jumps.watch
     while start is not None:
         if index.damaged and not looked_again:
             looked_again, index = True, _with_hidden_damage(path, index, wanted, last)
         doubted = False
-        with Reader(path, index, threads, _unfollowed if looked_again else jumps.watch) as reader:
+        with Reader(path, index, threads, follow) as reader:
             try:
                 for frame, picture in reader.pictures(_all_from(index, start)):
                     if threads > 1 and frame > last + 1:
@@ -294,18 +301,19 @@ def _in_order(path: Path, index: Index, threads: int, wanted: int) -> Iterator[t
             except Untrusted as reason:
                 log.warning("video %s: %s; frames after %d are left out", path, reason, last)
                 return
-        if (reader.damage is not None or doubted) and not looked_again:
-            looked_again, index = True, _with_hidden_damage(path, index, wanted, last)
         if doubted:
+            follow, index = _unfollowed, _with_hidden_damage(path, index, wanted, last, alone=not index.damaged)
             start = runs(index, [last + 1])[0].start if last + 1 < index.frames else None
         else:
+            if reader.damage is not None and not looked_again:
+                looked_again, index = True, _with_hidden_damage(path, index, wanted, last)
             start, threads = _next_start(index, reader.damage, threads), 1
 
 
-def _with_hidden_damage(path: Path, index: Index, wanted: int, last: int) -> Index:
+def _with_hidden_damage(path: Path, index: Index, wanted: int, last: int, alone: bool = False) -> Index:
     """The index with damage that a second look finds in what the first ``wanted`` frames need, of which those up to
     ``last`` were given."""
-    found, lost = _looked_at_again(path, index, range(wanted), cores())
+    found, lost = _looked_at_again(path, index, range(wanted), cores(), alone)
     behind = sorted(frame for frame in lost if frame <= last)
     if behind:
         said = "video %s: damage that shows at a second look only; %d frames were taken for sound till then: %s …"
@@ -359,12 +367,13 @@ def _counted(path: Path, index: Index, threads: int, wanted: int) -> Iterator[tu
         else:
             yield from held
             return
-        if doubted or not looked_again:
+        if doubted:
             last = given - 1 if wanted else -1  # who asks for no second look takes back what was given
-            index = _with_hidden_damage(path, index, (wanted or index.frames) if doubted else given, last)
-            looked_again, follow = True, _unfollowed
-        if doubted and not tries:
-            tries.append(1)
+            alone = not index.damaged
+            follow, index = _unfollowed, _with_hidden_damage(path, index, wanted or index.frames, last, alone)
+            tries = tries or deque([1])
+        elif not looked_again:
+            looked_again, index = True, _with_hidden_damage(path, index, given, given - 1)
     where = f"after frame {given - 1}" if given else "in its first frame"
     log.warning("video %s: damaged %s; what follows cannot be counted", path, where)
 

@@ -39,11 +39,14 @@ Judge = Callable[[int, bool], bool]
 Way = Callable[[Path, Index], AbstractContextManager[Judge]]
 
 
-def damaged(path: Path, index: Index, positions: dict[int, bool], threads: int | None = None) -> frozenset[int]:
+def damaged(
+    path: Path, index: Index, positions: dict[int, bool], threads: int | None = None, alone: bool = False
+) -> frozenset[int]:
     """Which of the packets at ``positions`` are damaged, of those whose decoder said nothing.
 
-    ``positions``: whether a packet matters though no other picture refers to it. Empty where there is no way of
-    looking again, or what is found is not to be believed.
+    ``positions``: whether a packet matters though no other picture refers to it. ``alone``: no other damage was seen,
+    so there is little: of ten damaged packets nine are seen. Empty where there is no way of looking again, or what is
+    found is not to be believed.
     """
     codec = _codec(path, index)
     # Flashes may be none: where nothing can be counted past damage, all that follows would be lost to one.
@@ -57,7 +60,8 @@ def damaged(path: Path, index: Index, positions: dict[int, bool], threads: int |
         with looked_for(path, index) as is_sound:
             if sum(not is_sound(position, True) for position in first) > WRONG_AT_FIRST:
                 return frozenset()
-        return frozenset(_all(path, index, looked_for, positions, asked, threads or cores()))
+        found = frozenset(_all(path, index, looked_for, positions, asked, threads or cores()))
+        return frozenset() if alone and len(found) > WRONG_AT_FIRST else found
     except Untrusted as reason:
         log.warning("video %s: %s; it is not looked at again", path, reason)
         return frozenset()

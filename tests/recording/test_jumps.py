@@ -63,6 +63,16 @@ def test_a_camera_that_always_leaves_data_over_is_not_accused(leaping: Path, tmp
     assert read(recordings.lengthened(leaping, tmp_path / "v.mp4")) == set()
 
 
+def test_data_left_over_more_often_is_no_damage_where_no_other_is_seen(leaping: Path, tmp_path: Path) -> None:
+    often = recordings.lengthened(leaping, tmp_path / "often.mp4", [HIDDEN, 26, 29, 33, 40])
+    assert read(often) == set()
+    assert [number for number, _ in decoding.in_order(often, frames.scan(often))] == [*EVERYTHING]
+    seen = recordings.damage(Path(shutil.copy(often, tmp_path / "seen.mp4")), [44], seed=0, kind="zeroed")
+    lost = LOST | {*range(26, 36), *range(40, 48)}
+    assert read(seen) == lost
+    assert set(EVERYTHING) - {number for number, _ in decoding.in_order(seen, frames.scan(seen))} == lost
+
+
 def test_damage_that_no_decoder_sees_is_found(tmp_path: Path) -> None:
     """Copies with one packet overwritten: what differs from the sound film by more than coding noise is left out."""
     sound = recordings.scene(tmp_path / "v.mp4", "libx264", {"x264-params": "keyint=12:scenecut=0"}, speed=0.1)
