@@ -82,6 +82,14 @@ def is_there(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder, as far as this user may look; as :func:`is_there`, of a name too long too."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def check_links(path: Path) -> None:
     """:class:`InputError` when a path, or a folder in which it is to be made, is a link that leads to nothing.
 

@@ -51,6 +51,17 @@ class Selector:
             return cls(name, version=int(which))
         return cls(name, parse_stage(which))
 
+    @property
+    def label(self) -> str:
+        """The ``label`` of the version that this finds: the stage, ``@alias``, or empty for a number."""
+        if self.version:
+            return ""
+        return f"@{self.alias}" if self.alias else parse_stage(self.stage)
+
+    def names(self, found: "Found") -> bool:
+        """Whether ``found`` is what the registry once answered to this selector, and not to another of the model."""
+        return found.label == self.label and (not self.version or found.version == self.version)
+
     def __str__(self) -> str:
         if self.version:
             return f"version {self.version}"

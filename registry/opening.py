@@ -12,6 +12,7 @@ from pathlib import Path
 import mlflow
 from mlflow.exceptions import MlflowException
 
+from recording import files
 from recording.exceptions import ContractError, RegistryError
 from registry import contract, versions
 from registry.contract import Contract, VerifiedPackage
@@ -25,7 +26,7 @@ def fetch(model_name: str, number: int, seal: str, into: Path) -> VerifiedPackag
     ``seal`` is the seal that the registry has for it (empty: it has none). Beside what
     :func:`registry.contract.verify` checks, the contract must be the very one that was registered. Raises
     :class:`ContractError` that names the version and the file at fault, :class:`RegistryError` when files cannot be
-    fetched.
+    fetched, :class:`~recording.files.DiskFull` when ``into`` has no room for them. Nothing is written anywhere else.
     """
     folder = _download(model_name, number, Path(into))
     try:
@@ -44,12 +45,17 @@ def verify(model_name: str, version: int | str) -> Contract:
 
 def _download(model_name: str, number: int, into: Path) -> Path:
     """The folder under ``into`` that holds the version's files. Nothing is verified yet."""
-    with tempfile.TemporaryDirectory() as scratch:
+    into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=into) as scratch:
         try:
             # Not models:/NAME/NUMBER: a model registered elsewhere may have a name that means another address.
             stored = mlflow.MlflowClient().get_model_version_download_uri(model_name, str(number))
             fetched = mlflow.artifacts.download_artifacts(artifact_uri=f"{stored}/artifacts", dst_path=scratch)
         except (MlflowException, OSError) as error:
+            if _is_ours_full(error):
+                raise files.DiskFull(
+                    f"disk full: cannot write {model_name} version {number} into {into}; free some disk space there"
+                ) from error
             reason = _reason(error)
             raise RegistryError(
                 f"{model_name} version {number}: its files cannot be fetched from "
@@ -62,6 +68,15 @@ def _download(model_name: str, number: int, into: Path) -> Path:
             if (Path(fetched) / name).is_file():
                 shutil.move(Path(fetched) / name, folder / name)
     return folder
+
+
+def _is_ours_full(error: Exception) -> bool:
+    """Whether it is this machine's disk that is full: MLflow keeps only the words of what stopped a download.
+
+    What a server says of its own disk stands behind the status of its answer.
+    """
+    said = re.search(r"(?:^|##### )\[Errno (\d+)\]", " ".join(str(error).split()))
+    return said is not None and files.is_full(OSError(int(said[1]), ""))
 
 
 def _reason(error: Exception) -> str:

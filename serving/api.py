@@ -35,6 +35,8 @@ log = logging.getLogger("serving.api")
 PICTURE_TYPES = ("image/jpeg", "image/jpg", "image/pjpeg", "image/png", "image/x-png", "application/octet-stream")
 """Content types of a raw picture; the registered two, and what clients write for them. Which it is, its bytes say."""
 
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
 
 def build(*, service: Service, limits: Limits, metrics: Metrics, token: str = "") -> FastAPI:
     """The application around a started or not yet started follower; its lifetime starts and ends the follower."""
@@ -61,6 +63,14 @@ def build(*, service: Service, limits: Limits, metrics: Metrics, token: str = ""
     @app.websocket("/v1/stream")
     async def camera(socket: WebSocket) -> None:
         await stream.answer_latest(socket, service)
+
+    @app.api_route("/v1/stream", methods=[*METHODS], include_in_schema=False)
+    async def no_camera() -> None:
+        said = (
+            "/v1/stream is a WebSocket: open it as one (ws://… or wss://…, by GET); a proxy on the way must pass the "
+            "headers Upgrade and Connection on"
+        )
+        raise HTTPException(426, said, {"Upgrade": "websocket", "Connection": "Upgrade"})
 
     return app
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from recording.exceptions import InputError
-from recording.files import with_home
+from recording.files import is_folder, with_home
 from registry.addresses import DEFAULT_MODEL_NAME
+from serving import cache
 
 
 def main(argv: list[str]) -> NoReturn:
@@ -25,19 +26,14 @@ def main(argv: list[str]) -> NoReturn:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8501, help="port to listen on (%(default)s)")
     given = parser.parse_args(argv)
-    if given.data and not _is_folder(Path(given.data)):
+    if given.data and not is_folder(Path(given.data)):
         raise InputError(f"--data {given.data}: no such folder; make one with python -m training prepare")
+    # No temporary folder as for the others: this process becomes another program, and nobody would take it away.
+    cache.check(given.cache)
     given.data = given.data or newest_prepared(Path("data/prepared"))
     sys.stdout.flush()
     # In place of this process, not beside it: who ends this one by a signal ends Streamlit.
     os.execve(sys.executable, command(given), environment())
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a name too long, no permission
-        return False
 
 
 def newest_prepared(within: Path) -> str:

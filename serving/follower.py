@@ -19,6 +19,9 @@ log = logging.getLogger("serving.follower")
 # then after twice as long each time, at most this many seconds apart.
 LONGEST_WAIT = 300.0
 
+# Characters of what an error that nobody foresaw says of itself.
+_SAID = 300
+
 THREAD = "follower"
 END_S = 5.0
 """How long a server that ends waits for what is being asked or loaded. Loading gives up at its next step."""
@@ -115,7 +118,7 @@ class Follower:
             self._not_heard(one_line(error))
         except Exception as error:
             # Whatever the registry's client stumbles over, the version in use goes on answering.
-            self._not_heard(f"the registry: {type(error).__name__}", error)
+            self._not_heard(f"the registry: {_named(error)}", error)
         else:
             self._act_on(found)
         self._metrics.stale.set(self._standing.stale)
@@ -150,7 +153,7 @@ class Follower:
         self._claim_nothing()
         self._metrics.reloads.labels("failed").inc()
         kept = f"version {self._in_use.version} goes on answering" if self._in_use else "nothing answers yet"
-        reason = one_line(error) if isinstance(error, GazeError) else f"{type(error).__name__} while loading"
+        reason = one_line(error) if isinstance(error, GazeError) else f"{_named(error)} while loading"
         problem = f"version {found.version} is not taken into use: {reason}; {kept}"
         self._standing = replace(
             self._standing,
@@ -199,6 +202,12 @@ class Follower:
             self.check()
             if self._stop.wait(self._poll):
                 return
+
+
+def _named(error: Exception) -> str:
+    """An error that nobody foresaw, by its kind and what it says."""
+    said = one_line(error)
+    return f"{type(error).__name__} ({said[:_SAID]})" if said else type(error).__name__
 
 
 def is_at_work() -> bool:

@@ -10,23 +10,29 @@ import re
 import shutil
 import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from recording import files
-from recording.exceptions import GazeError
+from recording.exceptions import GazeError, InputError
 from registry import baseline_errors, contract
 from registry.addresses import Found, Selector
 from registry.contract import VerifiedPackage
 from registry.network import Network
-from serving import bfloat16
+from serving import bfloat16, cache
 from serving.predictor import Predictor, best_providers
 
 log = logging.getLogger("serving.loader")
 
 # Packages kept on disk: the one that answers and the ones a roll-back would ask for.
 KEPT_COPIES = 3
+
+_MAKE_ROOM = "free some disk space, or give --cache or XDG_CACHE_HOME a folder on another disk"
+
+# Characters of a selector that the name of its note repeats, for people.
+_READABLE = 40
 
 # Names of registries that are no addresses, and no folders either.
 _HOSTED = ("databricks", "databricks-uc", "uc")
@@ -40,17 +46,18 @@ class Stopped(Exception):
 
 
 class Loader:
-    """Loads what ``selector`` names, through a cache folder that outlives the process.
+    """Loads what ``selector`` names, through a folder of ``copies`` that outlives the process.
 
     ``threads`` is what one prediction may use, ``streams`` how many predictions are asked for at once, ``precision``
     one of ``PRECISIONS``.
 
     Raises :class:`NoSuchVersion` when the registry holds nothing of that kind, :class:`ContractError` when a
-    package is broken, :class:`RegistryError` when the registry does not answer.
+    package is broken, :class:`RegistryError` when the registry does not answer, :class:`InputError` or
+    :class:`~recording.files.DiskFull` when a version cannot be written into the folder of copies.
     """
 
     def __init__(
-        self, selector: Selector, cache: Path, *, threads: int | None = 1, precision: str = "float32", streams: int = 1
+        self, selector: Selector, copies: Path, *, threads: int | None = 1, precision: str = "float32", streams: int = 1
     ) -> None:
         self.selector = selector
         self._threads = threads
@@ -58,9 +65,12 @@ class Loader:
         self._stopped = threading.Event()
         self._try_bfloat16 = precision == "auto" and best_providers() == ("CPUExecutionProvider",)
         # Two registries may both have a gaze-tracker 3.
-        registry_address = hashlib.sha256(f"{_registry_address()}\n{selector.model}".encode()).hexdigest()[:16]
-        self._folder = cache / registry_address
-        self._last = self._folder / f"last-{re.sub(r'[^a-z0-9]+', '-', str(selector).lower())}.json"
+        self._copies = copies
+        self._folder = copies / _digest(f"{_registry_address()}\n{selector.model}")[:16]
+        readable = re.sub(r"[^a-z0-9]+", "-", str(selector).lower())
+        # The readable part alone is the same for blue_1 and blue-1, or for Champion and champion.
+        self._last = self._folder / f"last-{readable[:_READABLE]}-{_digest(str(selector))[:16]}.json"
+        self._former_last = self._folder / f"last-{readable}.json"
 
     def stop(self) -> None:
         """End a load under way with :class:`Stopped`, at its next step."""
@@ -96,22 +106,36 @@ class Loader:
     def last_good(self) -> tuple[Found, Predictor] | None:
         """What answered when this machine last ran, for a start without the registry; ``None`` without a copy."""
         try:
-            found = Found(**files.parse_json(self._last.read_text(encoding="utf-8")))
+            found = self._noted()
+            if found is None:
+                return None
             place = self._place(found)
             kept = self._predictor(VerifiedPackage(place, contract.verify(place, found.seal)), found)
             _give_back_memory()
             return found, kept
-        except FileNotFoundError:
-            return None
         except (OSError, ValueError, TypeError, GazeError) as error:
             log.warning("the local copy of %s cannot be used: %s", self.selector, error)
             return None
 
+    def _noted(self) -> Found | None:
+        """What :meth:`_remember` wrote of this very selector, ``None`` where there is nothing of it.
+
+        Earlier releases had one note for several selectors: of theirs only one that says this selector is taken.
+        """
+        for note in (self._last, self._former_last):
+            try:
+                found = Found(**files.parse_json(note.read_text(encoding="utf-8")))
+            except FileNotFoundError:
+                continue
+            if self.selector.names(found):
+                return found
+        return None
+
     def _place(self, found: Found) -> Path:
-        return self._folder / f"{found.version}-{hashlib.sha256(found.identity.encode()).hexdigest()[:12]}"
+        return self._folder / f"{found.version}-{_digest(found.identity)[:12]}"
 
     def _verified_copy(self, place: Path, found: Found) -> VerifiedPackage | None:
-        if not place.is_dir():
+        if not files.is_folder(place):
             return None
         try:
             package = VerifiedPackage(place, contract.verify(place, found.seal))
@@ -119,27 +143,43 @@ class Loader:
             log.warning("local copy of version %d is damaged and fetched again: %s", found.version, error)
             shutil.rmtree(place, ignore_errors=True)
             return None
-        os.utime(place)
+        with suppress(OSError):  # of a copy that another user made, or on a disk that is read-only; it is whole
+            os.utime(place)
         return package
 
     def _fetched(self, place: Path, found: Found) -> VerifiedPackage:
         self._go_on()
         from registry import opening, resolving
 
-        self._folder.mkdir(parents=True, exist_ok=True)
-        arriving = Path(tempfile.mkdtemp(prefix=".arriving-", dir=self._folder))
+        with self._writing(found):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            arriving = Path(tempfile.mkdtemp(prefix=".arriving-", dir=self._folder))
         try:
-            with resolving.registry_answers():
+            with self._writing(found), resolving.registry_answers():
                 fetched = opening.fetch(self.selector.model, found.version, found.seal, arriving)
-            try:
-                fetched.folder.replace(place)
-            except OSError:
-                # Another worker process was faster; it verified its copy as well.
-                if not place.is_dir():
-                    raise
+            with self._writing(found):
+                try:
+                    fetched.folder.replace(place)
+                except OSError:
+                    # Another worker process was faster; it verified its copy as well.
+                    if not place.is_dir():
+                        raise
             return replace(fetched, folder=place)
         finally:
             shutil.rmtree(arriving, ignore_errors=True)
+
+    @contextmanager
+    def _writing(self, found: Found) -> Iterator[None]:
+        """Say of which folder it is when a version cannot be written there; the registry has no part in that."""
+        where = f"{self.selector.model} version {found.version} into the cache folder {self._copies}"
+        try:
+            yield
+        except OSError as error:
+            if not files.is_full(error):
+                raise InputError(f"cannot write {where} ({error.strerror or error}); {cache.REMEDY}") from error
+            raise files.DiskFull(f"disk full: cannot write {where}; {_MAKE_ROOM}") from error
+        except files.DiskFull as error:
+            raise files.DiskFull(f"disk full: cannot write {where}; {_MAKE_ROOM}") from error
 
     def _predictor(self, package: VerifiedPackage, found: Found) -> Predictor:
         return Predictor(
@@ -161,7 +201,16 @@ class Loader:
         return package.network(self._threads, best_providers())
 
     def _remember(self, found: Found) -> None:
-        files.write_text(self._last, json.dumps(asdict(found)))
+        """Note what answers, for a start without the registry; what is loaded answers without the note too."""
+        note = json.dumps(asdict(found))
+        try:
+            if not self._last.exists() or self._last.read_bytes() != note.encode():
+                files.write_text(self._last, note)
+        except (OSError, files.DiskFull) as error:
+            log.warning(
+                "version %d answers, but a start without the registry may not find it: %s cannot be written (%s)",
+                *(found.version, self._last, error),
+            )
 
     def _prune(self, in_use: Path) -> None:
         copies = [path for path in self._folder.iterdir() if path.is_dir() and path.name[0].isdigit()]
@@ -170,16 +219,16 @@ class Loader:
             shutil.rmtree(old, ignore_errors=True)
 
 
+def _digest(text: str) -> str:
+    """Of any text that a command line can carry, also of one that is no UTF-8."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def _give_back_memory() -> None:
     """Hand the memory that loading took and freed back to the system; glibc would keep a hundred megabytes of it."""
     gc.collect()
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def cache_folder() -> Path:
-    """Where copies of versions are kept unless ``--cache`` says otherwise (XDG Base Directory specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gaze-serving"
 
 
 def _registry_address() -> str:

@@ -28,9 +28,9 @@ from recording.frames import Index
 from recording.processors import cores
 from registry.crop import Crop
 from registry.faces import Shown, settle
-from serving import crops, pictures, videos
+from serving import cache, crops, pictures, videos
 from serving.batching import Batcher
-from serving.loader import Loader, cache_folder
+from serving.loader import Loader
 from serving.predictor import Predictor
 from serving.selection import add_selector, selector
 
@@ -88,7 +88,12 @@ def main(argv: list[str]) -> int:
         help="by how many frames the rows of the CSV come too late (%(default)g)",
     )
     given = parser.parse_args(argv)
+    with cache.opened(given.cache) as copies:
+        return _predict(given, copies)
 
+
+def _predict(given: argparse.Namespace, copies: Path) -> int:
+    """The answers to what was ``given``, by a version whose copy is kept in ``copies``; the exit status."""
     files = [file for path in given.inputs for file in _files(path)]
     check_apart(
         {"--annotated": given.annotated, "--out": given.out},
@@ -105,9 +110,9 @@ def main(argv: list[str]) -> int:
         raise InputError("--labels is drawn into the copy that --annotated names; give --annotated too")
     index = indices.scan(clips[0], given.track) if given.labels else None
     gaze = measured(given.labels, index, given.on_bad_rows, given.label_offset_frames) if index else {}
-    loader = Loader(selector(given), Path(given.cache) if given.cache else cache_folder())
-    predictor = loader.load(loader.find())
     with ExitStack() as stack:
+        loader = Loader(selector(given), copies)
+        predictor = loader.load(loader.find())
         write = stack.enter_context(_writer(given.out, given.format, predictor, framed=bool(clips)))
         session = stack.enter_context(_session(predictor, given.crop))
         for row in session.images(images, [path for path in given.inputs if path.is_dir()]):

@@ -14,7 +14,6 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
@@ -29,11 +28,11 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 from recording.exceptions import InputError
 from recording.processors import cores
 from registry.addresses import Selector
-from serving import api
+from serving import api, cache
 from serving.batching import Batcher
 from serving.follower import Follower
 from serving.limits import Limits
-from serving.loader import PRECISIONS, Loader, cache_folder
+from serving.loader import PRECISIONS, Loader
 from serving.metrics import Metrics
 from serving.predictor import best_providers
 from serving.service import Service
@@ -126,8 +125,7 @@ def assemble(settings: Settings, *, token: str = "") -> FastAPI:
         largest=16 if on_cpu else 64,
         observe=metrics.batch.observe,
     )
-    cache = Path(settings.cache) if settings.cache else cache_folder()
-    loader = Loader(settings.selector, cache, precision=settings.precision, streams=threads)
+    loader = Loader(settings.selector, cache.folder(settings.cache), precision=settings.precision, streams=threads)
     follower = Follower(loader, poll=settings.poll, metrics=metrics)
     service = Service(follower=follower, batcher=batcher, limits=settings.limits, metrics=metrics)
     return api.build(service=service, limits=settings.limits, metrics=metrics, token=token)
@@ -135,7 +133,6 @@ def assemble(settings: Settings, *, token: str = "") -> FastAPI:
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM, Ctrl-C or SIGHUP; requests in flight are answered first. The exit status."""
-    os.environ[SETTINGS] = settings.to_json()
     # OpenCV's own guard behind the header check, read by it at the first picture.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(settings.limits.max_pixels))
     # A registry that is down must be noticed within a poll or two; MLflow's own waits add up to minutes.
@@ -144,7 +141,8 @@ def run(settings: Settings) -> int:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     _set_up_log()
     connections = _connections(settings.limits.connections)
-    with tempfile.TemporaryDirectory(prefix="gaze-metrics-") as shared:
+    with cache.opened(settings.cache) as copies, tempfile.TemporaryDirectory(prefix="gaze-metrics-") as shared:
+        os.environ[SETTINGS] = dataclasses.replace(settings, cache=str(copies)).to_json()
         if settings.workers > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
         options: dict[str, Any] = dict(

@@ -20,10 +20,9 @@ from registry import faces
 from registry.addresses import DEFAULT_MODEL_NAME
 from registry.crop import Crop
 from registry.holdout import Holdout
-from serving import catalog, crops, pictures, prepared
+from serving import cache, catalog, crops, pictures, prepared
 from serving.catalog import Catalog
 from serving.crops import Promise
-from serving.loader import cache_folder
 from serving.predictor import Predictor
 
 # Okabe and Ito: told apart with any colour vision, readable on light and on dark.
@@ -60,7 +59,7 @@ def options() -> Options:
     parser.add_argument("--stage", default="Production")
     parser.add_argument("--cache", default="")
     given = parser.parse_args(sys.argv[1:])
-    return Options(given.data, given.model, given.stage, Path(given.cache) if given.cache else cache_folder())
+    return Options(given.data, given.model, given.stage, cache.folder(given.cache))
 
 
 def current_catalog() -> Catalog:

@@ -6,7 +6,8 @@ from pathlib import Path
 import packages
 import pytest
 
-from recording.exceptions import ContractError, NoSuchVersion
+from recording import files
+from recording.exceptions import ContractError, NoSuchVersion, RegistryError
 from registry import contract, opening, resolving
 from registry.addresses import Selector
 
@@ -82,3 +83,40 @@ def test_asking_where_there_is_no_registry_leaves_none_behind(
     with pytest.raises(NoSuchVersion, match=r"there is no registry: .*mlflow\.db does not exist"):
         resolving.find(selector)
     assert list(tmp_path.iterdir()) == []
+
+
+# What MLflow raises when a download ends there; of a server's own disk only what stands behind its status says so.
+@pytest.mark.parametrize(
+    ("said", "raised"),
+    [
+        ("artifacts from /store:\n##### File model.onnx #####\n[Errno 28] No space left on device", files.DiskFull),
+        ("artifacts from /store:\n##### File model.onnx #####\n[Errno 122] Disk quota exceeded", files.DiskFull),
+        ("[Errno 28] No space left on device: '/scratch/model.onnx'", files.DiskFull),
+        ("##### File a #####\n500 Server Error: [Errno 28] No space left on device", RegistryError),
+        ("##### File a #####\n[Errno 13] Permission denied: '/store/a'", RegistryError),
+    ],
+)
+def test_a_full_disk_of_ones_own_is_told_from_a_store_that_fails(
+    make_version: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, raised: type[Exception]
+) -> None:
+    import mlflow
+
+    make_version()
+
+    def fail(**_: str) -> None:
+        raise mlflow.MlflowException(f"The following failures occurred: {said}" if "#" in said else said)
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fail)
+    with pytest.raises(raised, match=f"{MODEL} version 1") as told:
+        fetched(1, tmp_path / "into")
+    assert raised is RegistryError or str(tmp_path / "into") in str(told.value)
+
+
+# One folder has to have room, not the system's for temporary files too.
+def test_a_version_is_fetched_without_another_folder(
+    make_version: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_version()
+    monkeypatch.setattr("tempfile.tempdir", "/proc/x")
+    package = fetched(1, tmp_path / "into")
+    assert [path for path in (tmp_path / "into").iterdir()] == [package.folder]

@@ -650,3 +650,15 @@ def test_more_streams_than_allowed_are_told_to_come_later(make_version, tmp_path
             third.send_bytes(JPEG)
             assert third.receive_json()["azimuth_deg"] == pytest.approx(10, abs=0.6)
         assert 'gaze_rejected_total{reason="streams"} 1.0' in client.get("/metrics").text
+
+
+# A browser's address line, curl, or a proxy that does not pass Upgrade on.
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
+def test_a_plain_request_to_the_stream_is_told_what_it_is(client: TestClient, method) -> None:
+    answer = client.request(method, "/v1/stream?crop=face")
+    assert answer.status_code == 426
+    assert (answer.headers["upgrade"], answer.headers["connection"]) == ("websocket", "Upgrade")
+    if method != "HEAD":
+        assert answer.json()["error"]["message"].startswith("/v1/stream is a WebSocket: ")
+        assert "a proxy on the way must pass the headers Upgrade" in answer.json()["error"]["message"]
+    assert "/v1/stream" not in client.get("/openapi.json").json()["paths"]

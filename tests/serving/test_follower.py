@@ -427,3 +427,21 @@ def test_a_server_follows_a_database_file_that_takes_the_place_of_another(make_v
     assert said["ready"] and said["version"] == 1
     (tmp_path / "damaged.db").replace(file)
     server.wait_ready(2)
+
+
+def test_what_nobody_foresaw_is_told_with_its_words(make_version, tmp_path, monkeypatch) -> None:
+    make_version()
+    _move(1)
+    follower = _follower(tmp_path)
+
+    def broken(*_: object) -> None:
+        raise ValueError("of two\nlines, at http://user:secret@host/")
+
+    monkeypatch.setattr(follower._loader, "load", broken)
+    follower.check()
+    said = follower.standing.problem
+    assert "ValueError (of two lines, at http://" in said and ") while loading; nothing answers yet" in said
+    assert "secret" not in said
+    monkeypatch.setattr(follower._loader, "find", broken)
+    follower.check()
+    assert follower.standing.problem.startswith("the registry: ValueError (of two lines")

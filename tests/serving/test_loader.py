@@ -132,3 +132,62 @@ def test_what_an_address_means_in_this_folder(tmp_path, monkeypatch, address, me
     here = Path.cwd()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     assert loading._registry_address() == meant.format(here=here)
+
+
+# MLflow keeps these apart; as names of files, with other signs replaced, they would be one.
+ALIASES = ["blue_1", "blue-1", "Champion", "champion", "старый", "новый"]
+
+
+def test_the_copy_of_one_alias_never_answers_for_another(make_version, tmp_path) -> None:
+    client = mlflow.MlflowClient()
+    for number in [make_version() for _ in (0, 1)]:
+        for alias in ALIASES[number - 1 :: 2]:
+            client.set_registered_model_alias("gaze-tracker", alias, str(number))
+    kept = {alias: Loader(Selector(alias=alias), tmp_path / "cache") for alias in ALIASES}
+    for alias, one in kept.items():
+        one.load(one.find())
+        others = [other for other in ALIASES[ALIASES.index(alias) + 1 :]]
+        assert [other for other in others if kept[other].last_good() is not None] == []
+    for place, one in enumerate(kept.values()):
+        found, predictor = one.last_good()
+        assert (found.version, predictor.version) == (place % 2 + 1,) * 2
+
+
+def test_stage_alias_and_number_have_a_note_each(make_version, tmp_path) -> None:
+    make_version()
+    client = mlflow.MlflowClient()
+    client.transition_model_version_stage("gaze-tracker", "1", "Production")
+    client.set_registered_model_alias("gaze-tracker", "Production", "1")
+    selectors = [Selector(), Selector(alias="Production"), Selector(version=1), Selector(alias="a" * 200)]
+    client.set_registered_model_alias("gaze-tracker", "a" * 200, "1")
+    for selector in selectors:
+        one = Loader(selector, tmp_path / "cache")
+        assert one.last_good() is None
+        one.load(one.find())
+        assert one.last_good()[0].label == selector.label
+    assert len(list((tmp_path / "cache").glob("*/last-*.json"))) == len(selectors)
+
+
+# As earlier releases wrote it, one file for both aliases.
+def test_a_note_of_an_earlier_release_answers_for_the_alias_that_it_says(make_version, tmp_path) -> None:
+    make_version()
+    mlflow.MlflowClient().set_registered_model_alias("gaze-tracker", "Blue_1", "1")
+    one = Loader(Selector(alias="Blue_1"), tmp_path / "cache")
+    one.load(one.find())
+    (note,) = (tmp_path / "cache").glob("*/last-*.json")
+    note.rename(note.with_name("last-alias-blue-1.json"))
+    assert one.last_good()[0].label == "@Blue_1"
+    assert Loader(Selector(alias="blue-1"), tmp_path / "cache").last_good() is None
+
+
+# A note that was copied under the name of another one.
+def test_a_note_that_says_another_selector_is_not_used(make_version, tmp_path) -> None:
+    make_version()
+    make_version()
+    for number in (1, 2):
+        one = Loader(Selector(version=number), tmp_path / "cache")
+        one.load(one.find())
+    first, second = sorted((tmp_path / "cache").glob("*/last-*.json"))
+    shutil.copy(first, second)
+    assert Loader(Selector(version=2), tmp_path / "cache").last_good() is None
+    assert Loader(Selector(version=1), tmp_path / "cache").last_good()[0].version == 1
