@@ -13,7 +13,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from recording.exceptions import ContractError, RegistryError
-from registry import contract, versions
+from registry import contract, moving, store, versions
 from registry.contract import Contract, VerifiedPackage
 
 _REASON = 300  # characters of what MLflow says
@@ -54,7 +54,7 @@ def _download(model_name: str, number: int, into: Path) -> Path:
             raise RegistryError(
                 f"{model_name} version {number}: its files cannot be fetched from "
                 f"{versions.get(model_name, number).source} ({reason}); check that the artifact store is reachable "
-                "and the files are still there"
+                f"and the files are still there{_moved()}"
             ) from error
         folder = into / f"version-{number}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +62,13 @@ def _download(model_name: str, number: int, into: Path) -> Path:
             if (Path(fetched) / name).is_file():
                 shutil.move(Path(fetched) / name, folder / name)
     return folder
+
+
+def _moved() -> str:
+    """What may be the reason as well, where the database and the files are in a folder."""
+    if store.database_file(mlflow.get_tracking_uri()) is None:
+        return ""
+    return f"; if the project's folder was moved: `{moving.COMMAND} OLD` in the new one, with the path of the old one"
 
 
 def _reason(error: Exception) -> str:
