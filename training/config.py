@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import ConfigDict
@@ -112,6 +113,8 @@ class JobConfig(DriveParameters):
             raise InputError(f"workers={self.workers}: must be at least 1, or 0 for what suits")
         if self.cluster and not re.fullmatch(CLUSTER, self.cluster):
             raise InputError(f"cluster={self.cluster!r}: give auto, HOST:PORT or ray://HOST:PORT")
+        if self.data:
+            self.folders()
         if self.data and (self.video or self.labels):
             raise InputError("data= replaces video= and labels=: give either the prepared folder or the recording")
         _check_list(self.drives, self.on_bad_drive, self.data or self.video or self.labels)
@@ -140,6 +143,12 @@ class JobConfig(DriveParameters):
             raise InputError(f"final={self.final!r} is unknown: choose {HELD_OUT} or {ALL}")
         _check_study(self.study)
         check_name(self.model_name)
+
+    def folders(self) -> tuple[Path, ...]:
+        """The prepared folders that ``data`` names; :class:`InputError` where it names none."""
+        if _is_folder(Path(self.data)):  # also where its name has a comma in it
+            return (Path(self.data),)
+        return tuple(map(Path, _named("data", self.data, "the path of a prepared folder")))
 
     def check_folds(self, split: str) -> None:
         """Raises :class:`InputError` where ``folds`` is given and this split, which is not ``auto``, has none."""
@@ -235,6 +244,8 @@ class PretrainConfig:
     """Without dataset: the .safetensors to write; empty: the one that ships."""
 
     def __post_init__(self) -> None:
+        if self.held_out:
+            _named("held_out", self.held_out, "persons, as held_out=p13,p14")
         given = {name: getattr(self, name) for name in ("base", "held_out", "folds", "export")}
         alone = [name for name, value in given.items() if value]
         if alone and not self.dataset:
@@ -316,7 +327,9 @@ class CurveConfig(DriveParameters):
 
     def asked_sizes(self) -> tuple[int, ...]:
         """The named sizes, ascending; () where they are to be found. Raises :class:`InputError` for what is no size."""
-        parts = [part.strip() for part in self.sizes.split(",") if part.strip()]
+        if not self.sizes:
+            return ()
+        parts = _named("sizes", self.sizes, "sizes=125,250,500,1000")
         wrong = [part for part in parts if not part.isascii() or not part.isdigit() or int(part) < 1]
         if wrong:
             raise InputError(f"sizes={self.sizes!r}: {wrong[0]!r} is no number of samples; give sizes=125,250,500,1000")
@@ -335,6 +348,21 @@ def _check_study(name: str) -> None:
         raise InputError(f"study={name!r}: only dots name another folder; put a letter or digit in")
     if (size := len(name.encode())) > MOST_STUDY_BYTES:
         raise InputError(f"study={name[:40]}…: has {size} bytes as a folder's name; at most {MOST_STUDY_BYTES} will do")
+
+
+def _named(name: str, text: str, wanted: str) -> list[str]:
+    """What a parameter names, comma-separated; :class:`InputError` where there are but blanks and commas."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise InputError(f"{name}={text!r}: names nothing; give {wanted}")
+    return parts
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # several long paths, say: more than a name may have
+        return False
 
 
 def _main(config: "EvaluateConfig | CurveConfig") -> JobConfig:

@@ -188,9 +188,7 @@ def load_data(config: JobConfig, face_asked: str | None) -> Recordings:
     if config.drives:
         return fleet.load(config, face_asked)
     if config.data:
-        alone = Path(config.data).is_dir()  # also where its name has a comma in it
-        parts = [config.data] if alone else [part.strip() for part in config.data.split(",") if part.strip()]
-        given = recordings.load(tuple(map(Path, parts)))
+        given = recordings.load(config.folders())
         given.layouts(config.layout)  # a layout file that cannot be read is found now, not at registration
         return given
     work, track, shift = Path(config.work), config.track if config.track >= 0 else None, config.label_offset_frames
