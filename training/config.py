@@ -197,7 +197,7 @@ class EvaluateConfig:
     label_offset_frames: float = 0.0
     """By how many frames the rows of the CSV come too late."""
     scenarios: int = 10
-    """Equal parts of the drive that are reported one by one."""
+    """Equal parts of the drive that are reported one by one; more than ten: at most as many as there are samples."""
     work: str = "data"
     """Where prepared folders and caches go."""
 
