@@ -42,26 +42,40 @@ def verify(model_name: str, version: int | str) -> Contract:
         return fetch(model_name, found.number, found.seal, Path(scratch)).contract
 
 
+def read_contract(model_name: str, number: int) -> Contract:
+    """The contract of a version, its own seal checked; the other files are neither fetched nor looked at.
+
+    Raises :class:`ContractError`, and :class:`RegistryError` where it cannot be fetched.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        return contract.read(_fetched(model_name, number, f"artifacts/{contract.FILE_NAME}", scratch).parent)
+
+
 def _download(model_name: str, number: int, into: Path) -> Path:
     """The folder under ``into`` that holds the version's files. Nothing is verified yet."""
     with tempfile.TemporaryDirectory() as scratch:
-        try:
-            # Not models:/NAME/NUMBER: a model registered elsewhere may have a name that means another address.
-            stored = mlflow.MlflowClient().get_model_version_download_uri(model_name, str(number))
-            fetched = mlflow.artifacts.download_artifacts(artifact_uri=f"{stored}/artifacts", dst_path=scratch)
-        except (MlflowException, OSError) as error:
-            reason = _reason(error)
-            raise RegistryError(
-                f"{model_name} version {number}: its files cannot be fetched from "
-                f"{versions.get(model_name, number).source} ({reason}); check that the artifact store is reachable "
-                f"and the files are still there{_moved()}"
-            ) from error
+        fetched = _fetched(model_name, number, "artifacts", scratch)
         folder = into / f"version-{number}"
         folder.mkdir(parents=True, exist_ok=True)
         for name in (*contract.ALL_FILES, contract.FILE_NAME):
-            if (Path(fetched) / name).is_file():
-                shutil.move(Path(fetched) / name, folder / name)
+            if (fetched / name).is_file():
+                shutil.move(fetched / name, folder / name)
     return folder
+
+
+def _fetched(model_name: str, number: int, path: str, scratch: str) -> Path:
+    """Where in ``scratch`` a file or folder of the version's logged model lies now."""
+    try:
+        # Not models:/NAME/NUMBER: a model registered elsewhere may have a name that means another address.
+        stored = mlflow.MlflowClient().get_model_version_download_uri(model_name, str(number))
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{stored}/{path}", dst_path=scratch))
+    except (MlflowException, OSError) as error:
+        reason = _reason(error)
+        raise RegistryError(
+            f"{model_name} version {number}: its files cannot be fetched from "
+            f"{versions.get(model_name, number).source} ({reason}); check that the artifact store is reachable "
+            f"and the files are still there{_moved()}"
+        ) from error
 
 
 def _moved() -> str:
