@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from recording.exceptions import GateRefused, RegistryError
+from recording.exceptions import GateRefused, InputError, RegistryError
 from recording.files import check_ending, check_folder, given_path
 from registry import addresses, baseline_errors, card, comparison, figures, gate, history, opening, stages, versions
 from registry.history import Line
@@ -170,6 +170,11 @@ def _compare(arguments: argparse.Namespace) -> None:
             figure = figure.with_name(f"{figure.name}.png")
         check_ending(f"--figure {figure}", figure, comparison.FIGURES)
     pair = [versions.get(name, number) for number in (arguments.first, arguments.second)]
+    if pair[0].number == pair[1].number:
+        raise InputError(
+            f"compare {arguments.first} {arguments.second}: both are version {pair[0].number} of {name}; give two "
+            f"versions (`{_PROG} list {addresses.model_option(name)}`)"
+        )
     figure = figure or Path("outputs") / f"compare-v{pair[0].number}-v{pair[1].number}.png"
     check_folder(f"--figure {figure}", figure)
     with tempfile.TemporaryDirectory() as scratch:

@@ -123,6 +123,15 @@ def test_compare_prints_the_difference_and_draws_it(
     assert (tmp_path / "figures" / "two.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("second", ["1", "v1", "01"])
+def test_a_version_is_not_compared_with_itself(
+    two: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], second: str
+) -> None:
+    monkeypatch.setattr(comparison, "open_package", lambda *_: pytest.fail("the work has begun"))
+    with pytest.raises(InputError, match=f"^compare 1 {second}: both are version 1 of gaze-tracker; give two versions"):
+        cli.main(["compare", "1", second])
+
+
 def test_a_comparison_that_fails_leaves_no_empty_folder(
     make_version: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
