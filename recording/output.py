@@ -1,8 +1,10 @@
 """What a command prints, to a reader that may go away before it ends: ``python -m training main | head``.
 
-An hour of training is not lost for a closed pipe or terminal, or for a progress bar that nobody sees any more.
+An hour of training is not lost for a closed pipe or terminal, or for a progress bar that nobody sees any more. Nor does
+a command that has done its work end with a traceback because a terminal knows no ``≥``.
 """
 
+import io
 import os
 import sys
 from contextlib import suppress
@@ -46,6 +48,14 @@ def outlive_readers() -> None:
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Outliving):
             setattr(sys, name, Outliving(stream))
+
+
+def print_in_any_encoding() -> None:
+    """Let this process print whatever it has: what the encoding of a stream does not know (``°`` in ASCII) comes out as
+    ``\\xb0``, as Python's standard error has it, and nothing raises :class:`UnicodeEncodeError`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def stand_in_for_closed() -> None:

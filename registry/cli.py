@@ -6,9 +6,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from recording.exceptions import GateRefused, RegistryError
+from recording.exceptions import GateRefused, InputError, RegistryError
 from recording.files import check_ending, check_folder, given_path
-from registry import addresses, baseline_errors, card, comparison, gate, history, opening, stages, versions
+from registry import addresses, baseline_errors, card, comparison, figures, gate, history, opening, stages, versions
 from registry.history import Line
 from registry.rule import BASELINES
 from registry.state import State, drifts
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    found = versions.every(arguments.model_name)
+    found = [figures.stated(version) for version in versions.every(arguments.model_name)]
     if not found:
         print(f"{arguments.model_name} has no version; train and register one with `mlflow run .`")
         return
@@ -150,12 +150,17 @@ def _card(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    sealed = opening.verify(arguments.model_name, arguments.version)
-    number = versions.parse_number(arguments.version)
+    found = versions.get(arguments.model_name, arguments.version)
+    sealed = opening.verify(arguments.model_name, found.number)
     print(
-        f"{arguments.model_name} version {number} keeps its contract: {len(sealed.files)} files as registered on "
+        f"{arguments.model_name} version {found.number} keeps its contract: {len(sealed.files)} files as registered on "
         f"{sealed.created:%Y-%m-%d}, {len(sealed.golden)} golden pictures answered as then"
     )
+    if not found.seal:
+        print(
+            f"it has no registered seal (tag {versions.SEAL_TAG}) to compare with: that another whole package was put "
+            "in its place could not be told"
+        )
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -165,6 +170,11 @@ def _compare(arguments: argparse.Namespace) -> None:
             figure = figure.with_name(f"{figure.name}.png")
         check_ending(f"--figure {figure}", figure, comparison.FIGURES)
     pair = [versions.get(name, number) for number in (arguments.first, arguments.second)]
+    if pair[0].number == pair[1].number:
+        raise InputError(
+            f"compare {arguments.first} {arguments.second}: both are version {pair[0].number} of {name}; give two "
+            f"versions (`{_PROG} list {addresses.model_option(name)}`)"
+        )
     figure = figure or Path("outputs") / f"compare-v{pair[0].number}-v{pair[1].number}.png"
     check_folder(f"--figure {figure}", figure)
     with tempfile.TemporaryDirectory() as scratch:

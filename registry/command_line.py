@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from recording import files, garbage
 from recording.exceptions import GazeError
-from recording.output import stand_in_for_closed
+from recording.output import print_in_any_encoding, stand_in_for_closed
 from registry import certificate, store
 from registry.interruption import Interruption, status
 from registry.logins import hide
@@ -31,6 +31,7 @@ def leave(
     already, from before this module was imported, and ``main`` allows it.
     """
     stand_in_for_closed()
+    print_in_any_encoding()
     store.settle()
     try:
         if early is None:

@@ -30,7 +30,7 @@ def fault(file: Path, own: Mapping[str, str], *, thorough: bool = False) -> str:
     try:
         with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=0)) as database:
             tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-            if tables and not any(_has(database, table, column) for table, column in own.items()):
+            if tables and not any(has(database, table, column) for table, column in own.items()):
                 return f"is another program's database (it has the tables {', '.join(sorted(tables)[:_SHOWN])})"
             if thorough and file.stat().st_size <= THOROUGH_BYTES:
                 (said,) = database.execute("PRAGMA quick_check(1)").fetchone()
@@ -41,7 +41,8 @@ def fault(file: Path, own: Mapping[str, str], *, thorough: bool = False) -> str:
     return ""
 
 
-def _has(database: sqlite3.Connection, table: str, column: str) -> bool:
+def has(database: sqlite3.Connection, table: str, column: str) -> bool:
+    """Whether a table is there and has a column of that name."""
     return (column,) in database.execute("SELECT name FROM pragma_table_info(?)", [table]).fetchall()
 
 

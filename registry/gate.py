@@ -19,13 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from recording.exceptions import ContractError, InputError, RegistryError
 from registry import comparison, contract, rule, versions, worst
 from registry.comparison import Package
+from registry.figures import RECORDING, stated, tested_on
 from registry.holdout import Holdout, errors_of
 from registry.intervals import MIN_BLOCKS, Floats
 from registry.rule import BASELINES, Check
 from registry.versions import Version
 
 DEFAULTS = Path(__file__).with_name("gate.yaml")
-_RECORDING = "digest.drive"  # tag of a version: the recording whose test blocks it was measured on
 _ANGLES = ("azimuth_error_deg", "elevation_error_deg", "angular_error_deg")
 
 
@@ -164,6 +164,8 @@ def judge(
     A challenger that breaks its contract raises :class:`ContractError`: that is no matter of opinion. A champion
     that cannot be opened is a failed check: without it nothing can be compared.
     """
+    challenger, former = stated(challenger), [stated(version) for version in former]
+    champion = stated(champion) if champion is not None else None
     new = comparison.open_package(challenger, scratch)
     checks = [*on_its_own(new, configuration), _looks(challenger)]
     if champion is not None and champion.number == challenger.number:
@@ -273,7 +275,7 @@ def _beats(baseline: str, errors: contract.AngleErrors | None, found: dict[str, 
 
 def _looks(challenger: Version) -> Check:
     """How many versions were tested on this recording before: the best of many is good by chance as well."""
-    before = versions.tested_on(challenger.model_name, challenger.tags.get(_RECORDING, ""), challenger.number)
+    before = tested_on(challenger.model_name, challenger.tags.get(RECORDING, ""), challenger.number)
     numbers = ", ".join(map(str, before))
     found = (
         f"read for {len(before)} earlier version{'s' * (len(before) != 1)} too: {numbers}" if before else "read once"
@@ -289,7 +291,7 @@ def _best(challenger: Version, holders: Sequence[Version]) -> Version | None:
 
     def rank(version: Version) -> tuple[bool, float]:
         error = version.error("angular_error_deg")
-        elsewhere = version.tags.get(_RECORDING) != challenger.tags.get(_RECORDING)
+        elsewhere = version.tags.get(RECORDING) != challenger.tags.get(RECORDING)
         return elsewhere, np.inf if error is None else error
 
     return min((v for v in holders if v.number != challenger.number), key=rank, default=None)
@@ -310,10 +312,10 @@ def _opens(who: str) -> str:
 
 def _on_other_recordings(earlier: Sequence[Version], known: Sequence[Version]) -> list[Version]:
     """Of earlier versions the first one for each recording on which none of the ``known`` was tested."""
-    tested = {version.tags.get(_RECORDING, "") for version in known}
+    tested = {version.tags.get(RECORDING, "") for version in known}
     found: dict[str, Version] = {}
     for version in earlier:
-        found.setdefault(version.tags.get(_RECORDING, ""), version)
+        found.setdefault(version.tags.get(RECORDING, ""), version)
     return [version for recording, version in found.items() if recording not in tested]
 
 

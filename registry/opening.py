@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from recording import files
 from recording.exceptions import ContractError, RegistryError
-from registry import contract, versions
+from registry import contract, moving, store, versions
 from registry.contract import Contract, VerifiedPackage
 
 _REASON = 300  # characters of what MLflow says
@@ -43,30 +43,25 @@ def verify(model_name: str, version: int | str) -> Contract:
         return fetch(model_name, found.number, found.seal, Path(scratch)).contract
 
 
+def read_contract(model_name: str, number: int) -> Contract:
+    """The contract of a version, its own seal checked; the other files are neither fetched nor looked at.
+
+    Raises :class:`ContractError`, and :class:`RegistryError` where it cannot be fetched.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        return contract.read(_fetched(model_name, number, f"artifacts/{contract.FILE_NAME}", scratch).parent)
+
+
 def _download(model_name: str, number: int, into: Path) -> Path:
     """The folder under ``into`` that holds the version's files. Nothing is verified yet."""
     into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=into) as scratch:
-        try:
-            # Not models:/NAME/NUMBER: a model registered elsewhere may have a name that means another address.
-            stored = mlflow.MlflowClient().get_model_version_download_uri(model_name, str(number))
-            fetched = mlflow.artifacts.download_artifacts(artifact_uri=f"{stored}/artifacts", dst_path=scratch)
-        except (MlflowException, OSError) as error:
-            if _is_ours_full(error):
-                raise files.DiskFull(
-                    f"disk full: cannot write {model_name} version {number} into {into}; free some disk space there"
-                ) from error
-            reason = _reason(error)
-            raise RegistryError(
-                f"{model_name} version {number}: its files cannot be fetched from "
-                f"{versions.get(model_name, number).source} ({reason}); check that the artifact store is reachable "
-                "and the files are still there"
-            ) from error
+        fetched = _fetched(model_name, number, "artifacts", scratch)
         folder = into / f"version-{number}"
         folder.mkdir(parents=True, exist_ok=True)
         for name in (*contract.ALL_FILES, contract.FILE_NAME):
-            if (Path(fetched) / name).is_file():
-                shutil.move(Path(fetched) / name, folder / name)
+            if (fetched / name).is_file():
+                shutil.move(fetched / name, folder / name)
     return folder
 
 
@@ -77,6 +72,33 @@ def _is_ours_full(error: Exception) -> bool:
     """
     said = re.search(r"(?:^|##### )\[Errno (\d+)\]", " ".join(str(error).split()))
     return said is not None and files.is_full(OSError(int(said[1]), ""))
+
+
+def _fetched(model_name: str, number: int, path: str, scratch: str) -> Path:
+    """Where in ``scratch`` a file or folder of the version's logged model lies now."""
+    try:
+        # Not models:/NAME/NUMBER: a model registered elsewhere may have a name that means another address.
+        stored = mlflow.MlflowClient().get_model_version_download_uri(model_name, str(number))
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{stored}/{path}", dst_path=scratch))
+    except (MlflowException, OSError) as error:
+        if _is_ours_full(error):
+            folder = Path(scratch).parent
+            raise files.DiskFull(
+                f"disk full: cannot write {model_name} version {number} into {folder}; free some disk space there"
+            ) from error
+        reason = _reason(error)
+        raise RegistryError(
+            f"{model_name} version {number}: its files cannot be fetched from "
+            f"{versions.get(model_name, number).source} ({reason}); check that the artifact store is reachable "
+            f"and the files are still there{_moved()}"
+        ) from error
+
+
+def _moved() -> str:
+    """What may be the reason as well, where the database and the files are in a folder."""
+    if store.database_file(mlflow.get_tracking_uri()) is None:
+        return ""
+    return f"; if the project's folder was moved: `{moving.COMMAND} OLD` in the new one, with the path of the old one"
 
 
 def _reason(error: Exception) -> str:

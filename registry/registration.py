@@ -27,9 +27,8 @@ from mlflow.utils.uri import is_local_uri
 
 import recording
 from recording.exceptions import ContractError, RegistryError
-from registry import baseline_errors, card, contract, versions
+from registry import baseline_errors, card, contract, figures
 from registry.addresses import base_name, check_name
-from registry.baseline_errors import BaselineErrors
 from registry.command_line import refusal
 from registry.resolving import registry_answers
 
@@ -109,7 +108,7 @@ def register(folder: Path, *, model_name: str, run_id: str, description_extra: s
         model_name,
         source=logged.model_uri,
         run_id=run_id,
-        tags=_tags(sealed, baselines),
+        tags=figures.tags(sealed, baselines),
         description=card.write(sealed, description_extra, baselines),
         model_id=logged.model_id,
     )
@@ -213,27 +212,3 @@ def _ensure_model(client: MlflowClient, model_name: str) -> None:
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
-
-
-def _tags(sealed: contract.Contract, baselines: BaselineErrors) -> dict[str, str]:
-    """What a person filters and compares versions by in MLflow's table."""
-    tags = {
-        "split": sealed.errors.split,
-        "leaking": str(sealed.errors.leaking).lower(),
-        "rendered_sample_drive": str(sealed.rendered_sample_drive).lower(),
-        "contract_version": str(sealed.contract_version),
-        versions.SEAL_TAG: sealed.seal,
-        "test_samples": str(sealed.errors.samples),
-        versions.FACE_TAG: sealed.crop.face_in_words,
-        "label_frame": sealed.output.label_frame,
-    }
-    if sealed.has_twin:
-        tags[versions.TWIN_TAG] = "true"
-    stated = {whose: getattr(sealed.errors, whose) for whose in ("model", "base", "constant", "calibrated")}
-    for whose, errors in (baselines.means | {who: found for who, found in stated.items() if found is not None}).items():
-        prefix = "" if whose == "model" else f"{whose}_"
-        tags |= {f"{prefix}{name}": f"{value:.5f}" for name, value in errors.model_dump().items()}
-    if baselines.best:
-        tags[versions.BEST_CALIBRATION_TAG] = baselines.best
-    tags |= {f"digest.{name}": digest for name, digest in sealed.digests.model_dump(exclude_none=True).items()}
-    return tags | {f"sha256.{name}": digest for name, digest in sealed.files.items()}

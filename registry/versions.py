@@ -139,20 +139,6 @@ def ancestors(version: Version) -> list[Version]:
     return found
 
 
-def tested_on(model_name: str, drive: str, before: int | None = None) -> list[int]:
-    """Numbers of the versions (below ``before``) whose errors were measured on this recording, oldest first.
-
-    ``drive`` is the recording's digest. Each time its test blocks are read they say a little less: the best of many
-    versions is good by chance as well. Empty without such a model.
-    """
-    try:
-        known = every(model_name)
-    except NoSuchVersion:
-        return []
-    earlier = [version for version in known if before is None or version.number < before]
-    return sorted(version.number for version in earlier if version.tags.get("digest.drive") == drive)
-
-
 def registered(model_name: str) -> RegisteredModel:
     """MLflow's registered model of that name; :class:`NoSuchVersion` says how to make one."""
     check_readable(model_name)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from recording.exceptions import NoSuchVersion
 from recording.processors import cores
-from registry import history, versions
+from registry import figures, history, versions
 from registry.addresses import Found, Selector, base_name
 from registry.history import Line
 from registry.holdout import Holdout
@@ -36,7 +36,7 @@ class Catalog:
         """All versions, newest first; none when there is no such model."""
         with registry_answers():
             try:
-                return versions.every(self.model)
+                return [figures.stated(version) for version in versions.every(self.model)]
             except NoSuchVersion:
                 return []
 

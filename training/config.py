@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import ConfigDict
@@ -9,6 +10,7 @@ from pydantic import ConfigDict
 from recording.badrows import ON_BAD_ROWS, STOP
 from recording.exceptions import InputError
 from recording.face import AUTO, parse
+from recording.files import is_folder
 from recording.fleet import ON_BAD_DRIVE
 from recording.relative_to import check as check_label_frame
 from registry.addresses import DEFAULT_MODEL_NAME, Selector, check_name
@@ -112,6 +114,8 @@ class JobConfig(DriveParameters):
             raise InputError(f"workers={self.workers}: must be at least 1, or 0 for what suits")
         if self.cluster and not re.fullmatch(CLUSTER, self.cluster):
             raise InputError(f"cluster={self.cluster!r}: give auto, HOST:PORT or ray://HOST:PORT")
+        if self.data:
+            self.folders()
         if self.data and (self.video or self.labels):
             raise InputError("data= replaces video= and labels=: give either the prepared folder or the recording")
         _check_list(self.drives, self.on_bad_drive, self.data or self.video or self.labels)
@@ -140,6 +144,12 @@ class JobConfig(DriveParameters):
             raise InputError(f"final={self.final!r} is unknown: choose {HELD_OUT} or {ALL}")
         _check_study(self.study)
         check_name(self.model_name)
+
+    def folders(self) -> tuple[Path, ...]:
+        """The prepared folders that ``data`` names; :class:`InputError` where it names none."""
+        if is_folder(Path(self.data)):  # also where its name has a comma in it
+            return (Path(self.data),)
+        return tuple(map(Path, _named("data", self.data, "the path of a prepared folder")))
 
     def check_folds(self, split: str) -> None:
         """Raises :class:`InputError` where ``folds`` is given and this split, which is not ``auto``, has none."""
@@ -188,7 +198,7 @@ class EvaluateConfig:
     label_offset_frames: float = 0.0
     """By how many frames the rows of the CSV come too late."""
     scenarios: int = 10
-    """Equal parts of the drive that are reported one by one."""
+    """Equal parts of the drive that are reported one by one; more than ten: at most as many as there are samples."""
     work: str = "data"
     """Where prepared folders and caches go."""
 
@@ -235,6 +245,8 @@ class PretrainConfig:
     """Without dataset: the .safetensors to write; empty: the one that ships."""
 
     def __post_init__(self) -> None:
+        if self.held_out:
+            _named("held_out", self.held_out, "persons, as held_out=p13,p14")
         given = {name: getattr(self, name) for name in ("base", "held_out", "folds", "export")}
         alone = [name for name, value in given.items() if value]
         if alone and not self.dataset:
@@ -316,7 +328,9 @@ class CurveConfig(DriveParameters):
 
     def asked_sizes(self) -> tuple[int, ...]:
         """The named sizes, ascending; () where they are to be found. Raises :class:`InputError` for what is no size."""
-        parts = [part.strip() for part in self.sizes.split(",") if part.strip()]
+        if not self.sizes:
+            return ()
+        parts = _named("sizes", self.sizes, "sizes=125,250,500,1000")
         wrong = [part for part in parts if not part.isascii() or not part.isdigit() or int(part) < 1]
         if wrong:
             raise InputError(f"sizes={self.sizes!r}: {wrong[0]!r} is no number of samples; give sizes=125,250,500,1000")
@@ -335,6 +349,14 @@ def _check_study(name: str) -> None:
         raise InputError(f"study={name!r}: only dots name another folder; put a letter or digit in")
     if (size := len(name.encode())) > MOST_STUDY_BYTES:
         raise InputError(f"study={name[:40]}…: has {size} bytes as a folder's name; at most {MOST_STUDY_BYTES} will do")
+
+
+def _named(name: str, text: str, wanted: str) -> list[str]:
+    """What a parameter names, comma-separated; :class:`InputError` where there are but blanks and commas."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise InputError(f"{name}={text!r}: names nothing; give {wanted}")
+    return parts
 
 
 def _main(config: "EvaluateConfig | CurveConfig") -> JobConfig:

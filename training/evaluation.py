@@ -18,7 +18,7 @@ import numpy as np
 from recording import label_frame, relative_to
 from recording.exceptions import InputError
 from recording.recordings import Recordings
-from recording.scenarios import scenarios
+from recording.scenarios import COUNT, scenarios
 from registry import faces, lineage, opening, registration, resolving, versions
 from registry.addresses import Selector, base_name
 from registry.contract import Contract
@@ -53,7 +53,9 @@ def run(config: EvaluateConfig) -> int:
         registration.check_artifacts(run_id)  # now, not when there are figures to keep
         found = resolving.find(Selector.parse(config.model))
         package = opening.fetch(found.model, found.version, found.seal, Path(scratch) / "model")
-        data = cut(job.load_data(wanted, face_asked=None), package.contract.crop)
+        given = job.load_data(wanted, face_asked=None)
+        check_scenarios(config.scenarios, len(given))
+        data = cut(given, package.contract.crop)
         kept = package.holdout()
         compare_frames(data, package.contract, kept)
         chosen, scope = held_out(data, kept)
@@ -65,6 +67,12 @@ def run(config: EvaluateConfig) -> int:
             answers = _baselines(base, Path(scratch), answer, data.labels_deg[chosen]) | answers
         _report(config, f"{found.model} version {found.version}", scope, data, chosen, answers)
     return 0
+
+
+def check_scenarios(wanted: int, samples: int) -> None:
+    """:class:`InputError` for more parts than there are samples; the usual number is taken of few samples as well."""
+    if wanted > max(samples, COUNT):
+        raise InputError(f"scenarios={wanted}: of {samples} samples; give at most as many scenarios as samples")
 
 
 def cut(data: Recordings, crop: Crop) -> Recordings:

@@ -16,7 +16,7 @@ from recording import label_frame, preparation, recordings
 from recording.drive import Source
 from recording.exceptions import InputError
 from recording.recordings import Recordings
-from registry import comparison, contract, versions
+from registry import comparison, contract, figures
 from registry.addresses import DEFAULT_MODEL_NAME, model_option
 from registry.network import GazeNetwork
 from registry.registration import check as check_registration
@@ -188,9 +188,7 @@ def load_data(config: JobConfig, face_asked: str | None) -> Recordings:
     if config.drives:
         return fleet.load(config, face_asked)
     if config.data:
-        alone = Path(config.data).is_dir()  # also where its name has a comma in it
-        parts = [config.data] if alone else [part.strip() for part in config.data.split(",") if part.strip()]
-        given = recordings.load(tuple(map(Path, parts)))
+        given = recordings.load(config.folders())
         given.layouts(config.layout)  # a layout file that cannot be read is found now, not at registration
         return given
     work, track, shift = Path(config.work), config.track if config.track >= 0 else None, config.label_offset_frames
@@ -301,7 +299,7 @@ def evaluate_on_test(job: Job, packages: Packages, starts: Bases, found: SearchR
             alignment, trained, len(trained), errors["base"], starts.familiarity, inspection.more_samples(job)
         ),
     )
-    before = versions.tested_on(job.config.model_name, kept.drive)
+    before = figures.tested_on(job.config.model_name, kept.drive)
     lines = alignment.describe(), f"fitted on {job.fitted_line}: {packages.baselines.describe()}"
     known = starts.familiarity, tuple(before)
     return Report(job.recordings, split, answers, errors, verdict, *lines, found, *known, twin=bool(kept.twin))

@@ -2,15 +2,18 @@
 
 Two programs that find no tables both create them, and one or both of them fail; MLflow has no lock for it. Commands of
 this project wait for each other. ``mlflow run`` opens the database before it starts a command, so `make train`
-makes the database first.
+makes the database first. ``--moved-from OLD`` tells the database where its files are when a project's folder was moved.
 """
 
+import argparse
 import os
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
 from recording.exceptions import RegistryError
+from recording.files import given_path
 from registry.command_line import leave
 from registry.store import check, database_file
 from training import sqlite
@@ -76,12 +79,48 @@ def _is_made(file: Path) -> bool:
     return bool(stages) and (elsewhere or stages == ["active"])
 
 
+def follow(address: str, old: Path) -> None:
+    """Tell a database that its files, which lay in the folder ``old``, lie in this one; prints what was changed.
+
+    Raises :class:`RegistryError` where the database is no file, or none is there, and
+    :class:`~recording.exceptions.InputError` where nothing of it was in ``old``.
+    """
+    file = database_file(address)
+    if file is None:
+        raise RegistryError(
+            f"--moved-from {old}: is for a database that is a file, and MLFLOW_TRACKING_URI names another kind; how "
+            "the places in that are changed: docs/registry.md"
+        )
+    if not file.is_file():
+        raise RegistryError(f"--moved-from {old}: there is no {file}; go to the folder of the project")
+    check(address, write=True)
+    from registry import moving  # MLflow, see above
+
+    with sqlite.alone(address):
+        changed = moving.follow(file, old, Path.cwd())
+    print(f"{file}: {changed} place{'s' * (changed != 1)} of files moved from {old} to {Path.cwd()}")
+
+
 def main(argv: list[str] | None) -> int:
     """Make what is missing of the database that the environment names, ``mlflow.db`` in this folder by default."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.store", description="Make what is missing of MLflow's database."
+    )
+    parser.add_argument(
+        "--moved-from",
+        type=given_path,
+        metavar="OLD",
+        help="tell the database instead that its files, which lay in the folder OLD, lie in this one now",
+    )
+    moved_from = parser.parse_args(argv or []).moved_from
     sqlite.be_patient()
-    ensure(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
+    address = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    if moved_from:
+        follow(address, moved_from)
+    else:
+        ensure(address)
     return 0
 
 
 if __name__ == "__main__":
-    leave(main)
+    leave(main, sys.argv[1:])

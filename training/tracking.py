@@ -14,7 +14,7 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, ErrorCode
 
 from recording.exceptions import GazeError, RegistryError
 from recording.recordings import Recordings
-from registry import outage, project, store
+from registry import moving, outage, project, store
 from registry.command_line import foreseen, no_mlflow, one_line
 from registry.interruption import ask_once
 from training import sqlite
@@ -27,7 +27,8 @@ def tracked_run(name: str, resume: str = "") -> Iterator[str]:
 
     Where MLflow cannot be told of a failure or of Ctrl-C, that is a line in the log, and the exception goes on; what
     MLflow itself has refused goes on as a :class:`RegistryError` that says with which parameter, ``resume``, the same
-    is gone on with.
+    is gone on with. Where its files would go to the folder that the project was in before, a line says so, or
+    :class:`RegistryError` where that is gone.
     """
     inside = project.inside_project()
     store.check(mlflow.get_tracking_uri(), write=True)
@@ -41,6 +42,7 @@ def tracked_run(name: str, resume: str = "") -> Iterator[str]:
     try:
         if inside and project.was_started_here(run) and project.is_orphan():
             raise KeyboardInterrupt  # `mlflow run` was told to end before this process could notice
+        moving.check(mlflow.get_experiment(run.info.experiment_id), mlflow.get_tracking_uri())
         yield run.info.run_id
     except GazeError as error:
         end_active_run("FAILED", error=one_line(error)[:4900])

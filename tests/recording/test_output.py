@@ -57,3 +57,30 @@ def test_a_command_whose_streams_are_closed_goes_on_and_spoils_no_file(closed, t
     done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert (tmp_path / "kept").read_bytes() == b"whole"
+
+
+# A version was promoted, and the command said so with a traceback.
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"PYTHONIOENCODING": "latin-1"},
+        {"PYTHONIOENCODING": "ascii:strict"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+)
+def test_a_command_prints_what_the_encoding_of_its_reader_does_not_know(told, tmp_path):
+    code = (
+        "import logging, sys; from registry.command_line import leave\n"
+        "from recording.exceptions import InputError\n"
+        "def main(argv):\n"
+        "    print('\\u2265 20, 4.3\\xb0'); logging.basicConfig(stream=sys.stderr); logging.error('v1 \\u2192 v2')\n"
+        "    raise InputError('\\u2265 20: refused')\n"
+        "leave(main)\n"
+    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=env | told | {"PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert done.returncode == 2
+    degrees = b"\xb0" if told.get("PYTHONIOENCODING") == "latin-1" else rb"\xb0"
+    assert done.stdout.splitlines() == [rb"\u2265 20, 4.3" + degrees]
+    assert done.stderr.splitlines() == [rb"ERROR:root:v1 \u2192 v2", rb"error: \u2265 20: refused"]

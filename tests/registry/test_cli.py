@@ -8,7 +8,7 @@ import packages
 import pytest
 
 from recording.exceptions import ContractError, InputError, NoSuchVersion, RegistryError
-from registry import cli, comparison, contract, versions
+from registry import cli, comparison, contract, figures, versions
 
 MODEL = "gaze-tracker"
 
@@ -82,6 +82,33 @@ def test_verify_says_what_was_checked_and_names_a_changed_file(two: None, capsys
         cli.main(["verify", "2"])
 
 
+# MLflow itself registers files without tags: the figures are the contract's, and of a seal nothing is known.
+def test_a_version_without_tags_is_listed_by_its_contract_and_verify_says_what_it_could_not_compare(
+    two: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mlflow.register_model(versions.get(MODEL, 2).source, MODEL)
+    cli.main(["list"])
+    listed = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "1.00° / 0.99°" in listed["2"] and "1.00° / 0.99°" in listed["3"]
+    assert "rendered sample drive" in listed["3"]
+    for number in ("2", "3"):
+        cli.main(["verify", number])
+        said = capsys.readouterr().out
+        assert f"gaze-tracker version {number} keeps its contract" in said
+        assert ("it has no registered seal (tag contract_seal) to compare with" in said) == (number == "3")
+    assert figures.stated(versions.get(MODEL, 3)).seal == ""
+
+
+def test_a_version_of_another_software_is_listed_without_figures(
+    two: None, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    mlflow.MlflowClient().create_model_version(MODEL, source=str(tmp_path / "other"))
+    cli.main(["list"])
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("3 "))
+    assert line.split("  ")[-1].strip() == "-"
+
+
 def test_compare_prints_the_difference_and_draws_it(
     two: None, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -94,6 +121,15 @@ def test_compare_prints_the_difference_and_draws_it(
     assert float(second.rstrip("°")) == pytest.approx(1, abs=0.15)
     assert float(change.rstrip("°")) == pytest.approx(-2, abs=0.05)
     assert (tmp_path / "figures" / "two.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("second", ["1", "v1", "01"])
+def test_a_version_is_not_compared_with_itself(
+    two: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], second: str
+) -> None:
+    monkeypatch.setattr(comparison, "open_package", lambda *_: pytest.fail("the work has begun"))
+    with pytest.raises(InputError, match=f"^compare 1 {second}: both are version 1 of gaze-tracker; give two versions"):
+        cli.main(["compare", "1", second])
 
 
 def test_a_comparison_that_fails_leaves_no_empty_folder(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import mlflow
 import numpy as np
 import packages
 import pytest
@@ -262,6 +263,28 @@ def test_how_often_the_test_blocks_were_read_is_said(judge: Callable) -> None:
     assert found(judge({}), "test blocks") == "read once"
     assert found(judge({}), "test blocks") == "read for 1 earlier version too: 1"
     assert found(judge({}, champion={}), "test blocks") == "read for 3 earlier versions too: 1, 2, 3"
+
+
+# What MLflow itself registers has no tags: its figures and its recording are in its contract.
+def test_a_version_that_was_registered_again_without_tags_is_judged_by_its_contract(
+    make_version: Callable, tmp_path: Path
+) -> None:
+    first = versions.get(MODEL, make_version(bias_deg=(1, 1)))
+    again = mlflow.MlflowClient().create_model_version(MODEL, source=first.source, run_id=first.run_id)
+    assert dict(again.tags) == {}
+    third = versions.get(MODEL, int(mlflow.register_model(first.source, MODEL).version))
+    outcome = gate.judge(third, None, gate.configure(), tmp_path / "scratch")
+    assert outcome.passed
+    assert found(outcome, "test blocks") == "read for 2 earlier versions too: 1, 2"
+    # The margin counts from the best holder, though its tags do not say how good it is.
+    champion, worse = (versions.get(MODEL, make_version(bias_deg=(bias, bias))) for bias in (1.3, 1.6))
+    tags = mlflow.MlflowClient().get_model_version(MODEL, str(first.number)).tags
+    for tag in tags:
+        mlflow.MlflowClient().delete_model_version_tag(MODEL, str(first.number), tag)
+    bare = versions.get(MODEL, first.number)
+    assert bare.error("angular_error_deg") is None
+    outcome = gate.judge(worse, champion, gate.configure(), tmp_path / "again", [bare])
+    assert failed(outcome) == ["against v1, the best in the stage before, the challenger's samples: 3-D error"]
 
 
 def test_models_that_read_differently_cut_pictures_are_not_compared(judge: Callable) -> None:

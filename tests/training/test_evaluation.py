@@ -30,6 +30,22 @@ def evaluated(folder, address: str) -> dict[str, float]:
     return mlflow.last_active_run().data.metrics
 
 
+# A million rows were printed, nearly all of them without a sample.
+def test_more_scenarios_than_samples_are_refused_and_the_usual_ten_never(
+    make_version, folder, tmp_path, capsys
+) -> None:
+    make_version()
+    for wanted in (25, 10**6):
+        with pytest.raises(InputError, match=f"^scenarios={wanted}: of 24 samples; give at most as many scenarios"):
+            evaluation.run(EvaluateConfig(model="models:/gaze-tracker/1", data=str(folder), scenarios=wanted))
+    few = drives.prepared_folder(tmp_path / "few", n=6)
+    for given, wanted in ((folder, 24), (few, 10)):
+        config = EvaluateConfig(model="models:/gaze-tracker/1", data=str(given), scenarios=wanted)
+        assert evaluation.run(config) == 0
+        rows = [line for line in capsys.readouterr().out.splitlines() if line.strip()[:1].isdigit()]
+        assert len(rows) == wanted
+
+
 # Someone promotes another version while this one is being fetched: name and figures stay those of one version.
 def test_a_promotion_meanwhile_changes_neither_name_nor_figures(make_version, folder, capsys, monkeypatch) -> None:
     make_version()

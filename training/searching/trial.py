@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from recording import files, recordings
 from recording.face import Face
-from recording.output import outlive_readers
+from recording.output import outlive_readers, print_in_any_encoding
 from registry import outage
 from registry.command_line import one_line, tracking_problem
 from registry.interruption import WhenFree, ask_once
@@ -123,6 +123,7 @@ def run(spec: TrialSpec, connection: Connection) -> None:
     os.environ.pop("MLFLOW_RUN_ID", None)  # would resume the parent's run
     sqlite.be_patient()
     outage.announce()
+    print_in_any_encoding()
     outlive_readers()
     keep_to_share(spec.threads, spec.accelerator)
     try:
