@@ -109,9 +109,10 @@ def _is_doubted(path: Path, index: Index, leaping: set[int]) -> bool:
     position_of = np.argsort(index.numbers)
     positions: dict[int, bool] = {}
     for position in sorted(position_of[sorted(leaping)].tolist()):
-        start = max(int(index.keys[index.keys <= position][-1]), position - jumps.REFERRED)
-        for earlier in range(start, position):
-            if index.numbers[earlier] > index.numbers[position]:  # stored before it, as it may refer to it
+        key = int(index.keys[index.keys <= position][-1])
+        for earlier in range(max(key, position - jumps.REFERRED), position):
+            near = earlier == key and position - key <= jumps.BEHIND_KEY
+            if near or index.numbers[earlier] > index.numbers[position]:  # stored before it, as it may refer to it
                 positions.setdefault(earlier, False)
         positions[position] = True
     return second_look.has_damaged(path, index, positions)
@@ -219,7 +220,8 @@ def _read_runs(
             raise
 
     def leaping() -> set[int]:
-        return jumps.chosen(leaps, sum(run.stop - run.start for run in work))
+        keys = set(index.numbers[index.keys].tolist())
+        return jumps.chosen(leaps, sum(run.stop - run.start for run in work), keys)
 
     if workers == 1:
         decode()

@@ -32,6 +32,7 @@ _PADDING = b"\x00\x00\x03"  # words of zeros that a constant bit rate asks for (
 _START = b"\x00\x00\x00\x01"
 _MOST_SETTINGS = 32
 _SHORTEST = 40  # a part with less behind its header says nothing
+_HEADER = 32  # bytes that the header of a part takes at most, but for rare ones
 _SLICES = {1, 5}  # H.264's types of units that hold a part of a picture (ITU-T H.264, table 7-1)
 
 
@@ -169,10 +170,11 @@ class H264Endings(_Alone):
             return True
         if self._says(units, parts[-1], as_it_is, decoded):
             return True
-        # With some pictures FFmpeg does nothing at all while those are missing that they refer to.
+        # With some pictures FFmpeg does nothing at all while those are missing that they refer to. Behind the header of
+        # the part: a picture that is damaged there may have been done with before its middle.
         last = units[parts[-1]]
-        middle = len(last) // 2
-        exchanged = last[:middle] + _RANDOM[0].tobytes() + last[middle + self.tail :]
+        start = max(_HEADER, len(last) // 16)
+        exchanged = last[:start] + _RANDOM[0].tobytes() + last[start + self.tail :]
         return decoded([*units[: parts[-1]], exchanged, *units[parts[-1] + 1 :]]) == as_it_is
 
 

@@ -37,6 +37,8 @@ to ten."""
 _ABOVE, _RECENT, _HIGH = 1.2, 100, 3
 """A leap that has to be judged at once is so much above the third of the last hundred."""
 _STEPS = 4  # between two pictures, where those are left out between them that no other refers to
+BEHIND_KEY = 4
+"""In so many packets behind a key frame what leaps may come from that."""
 REFERRED = 16
 """So many packets before its own a picture may refer to of those shown after it."""
 _KEPT = 64  # packets: more than decoders hold back
@@ -114,11 +116,13 @@ class Record:
         """The decoder begins anew, at a key frame; what is shown goes on."""
 
 
-def chosen(leaps: dict[int, float], pictures: int) -> set[int]:
+def chosen(leaps: dict[int, float], pictures: int, keys: set[int]) -> set[int]:
     """Which frames to look at, of leaps by frame number: the highest of each window, and a few more; ``pictures``: so
-    many were decoded."""
+    many were decoded. ``keys``: frames that refer to no other; what leaps there may be the end of damage."""
     windows: dict[int, int] = {}
     for frame, leap in leaps.items():
+        if frame in keys:
+            continue
         highest = windows.setdefault(frame // _PICTURES_PER_LOOK, frame)
         if (leap, frame) > (leaps[highest], highest):
             windows[frame // _PICTURES_PER_LOOK] = frame

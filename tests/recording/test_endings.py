@@ -1,5 +1,6 @@
 """Whether the data of an H.264 picture ends where its decoder does: of sound pictures always, whatever they show."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,3 +98,12 @@ def test_a_packet_alone_is_judged_behind_its_key_frame(tmp_path: Path) -> None:
         assert second_look.has_damaged(path, index, dict.fromkeys(positions, True)) == expected
         counted = replace(index, exact=False)
         assert second_look.has_damaged(path, counted, dict.fromkeys(positions, True)) == expected
+
+
+def test_damage_with_which_the_decoder_is_done_before_the_middle_is_told(tmp_path: Path) -> None:
+    options = {"threads": "1", "x264-params": "keyint=12:scenecut=0:bframes=0"}
+    sound = recordings.scene(tmp_path / "v.mp4", "libx264", options, speed=0.1)
+    assert all(fits(sound))
+    for seed in range(8):
+        path = recordings.damage(Path(shutil.copy(sound, tmp_path / "damaged.mp4")), [17], seed)
+        assert [number for number, fit in enumerate(fits(path)) if not fit] == [17], seed
