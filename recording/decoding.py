@@ -44,6 +44,7 @@ Deliver = Callable[[int, np.ndarray], None]
 
 
 Follow = Callable[[av.VideoStream], jumps.Watch | None]
+"""Makes what follows the decoder of a track, if anything does."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,10 @@ def _behind(index: Index, run: Run, damaged: frozenset[int]) -> set[int]:
 def in_order(path: Path, index: Index, first: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """Every sound frame of a video in presentation order: its number and its picture, (h, w, 3) uint8 BGR.
 
-    ``first``: so many frames at most, damaged ones counted. The same pictures that :func:`read` gives; the numbers that
-    are missing are damaged or behind damage. Where the first damage is met, the rest of the file is looked at for more
+    ``first``: so many frames at most, damaged ones counted. The same pictures that :func:`read` gives, but that damage
+    of which only a leap tells is judged at once and not with the whole film in view, and that after damage to a picture
+    in front of an open key frame reading goes on at the next one. The numbers that are missing are damaged or behind
+    damage. Where the first damage is met, the rest of the file is looked at for more
     that does not show; frames that were given till then and turn out to be behind such damage are named in a warning.
     """
     converter = VideoReformatter()
@@ -207,12 +210,12 @@ def _read_runs(
                     try:
                         stretch = queue.get_nowait()
                     except Empty:
-                        return
+                        break
                     for frame, picture in _in_stretch(reader, stretch, lost):
                         if stop.is_set():
                             return
                         hand_over(frame, picture)
-                    leaps.update(_by_frame(reader))
+                leaps.update(_by_frame(reader))
         except Untrusted as reason:
             log.warning("video %s: %s", path, reason)
         except BaseException:

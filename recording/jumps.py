@@ -4,8 +4,8 @@ The arithmetic decoder makes a picture of damaged bytes and says nothing. What i
 at once another, though the pictures before were alike there. Where that is so, it is looked at whether the data of the
 pictures that the leap can come from ends with them (:mod:`recording.endings`).
 
-A leap alone is no damage, and much may leap in a film (shadows, lamps, a cut): so many looks are spent as cost next to
-nothing, on what leaps more than the film does elsewhere, and only a picture whose data does not end with it is doubted.
+A leap alone is no damage, and much may leap in a film (shadows, lamps, a cut): few looks are spent, on what leaps more
+than the film does elsewhere, and only a picture whose data does not end with it is doubted.
 """
 
 from collections import OrderedDict, deque

@@ -143,8 +143,9 @@ class _Sought(Reader):
     def packet_and_key(self, wanted: int) -> tuple["Packet", "Packet | None"]:
         """The packet at a position, and the key frame before it where others than these were read last. Raises
         :class:`Untrusted`."""
-        before = self.index.keys[self.index.keys < wanted]
-        key = self.packet(int(before[-1])) if len(before) and self.position != wanted else None
+        key = None
+        if self.position != wanted and (before := int(np.searchsorted(self.index.keys, wanted))):
+            key = self.packet(int(self.index.keys[before - 1]))
         return self.packet(wanted), key
 
 
