@@ -22,7 +22,7 @@ import simplejpeg
 from recording import decoding, preparation, prepared, processors, trace
 from recording.drive import Source
 from recording.exceptions import DriveError, InputError
-from tests import recordings
+from tests import disks, recordings
 
 PREPARE = (
     "import sys\n"
@@ -396,18 +396,11 @@ def test_a_full_disk_is_one_line_and_the_folder_continues(
 
 
 def test_a_disk_that_is_really_full(drive: tuple[Path, Path], tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small disk needs rights that this user does not have; the test above stands in")
-    try:
+    with disks.small(tmp_path / "disk", "400k") as disk:
         with pytest.raises(InputError, match=r"disk full while writing .*are free; make room"):
             preparation.prepare(Source(*drive), 600, disk / "out")
         assert not list((disk / "out").glob("*.part"))
         assert all(cv2.imread(str(path)) is not None for path in (disk / "out").glob("*.jpg"))
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_frames_that_cannot_be_decoded_are_counted(drive: tuple[Path, Path], tmp_path: Path) -> None:

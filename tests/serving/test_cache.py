@@ -1,10 +1,10 @@
 """Where copies of versions are kept, and what is said where nothing can be written there."""
 
 import logging
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import disks
 import packages
 import pytest
 
@@ -20,13 +20,8 @@ from serving.metrics import Metrics
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small disk needs rights that this user does not have")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with disks.small(tmp_path / "disk", "64k") as disk:
+        yield disk
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A disk that fills while weights are written is one line, and nothing half-written is left under its name."""
 
-import subprocess
-
+import disks
 import pytest
 import torch
 
@@ -13,13 +12,8 @@ from training.searching import trial
 
 @pytest.fixture
 def small_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small disk needs rights that this user does not have; tests/recording stands in")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)  # torch may still hold what it could not write
+    with disks.small(tmp_path / "disk", "1m") as disk:
+        yield disk
 
 
 WRITERS = [
